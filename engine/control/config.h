@@ -1,0 +1,92 @@
+/* config.h - the configuration file as one immutable struct.
+ *
+ * Read by libConfuse; every key is one row of a table {name, type, min, max, default, doc} from which parsing,
+ * `sluice config --print` and the manual all come. An unknown key, a key given twice, or a value out of range is
+ * refused with file, line and what is allowed. A reload makes a new struct; nobody changes one.
+ *
+ * Everything is owned by the config and lives until config_free. */
+#ifndef CONTROL_CONFIG_H
+#define CONTROL_CONFIG_H
+
+#include "io/io.h"
+#include "sluice/base.h"
+#include "sluice/limits.h"
+
+enum { CONFIG_RETRY_STEPS = 32 };
+
+/* What holds for one lane. Rates are exact fractions: `rate` starts in `rate_per`; 0: no limit. */
+struct config_limits {
+    unsigned connections;    /* sessions open at once */
+    unsigned per_connection; /* messages; 0: no limit */
+    uint64_t rate;
+    nsec rate_per;
+    unsigned burst;          /* starts allowed at one instant */
+    nsec retry[CONFIG_RETRY_STEPS]; /* delays after the 1st, 2nd... deferral; the last repeats */
+    unsigned retry_count;
+    nsec expire;             /* given up this long after the first attempt */
+    nsec timeout_connect, timeout_greeting, timeout_ehlo, timeout_mail, timeout_rcpt, timeout_data, timeout_body,
+        timeout_quit;
+    nsec idle;               /* an idle session is ended after this */
+    bool pipelining, across; /* may be used at all */
+};
+
+struct config_isp {
+    char name[LIMIT_ISP_NAME + 1];
+    const char **mx; /* suffixes (".google.com") or whole host names */
+    unsigned mx_count;
+    struct config_limits limits;
+};
+
+struct config_source {
+    char name[LIMIT_SOURCE_NAME + 1]; /* the address's text unless `name` is given */
+    struct io_address address;
+    char ehlo[LIMIT_DOMAIN + 1];
+};
+
+struct config_pool {
+    char name[LIMIT_POOL_NAME + 1];
+    unsigned source_count;
+    unsigned sources[64]; /* indices into config.sources */
+};
+
+struct config {
+    char *file;         /* where it was read */
+    char *redis;        /* "" : embedded */
+    char *prefix;       /* "sluice" */
+    char *engine;       /* this engine's id; default: the host's name */
+    char *state_dir;    /* lock file, embedded redis */
+    unsigned shards;    /* 0 in the file: one per usable core */
+    char *resolver;     /* "127.0.0.1:5353, ..."; "": resolv.conf */
+    nsec resolver_timeout;
+    unsigned resolver_tries;
+    uint16_t smtp_port;
+    bool ipv4, ipv6;    /* address families of MX hosts that are used, each where a source of it exists */
+    char *http;         /* "127.0.0.1:9090"; "": none */
+    char *default_pool; /* for campaigns that name none; "" : the only pool there is, else none */
+    char *hostname;     /* the part of Message-ID and log lines that names this host */
+    nsec shutdown;      /* SIGTERM: open messages may take this long */
+    unsigned sessions_max; /* of one shard */
+    size_t press_bytes; /* of one shard */
+    uint64_t events_max;
+    uint64_t keep_s;    /* keys of a done campaign; a campaign's own `keep` wins */
+    nsec poll;          /* idle look at sluice:campaigns */
+    enum { LOG_LEVEL_ERROR = 1, LOG_LEVEL_WARNING, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG } log_level;
+    struct config_limits defaults; /* of ISPs without an entry */
+    struct config_isp *isps;
+    unsigned isp_count;
+    struct config_source *sources;
+    unsigned source_count;
+    struct config_pool *pools;
+    unsigned pool_count;
+};
+
+/* NULL on failure; `error` holds "FILE:LINE: what is wrong; what is allowed". */
+must_use struct config *config_load(const char *file, char *error, size_t error_cap);
+void config_free(struct config *config);
+/* The file as it is in force, every key with its value, in the file's own syntax. */
+void config_print(const struct config *config, void (*line)(void *context, const char *text), void *context);
+/* Limits of an ISP by name; the defaults for one without an entry. */
+const struct config_limits *config_limits_for(const struct config *config, struct slice isp);
+const struct config_pool *config_pool_find(const struct config *config, struct slice name);
+
+#endif

@@ -1,0 +1,200 @@
+/* store.h - the closed list of steps that we ask of Redis. store.c is the only file that knows Redis' keys.
+ *
+ * A step is one atomic change (a function of steps.lua, or one command). Steps are pipelined on one connection per
+ * store and answered in order. While Redis is away, or answers LOADING, READONLY, OOM, BUSY or MASTERDOWN, a step is
+ * kept and repeated with back-off until it is answered: `done` comes exactly once, and never says "lost". That is safe
+ * because **every step may be repeated**: lease ids are chosen by us, an ended bit is set once, and what was done
+ * already is answered as done.
+ *
+ * The fence: steps on a lease name lease, owner and incarnation; if they are not the lease's, nothing is changed and
+ * the answer is STORE_FENCED. A lease that is gone (all of it ended) answers STORE_FENCED too.
+ *
+ * Memory: a request is embedded in its owner, which must stay until `done`. What is passed in is encoded before the
+ * call returns. Answers are borrowed until `done` returns. */
+#ifndef STORE_H
+#define STORE_H
+
+#include "io/io.h"
+#include "net/resolver.h"
+#include "sluice/base.h"
+#include "sluice/event.h"
+#include "sluice/limits.h"
+#include "sluice/slice.h"
+
+struct store;
+struct store_request;
+
+struct store_config {
+    const char *url;         /* "unix:/path", "redis://[user:password@]host:port[/db]"; borrows until store_close */
+    const char *prefix;      /* "sluice" */
+    const char *engine;      /* this engine's id */
+    uint64_t incarnation;    /* differs for every start of the engine, grows */
+    size_t backlog_bytes;    /* unanswered bytes at which store_busy says true; 0: 4 MiB */
+};
+
+/* The answer of every step. */
+enum store_result {
+    STORE_BROKEN = 0,
+    STORE_OK,
+    STORE_FENCED,  /* not our lease, or no such lease: nothing was changed */
+    STORE_REFUSED, /* Redis refused for good (wrong type, no permission, ...); `error` says why */
+};
+
+/* The campaign's `state` as people set it; every step on a campaign answers with it. */
+enum store_state { STORE_STATE_NONE = 0, STORE_RUNNING, STORE_PAUSED, STORE_CANCELLED };
+
+struct store_answer {
+    enum store_result result;
+    enum store_state state;
+    struct slice error;
+    /* Which of the following is set depends on the step. */
+    const struct slice *items; /* list of strings */
+    unsigned item_count;
+    uint64_t first;            /* leases of kind list: seq of items[0] */
+    bool is_batch;             /* adopt: items are records (true) or entries of the recipients' list */
+    struct slice ledger;       /* adopt: bitmap, two bits a recipient: bit 2i permit, bit 2i+1 ended (SETBIT order) */
+    int64_t number;
+};
+
+struct store_request {
+    void (*done)(struct store_request *request, const struct store_answer *answer); /* set by the owner */
+    /* private */
+    uint8_t step, state;
+    struct store_request *next;
+    size_t at, size;
+};
+
+static inline bool store_request_busy(const struct store_request *r) { return r->state != 0; }
+
+/* Starts connecting at once; steps may be asked right away. NULL with a sentence on a bad URL. The resolver may be
+ * NULL for Unix sockets and literal addresses. */
+must_use struct store *store_open(struct io *io, struct resolver *resolver, const struct store_config *config,
+                                  char *error, size_t error_cap);
+void store_close(struct store *store); /* forgets requests without `done`, frees */
+/* All that was asked since the last flush leaves in one write. The shard calls it once a turn. */
+void store_flush(struct store *store);
+bool store_connected(const struct store *store);
+/* Too much is unanswered, or Redis is away: do not start anything new. */
+bool store_busy(const struct store *store);
+/* Why it is not connected ("connect unix:/x: No such file or directory"); "" when it is. */
+const char *store_trouble(const struct store *store);
+/* When the last answer came (io_now); 0: never. An engine that hears nothing grants itself nothing. */
+nsec store_heard_at(const struct store *store);
+
+/* ---- discovery ---- */
+void store_campaigns(struct store *store, struct store_request *r); /* items: ids in sluice:campaigns */
+/* Calls `woken` for each PUBLISH on sluice:wake; keeps a second connection for it. */
+void store_on_wake(struct store *store, void (*woken)(void *context, struct slice campaign), void *context);
+
+/* The whole of a campaign at one instant, in one step. items: field, value, field, value... of the campaign's hash.
+ * Numbers come in `view`, which the caller lends until done. */
+struct store_view {
+    bool exists;             /* the campaign's hash exists */
+    uint64_t taken;          /* recipients leased so far = seq of the next */
+    uint64_t pushed;         /* recipients pushed so far */
+    uint64_t parked, retry, held; /* records */
+    uint64_t leases;         /* open leases of anybody */
+    int64_t retry_due_ms;    /* UTC of the earliest retry; 0: none */
+    char phase[16], reason[256];
+    uint64_t totals[EVENT_TYPE_COUNT];
+    /* Leases that this engine may adopt: its own of an earlier incarnation, or released ones. At most 16 a time. */
+    unsigned orphan_count;
+    char orphans[16][LIMIT_LEASE_ID + 1];
+    char orphan_owner[16][64];
+    uint64_t orphan_incarnation[16];
+    /* Parked lists with something in them. At most 64, the longest first. */
+    unsigned parked_count;
+    struct store_parked {
+        char isp[LIMIT_ISP_NAME + 1];
+        uint64_t records;
+    } parked_lists[64];
+};
+void store_look(struct store *store, struct store_request *r, struct slice campaign, struct store_view *view);
+
+/* ---- leases. `lease` is 1 .. LIMIT_LEASE_ID bytes of [A-Za-z0-9._:-], never used before ---- */
+/* Next range of the recipients' list: at most `most` entries and LIMIT_LEASE_BYTES, at least one entry if there is any.
+ * No entries: no lease was made. Nothing is leased from a campaign that is paused. `first`: seq of the first. */
+void store_lease_list(struct store *store, struct store_request *r, struct slice campaign, struct slice lease,
+                      unsigned most);
+/* Records from parked:<isp>, or retries due at or before `due_ms`; the items are records. */
+void store_lease_parked(struct store *store, struct store_request *r, struct slice campaign, struct slice lease,
+                        struct slice isp, unsigned most);
+void store_lease_retry(struct store *store, struct store_request *r, struct slice campaign, struct slice lease,
+                       int64_t due_ms, unsigned most);
+/* Takes over a lease of (owner, incarnation): items, first, is_batch, ledger. FENCED: somebody was faster. */
+void store_adopt(struct store *store, struct store_request *r, struct slice campaign, struct slice lease,
+                 struct slice owner, uint64_t incarnation);
+/* Gives a lease back: whoever looks may adopt it. */
+void store_release(struct store *store, struct store_request *r, struct slice campaign, struct slice lease);
+
+/* ---- the ledger ---- */
+/* Sets the permit bits of `permits` and clears those of `withdrawn` (indices within the lease). */
+void store_permit(struct store *store, struct store_request *r, struct slice campaign, struct slice lease,
+                  const uint32_t *permits, unsigned permit_count, const uint32_t *withdrawn, unsigned withdrawn_count);
+
+/* What ends a recipient in its lease. An index that is ended already is passed over. */
+enum store_end_kind {
+    STORE_END_BROKEN = 0,
+    STORE_END_EVENT,  /* its final event */
+    STORE_END_RETRY,  /* an event that is not final, and a record for the retry set due at due_ms */
+    STORE_END_PARK,   /* no event; a record for parked:<isp> */
+    STORE_END_HOLD,   /* an in_doubt event that is not final, and a record for the held list */
+    STORE_END_RESEND, /* an in_doubt event that is not final, and a record for the retry set due at due_ms */
+};
+struct store_end {
+    enum store_end_kind kind;
+    uint32_t index;            /* within the lease */
+    const struct event *event; /* EVENT, RETRY, HOLD, RESEND */
+    bool full;                 /* the event's full form, though delivered */
+    struct slice isp;          /* PARK: name of the list */
+    int64_t due_ms;            /* RETRY, RESEND */
+    struct store_record {      /* all but EVENT */
+        uint64_t seq;
+        uint32_t attempt;      /* attempts already made */
+        int64_t first_ms;      /* UTC of the first; 0: none yet */
+        struct slice source;   /* the last one's name; "" : none */
+        struct slice raw;      /* as it was pushed */
+    } record;
+};
+/* `close`: all of the lease is ended with this; its keys go if that is so. At most 256 ends a call. */
+void store_end(struct store *store, struct store_request *r, struct slice campaign, struct slice lease,
+               const struct store_end *ends, unsigned count, bool close);
+/* Splits a record. False: it is none. */
+must_use bool store_record_parse(struct slice text, struct store_record *record);
+
+/* `unique 1`: which of these were first used by this seq? number: none; items: "1" (ours) or "0" (duplicate) each. */
+void store_unique(struct store *store, struct store_request *r, struct slice campaign, const struct slice *addresses,
+                  const uint64_t *seqs, unsigned count);
+
+/* ---- the campaign's phase ---- */
+void store_phase(struct store *store, struct store_request *r, struct slice campaign, const char *phase,
+                 struct slice reason);
+/* Done, or cancelled, if nothing is owed: sets the phase and done_at, lets the keys expire after keep_s, and only then
+ * removes it from sluice:campaigns, looks again and puts it back if there is work. number: 1 if it ended. */
+void store_finish(struct store *store, struct store_request *r, struct slice campaign, const char *phase,
+                  uint64_t keep_s);
+
+/* ---- engine and sources ---- */
+void store_heartbeat(struct store *store, struct store_request *r, nsec life);
+void store_heartbeat_end(struct store *store, struct store_request *r);
+/* number: 1 when the source is ours for `life` from now; 0: items[0] names the engine that has it. */
+void store_source_hold(struct store *store, struct store_request *r, struct slice source, nsec life);
+void store_source_release(struct store *store, struct store_request *r, struct slice source);
+void store_ops(struct store *store, struct store_request *r, const struct slice *field_values, unsigned count);
+
+/* ---- for the command line ---- */
+void store_create(struct store *store, struct store_request *r, struct slice campaign, const struct slice *field_values,
+                  unsigned count); /* HSET of the campaign's hash */
+void store_push(struct store *store, struct store_request *r, struct slice campaign, const struct slice *entries,
+                unsigned count); /* number: length of the list afterwards. NOT repeated when its answer was lost:
+                                    answers STORE_REFUSED then, for a repeated push would double recipients */
+void store_start(struct store *store, struct store_request *r, struct slice campaign); /* SADD and PUBLISH */
+/* Events after stream id `after` ("0", or one that was seen), at most `most`; waits up to `wait` for one. items: id,
+ * field count, field, value, ... flat. */
+void store_events(struct store *store, struct store_request *r, struct slice campaign, struct slice after,
+                  unsigned most, nsec wait);
+/* Ids of campaigns whose keys still exist, also those that are done (SCAN). */
+void store_all_campaigns(struct store *store, struct store_request *r);
+void store_server_info(struct store *store, struct store_request *r); /* items: INFO's text; for version and AOF */
+
+#endif
