@@ -1,0 +1,305 @@
+/* mx.h - the server's side of SMTP as a pure state machine: the mail exchangers of the sink and of the simulation.
+ *
+ * Bytes come in, bytes and instants come out; no socket, clock or file. It is the judge of the client, so it shares
+ * nothing with proto/smtp: it has its own reading of RFC 5321, 1870, 2920 and 6152, and counts every breach of them in
+ * the ledger. What it answers, how late, and when it hangs up or lies is its *personality*.
+ *
+ * How it is driven. The caller owns the connection and, after mx_conn_open and after every mx_conn_input, calls
+ * mx_conn_take until it says MX_WAIT, then comes again at mx_conn_due. All input is digested at once, replies are
+ * queued with the instant at which each may leave: one server works on one command of a connection at a time, so a
+ * reply is due `latency` after the later of its command and the reply before it. A message is accepted, and stands in
+ * the ledger, the moment its dot is seen with a verdict of 2xx, whatever becomes of the reply.
+ *
+ * Memory: a connection allocates little and keeps at most MX_OUT_MAX bytes of replies; who sends commands without
+ * reading is reset. Peers may send anything at all. One server, its connections and its ledger belong to one thread. */
+#ifndef BENCH_MX_H
+#define BENCH_MX_H
+
+#include "sluice/base.h"
+#include "sluice/slice.h"
+
+enum {
+    MX_LINE_MAX = 2048,      /* longest line that is looked at; RFC 5321 §4.5.3.1 allows 512 and 1000 */
+    MX_TEXT_LINE = 1000,     /* octets with CRLF, RFC 5321 §4.5.3.1.6 */
+    MX_REPLY_MAX = 512,      /* of a configured reply's text */
+    MX_OUT_MAX = 64 * 1024,  /* replies not yet taken */
+    MX_RECIPIENTS_MAX = 100, /* of one message; then 452 (RFC 5321 §4.5.3.1.8) */
+    MX_RULES_MAX = 32,
+    MX_SOURCES_MAX = 1024, /* client addresses told apart; more share the last entry */
+    MX_NAME_MAX = 64,
+    MX_PATTERN_MAX = 64,
+    MX_PATH_MAX = 256, /* RFC 5321 §4.5.3.1.3 */
+    MX_CAMPAIGN_MAX = 64,
+    MX_CERTAIN = 1000000, /* a chance of one, in parts per million */
+};
+
+/* ---- personality: what a server is like. Set directly, or read from a file (mx_personality_load) ---- */
+
+enum mx_stage {
+    MX_STAGE_BROKEN = 0,
+    MX_GREETING, /* the connection was accepted */
+    MX_EHLO,     /* EHLO or HELO came */
+    MX_MAIL,
+    MX_RCPT,
+    MX_DATA, /* the DATA command */
+    MX_BODY, /* the final dot */
+    MX_STAGE_COUNT
+};
+
+enum mx_action {
+    MX_ACTION_BROKEN = 0,
+    MX_REPLY,   /* says `reply`; 421 closes behind it, 2xx goes on as usual */
+    MX_HANG_UP, /* closes without a word */
+    MX_ABORT,   /* resets (RST) */
+    MX_SILENCE, /* never answers again on this connection */
+};
+
+/* One thing that may happen at a stage. Rules of a stage are tried in their order against one draw, so that the
+ * percentages of a stage add up; none hit: the usual positive reply. */
+struct mx_rule {
+    enum mx_stage stage;
+    enum mx_action action;
+    uint32_t chance;            /* parts per million of what comes by; MX_CERTAIN: always */
+    bool sticky;                /* drawn from the recipient's address: the same one fares the same on every try */
+    bool accept;                /* MX_BODY without a 2xx: the message is taken nevertheless (a lost reply) */
+    uint32_t first;             /* hits only the first so many times on this server; 0: no limit */
+    char match[MX_PATTERN_MAX]; /* local-part of the recipient, `*` for any run, without case; "": every one */
+    char reply[MX_REPLY_MAX];   /* "550 5.1.1 no such user"; '\n' separates the lines of a longer one */
+};
+
+struct mx_latency {
+    nsec base, jitter; /* a reply takes base + [0, jitter) */
+};
+
+/* What a server does to bytes that stand behind the final dot in the same read, though it advertised PIPELINING. */
+enum mx_behind {
+    MX_BEHIND_ALLOWED = 0,
+    MX_BEHIND_REFUSED, /* as OpenSMTPD: 503 in place of the message's verdict, message not taken, close */
+    MX_BEHIND_CLOSED,  /* message taken and answered, then 554 and close */
+};
+
+/* mx_personality_init gives a fast, obliging server; every limit of 0 means none. */
+struct mx_personality {
+    char name[MX_NAME_MAX];   /* of the ISP, for ledger and statistics */
+    char banner[MX_NAME_MAX]; /* host name in greeting and EHLO's reply */
+    bool ehlo;                /* false: EHLO is answered 500, HELO works */
+    bool pipelining;          /* advertised */
+    bool eight_bit;           /* 8BITMIME advertised */
+    bool enhanced;            /* ENHANCEDSTATUSCODES advertised */
+    bool data_without_rcpt;   /* 354 although no recipient stands (RFC 2920 §3.1) */
+    enum mx_behind behind_dot;
+    uint64_t size_max; /* SIZE advertised and held to */
+
+    struct mx_latency latency[MX_STAGE_COUNT];
+    nsec tarpit; /* between two bytes of every reply */
+
+    uint32_t connections_max;            /* open at once; 421 in the greeting beyond */
+    uint32_t connections_per_source_max; /* the same for one client address */
+    char connections_reply[MX_REPLY_MAX];
+
+    uint32_t messages_max; /* of a connection: accepted or not, counted at MAIL */
+    bool messages_silent;  /* false: the next MAIL is answered 421; true: closes behind the last one's reply */
+
+    uint64_t rate;                 /* MAIL commands in `rate_per`, at most `rate` at one instant */
+    nsec rate_per;                 /* > 0 where rate is */
+    bool rate_by_source;           /* each client address has a rate of its own */
+    char rate_reply[MX_REPLY_MAX]; /* 451, or 421 which closes */
+
+    nsec idle;        /* a connection that says nothing for so long is closed */
+    bool idle_silent; /* false: with 421 */
+
+    unsigned rule_count;
+    struct mx_rule rules[MX_RULES_MAX];
+};
+
+void mx_personality_init(struct mx_personality *personality, const char *name);
+/* Appends a rule with a chance and hands it out to be refined; asserts that there is room. The action is MX_REPLY when
+ * `reply` is given, else the caller sets it. */
+struct mx_rule *mx_personality_rule(struct mx_personality *personality, enum mx_stage stage, uint32_t chance,
+                                    const char *reply);
+
+/* What a file in libConfuse's syntax says: README.md beside this file shows one with every key. */
+struct mx_listener {
+    char address[64]; /* "127.0.0.1:2525", "[::1]:2525" */
+    unsigned personality;
+};
+struct mx_config {
+    struct mx_personality *personalities;
+    unsigned personality_count;
+    struct mx_listener *listeners;
+    unsigned listener_count;
+};
+/* NULL on failure with "FILE:LINE: what is wrong" in `error`. */
+must_use struct mx_config *mx_config_load(const char *file, char *error, size_t error_cap);
+void mx_config_free(struct mx_config *config);
+
+/* ---- ledger: what was accepted, when who started, and what the client did wrong ---- */
+
+struct mx_ip {
+    uint8_t b[16]; /* IPv6; IPv4 as ::ffff:a.b.c.d */
+};
+
+enum mx_violation {
+    MX_VIOLATION_NONE = 0,
+    MX_BARE_CR,       /* RFC 5321 §2.3.8 */
+    MX_BARE_LF,       /* RFC 5321 §2.3.8 */
+    MX_LINE_TOO_LONG, /* §4.5.3.1: commands 512 and what extensions add, text 1000 */
+    MX_NUL,           /* RFC 5322 §2.3, RFC 6152 */
+    MX_EARLY_TALK,    /* before the greeting (§4.3.1) */
+    MX_PIPELINED,     /* before the reply before it, not advertised */
+    MX_BEHIND_LAST, /* behind EHLO, DATA, QUIT, NOOP, VRFY before their reply (RFC 2920 §3.1); so a body before 354 */
+    MX_DOT_NOT_STUFFED,  /* §4.5.2 */
+    MX_BODY_UNWANTED,    /* 354 though no recipient stood, and then more than a lone dot */
+    MX_PARAMETER,        /* a MAIL or RCPT parameter that was not advertised */
+    MX_EIGHT_BIT_UNSAID, /* octets >= 0x80 without BODY=8BITMIME */
+    MX_SIZE_EXCEEDED,    /* more octets than MAIL's SIZE= promised */
+    MX_SEQUENCE,         /* commands out of order that no refusal explains */
+    MX_SYNTAX,           /* no command, or no path */
+    MX_VIOLATION_COUNT
+};
+const char *mx_violation_name(enum mx_violation violation); /* "bare-cr" */
+
+struct mx_accepted {
+    nsec at;                 /* `now` of its dot */
+    uint64_t seq;            /* UINT64_MAX: the message had no token */
+    uint32_t campaign;       /* mx_ledger_campaign */
+    uint32_t recipient;      /* mx_ledger_recipient */
+    uint32_t connection;     /* number of the connection, from 1, over all servers of the ledger */
+    uint32_t bytes;          /* with the dots taken out, without the final one */
+    uint16_t server, source; /* mx_ledger_server, and an index into that server's `sources` */
+};
+
+/* MAIL came: the start by which a throttle is judged. */
+struct mx_start {
+    nsec at;
+    uint32_t connection;
+    uint16_t server, source;
+};
+
+struct mx_server;
+
+struct mx_ledger {
+    struct mx_accepted *accepted; /* one for each accepted recipient of a message, in order */
+    size_t accepted_count, accepted_cap;
+    struct mx_start *starts; /* kept when keep_starts is set */
+    size_t start_count, start_cap;
+    bool keep_starts;
+    uint64_t violations[MX_VIOLATION_COUNT];
+    uint64_t violation_total;
+    char first_violation[512]; /* what the first one looked like, printable */
+    nsec wall_offset;          /* added to `at` where people read it: UTC minus `now` */
+    uint32_t connections;      /* numbers given */
+    /* Called for each accepted recipient, if set; the record lives until return. */
+    void (*on_accept)(void *context, const struct mx_ledger *ledger, const struct mx_accepted *record);
+    void *context;
+    /* private */
+    char *text;
+    size_t text_used, text_cap;
+    uint32_t *campaigns;
+    unsigned campaign_count, campaign_cap;
+    const struct mx_server **servers;
+    unsigned server_count;
+    bool forgetful; /* keeps no records: on_accept has them */
+};
+
+void mx_ledger_init(struct mx_ledger *ledger);
+void mx_ledger_free(struct mx_ledger *ledger);
+const char *mx_ledger_campaign(const struct mx_ledger *ledger, const struct mx_accepted *record); /* "" without token */
+const char *mx_ledger_recipient(const struct mx_ledger *ledger, const struct mx_accepted *record);
+const struct mx_server *mx_ledger_server(const struct mx_ledger *ledger, unsigned server);
+/* Tab-separated: "time_ms isp source connection campaign seq recipient bytes"; time in UTC, seq "-" without token.
+ * Both return the length and a line with '\n' at its end; `cap` >= MX_LEDGER_LINE always suffices. */
+enum { MX_LEDGER_LINE = 768 };
+size_t mx_ledger_heading(char *line, size_t cap);
+size_t mx_ledger_line(const struct mx_ledger *ledger, const struct mx_accepted *record, char *line, size_t cap);
+void mx_ip_text(const struct mx_ip *ip, char text[static 46]);
+struct mx_ip mx_ip_v4(uint8_t a, uint8_t b, uint8_t c, uint8_t d);
+
+/* ---- server: one ISP's mail exchanger, on however many addresses ---- */
+
+struct mx_source {
+    struct mx_ip ip;
+    uint32_t open, open_peak;
+    uint64_t connections, mails, accepted;
+    nsec paid_until; /* of its rate */
+};
+
+struct mx_server {
+    const struct mx_personality *personality; /* borrowed; may be exchanged at any time and holds from then on */
+    struct mx_ledger *ledger;                 /* borrowed */
+    uint16_t number;                          /* in the ledger */
+    uint64_t random;                          /* state of the generator */
+    uint64_t sticky_seed;
+    nsec paid_until; /* of the rate over all sources */
+    uint32_t hits[MX_RULES_MAX];
+    struct mx_source *sources;
+    unsigned source_count;
+    /* statistics */
+    uint32_t open, open_peak;
+    uint64_t connections, connections_refused, mails, accepted, bytes, limited;
+    uint64_t replies[MX_STAGE_COUNT][6]; /* by first digit */
+    uint64_t hang_ups, aborts, silences, overruns;
+    /* Called for each line of a message without its stuffed dot, CRLF included, if set; lent until return. */
+    void (*on_text)(void *context, uint32_t connection, struct slice line);
+    void *context;
+};
+
+/* Registers with the ledger, which must outlive it. Same seed and same calls: same answers. */
+void mx_server_init(struct mx_server *server, const struct mx_personality *personality, struct mx_ledger *ledger,
+                    uint64_t seed);
+void mx_server_free(struct mx_server *server); /* after its last connection and the last look at the ledger */
+
+/* ---- connection ---- */
+
+enum mx_act {
+    MX_WAIT = 0, /* nothing to do before mx_conn_due, or before there is input */
+    MX_SEND,     /* `n` bytes were copied: send them, then ask again */
+    MX_CLOSE,    /* close the connection (FIN), then mx_conn_close; it says so until then */
+    MX_RESET,    /* the same with RST */
+};
+
+/* Fields are private; here so that owners can embed it. */
+struct mx_queued {
+    nsec due;
+    uint32_t size; /* bytes of `out` that are left to send */
+    uint8_t act;   /* enum mx_act */
+};
+struct mx_conn {
+    struct mx_server *server;
+    uint32_t number;
+    uint16_t source;
+    uint8_t state;
+    bool ending;                                /* nothing more will be read */
+    bool extended, pipelining, eight_bit, size; /* as advertised in EHLO's reply */
+    bool mail_refused, rcpt_refused, declared_eight_bit, unwanted;
+    bool line_cr, line_overrun, line_fresh;
+    bool in_headers, saw_eight_bit;
+    uint64_t replies_made, replies_taken;
+    uint64_t last_reply; /* number of the reply that nothing may stand before (RFC 2920 §3.1); 0: none */
+    nsec busy_until, heard_at;
+    uint32_t messages;
+    uint32_t recipient_count;
+    uint64_t declared_size, bytes, line_bytes;
+    char campaign[MX_CAMPAIGN_MAX + 1];
+    uint64_t seq;
+    size_t line_used;
+    char *line;       /* MX_LINE_MAX, while a line is incomplete */
+    char *recipients; /* accepted ones of this message, each with its zero byte */
+    size_t recipients_used, recipients_cap;
+    char *out;
+    size_t out_at, out_used, out_cap;
+    struct mx_queued *queue;
+    unsigned queue_at, queue_used, queue_cap;
+};
+
+/* The connection from `ip` was accepted; the greeting, or its refusal, is queued. */
+void mx_conn_open(struct mx_conn *conn, struct mx_server *server, nsec now, const struct mx_ip *ip);
+void mx_conn_input(struct mx_conn *conn, nsec now, struct slice bytes);
+/* What is to be done at `now`; copies at most `cap` bytes (> 0) of replies that are due. */
+enum mx_act mx_conn_take(struct mx_conn *conn, nsec now, char *to, size_t cap, size_t *n);
+/* When to call mx_conn_take again though nothing came in; NSEC_NEVER: no need. */
+nsec mx_conn_due(const struct mx_conn *conn);
+/* The connection is gone, by whomever: counts it out and frees. A message without its dot was never there. */
+void mx_conn_close(struct mx_conn *conn);
+
+#endif
