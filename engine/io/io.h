@@ -48,8 +48,11 @@ bool io_address_equal(const struct io_address *a, const struct io_address *b); /
 struct io;
 
 /* Shared by the shards of one process: who can be posted to. Made before the first io_open, freed after the last
- * io_close_all. In the simulation it belongs to a world (sim/sim.h), which makes it. */
+ * io_close_all. In the simulation it belongs to a world (sim/sim.h), which makes it; the kernel's is made here. NULL:
+ * no memory. */
 struct io_group;
+must_use struct io_group *io_group_open(unsigned shards);
+void io_group_close(struct io_group *group);
 
 struct io_config {
     struct io_group *group; /* borrows until io_close_all */
@@ -124,7 +127,8 @@ struct io_recv {
     struct io_op op; /* done: 0 at end of file, -errno (-ECANCELED after io_cancel) */
     void (*bytes)(struct io_recv *recv, struct slice bytes); /* many times; borrowed until return; 1 .. IO_RECV_BYTES */
 };
-/* Receives until end of file, error or cancel, without owning a buffer while idle. After io_cancel no more `bytes`. */
+/* Receives until end of file, error or cancel, without owning a buffer while idle. After io_cancel no more `bytes`:
+ * what had come by then and was not given is lost, so a receive is cancelled to end its connection. */
 void io_recv(struct io *io, struct io_recv *recv, int fd);
 
 /* A listening stream socket (SO_REUSEADDR; SO_REUSEPORT when `share`, so that several shards listen on one address).
