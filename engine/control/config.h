@@ -1,13 +1,20 @@
 /* config.h - the configuration file as one immutable struct.
  *
- * Read by libConfuse; every key is one row of a table {name, type, min, max, default, doc} from which parsing,
- * `sluice config --print` and the manual all come. An unknown key, a key given twice, or a value out of range is
- * refused with file, line and what is allowed. A reload makes a new struct; nobody changes one.
+ * Read by libConfuse; every key is one row of a table {name, type, min, max, default, doc} (config_table.c) from which
+ * parsing, `sluice config --print` and the manual all come. An unknown key, a key given twice, or a value out of range
+ * is refused with file, line and what is allowed. A reload makes a new struct; nobody changes one.
+ *
+ *     redis = "unix:/run/redis/redis.sock"
+ *     include = "isp/gmail.conf"                  # in the same syntax; relative to the file that names them
+ *     defaults { connections = 10  rate = none } # ISPs without a block, and what a block leaves out
+ *     pool marketing { source 203.0.113.10 { ehlo = m1.example.com } }
+ *     isp gmail { mx = {.google.com, .googlemail.com}  rate = 500/min }
  *
  * Everything is owned by the config and lives until config_free. */
 #ifndef CONTROL_CONFIG_H
 #define CONTROL_CONFIG_H
 
+#include "control/log.h"
 #include "io/io.h"
 #include "sluice/base.h"
 #include "sluice/limits.h"
@@ -20,10 +27,10 @@ struct config_limits {
     unsigned per_connection; /* messages; 0: no limit */
     uint64_t rate;
     nsec rate_per;
-    unsigned burst;          /* starts allowed at one instant */
+    unsigned burst;                 /* starts allowed at one instant */
     nsec retry[CONFIG_RETRY_STEPS]; /* delays after the 1st, 2nd... deferral; the last repeats */
     unsigned retry_count;
-    nsec expire;             /* given up this long after the first attempt */
+    nsec expire; /* given up this long after the first attempt */
     nsec timeout_connect, timeout_greeting, timeout_ehlo, timeout_mail, timeout_rcpt, timeout_data, timeout_body,
         timeout_quit;
     nsec idle;               /* an idle session is ended after this */
@@ -50,27 +57,28 @@ struct config_pool {
 };
 
 struct config {
-    char *file;         /* where it was read */
-    char *redis;        /* "" : embedded */
-    char *prefix;       /* "sluice" */
-    char *engine;       /* this engine's id; default: the host's name */
-    char *state_dir;    /* lock file, embedded redis */
-    unsigned shards;    /* 0 in the file: one per usable core */
-    char *resolver;     /* "127.0.0.1:5353, ..."; "": resolv.conf */
+    char *file;      /* where it was read */
+    char *redis;     /* "" : embedded */
+    char *prefix;    /* "sluice" */
+    char *engine;    /* this engine's id; default: the host's name */
+    char *state_dir; /* lock file, embedded redis */
+    unsigned shards; /* 0 in the file: one per usable core */
+    char *resolver;  /* "127.0.0.1:5353, ..."; "": resolv.conf */
     nsec resolver_timeout;
     unsigned resolver_tries;
     uint16_t smtp_port;
-    bool ipv4, ipv6;    /* address families of MX hosts that are used, each where a source of it exists */
-    char *http;         /* "127.0.0.1:9090"; "": none */
-    char *default_pool; /* for campaigns that name none; "" : the only pool there is, else none */
-    char *hostname;     /* the part of Message-ID and log lines that names this host */
-    nsec shutdown;      /* SIGTERM: open messages may take this long */
+    bool ipv4, ipv6;       /* address families of MX hosts that are used, each where a source of it exists */
+    char *http;            /* "127.0.0.1:9125"; "": none */
+    bool http_public;      /* http may be another address than one of loopback */
+    char *default_pool;    /* for campaigns that name none; "" : the only pool there is, else none */
+    char *hostname;        /* the part of Message-ID and log lines that names this host */
+    nsec shutdown;         /* SIGTERM: open messages may take this long */
     unsigned sessions_max; /* of one shard */
-    size_t press_bytes; /* of one shard */
+    size_t press_bytes;    /* of one shard */
     uint64_t events_max;
-    uint64_t keep_s;    /* keys of a done campaign; a campaign's own `keep` wins */
-    nsec poll;          /* idle look at sluice:campaigns */
-    enum { LOG_LEVEL_ERROR = 1, LOG_LEVEL_WARNING, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG } log_level;
+    uint64_t keep_s; /* keys of a done campaign; a campaign's own `keep` wins */
+    nsec poll;       /* idle look at sluice:campaigns */
+    enum log_level log_level;
     struct config_limits defaults; /* of ISPs without an entry */
     struct config_isp *isps;
     unsigned isp_count;
@@ -80,11 +88,16 @@ struct config {
     unsigned pool_count;
 };
 
-/* NULL on failure; `error` holds "FILE:LINE: what is wrong; what is allowed". */
+/* NULL on failure; `error` holds "FILE:LINE: what is wrong; what is allowed". One thread at a time: libConfuse's lexer
+ * is global. */
 must_use struct config *config_load(const char *file, char *error, size_t error_cap);
+/* The same of a text in memory; `file` is what errors and relative includes name. */
+must_use struct config *config_parse(const char *file, struct slice text, char *error, size_t error_cap);
 void config_free(struct config *config);
-/* The file as it is in force, every key with its value, in the file's own syntax. */
+/* The file as it is in force, every key with its value, in the file's own syntax: read again, it gives the same. */
 void config_print(const struct config *config, void (*line)(void *context, const char *text), void *context);
+/* sluice.conf(5), made from the table. */
+void config_manual(void (*line)(void *context, const char *text), void *context);
 /* Limits of an ISP by name; the defaults for one without an entry. */
 const struct config_limits *config_limits_for(const struct config *config, struct slice isp);
 const struct config_pool *config_pool_find(const struct config *config, struct slice name);
