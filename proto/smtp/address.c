@@ -34,11 +34,20 @@ static const char *forbidden(const char *p, size_t length)
 
 /* ---- domain ---- */
 
+static bool is_ascii(struct slice text)
+{
+    for (size_t i = 0; i < text.n; i++)
+        if ((unsigned char)text.p[i] >= 0x80)
+            return false;
+    return true;
+}
+
 static bool check_label(struct slice text, size_t from, size_t to, struct address_fault *fault)
 {
+    struct slice label = {text.p + from, to - from};
     if (from == to)
         return fail(fault, from, from == text.n ? "the domain ends in a dot" : "an empty label in the domain");
-    if (to - from > 63) /* RFC 1035 §2.3.4; U-labels may be longer as bytes and shorter as A-labels, yet hardly so */
+    if (label.n > 63 && is_ascii(label)) /* RFC 1035 §2.3.4; of a U-label, the A-label's length counts */
         return fail(fault, from + 63, "a label of the domain is longer than 63 octets");
     if (text.p[from] == '-')
         return fail(fault, from, "a label of the domain begins with a hyphen");

@@ -1,0 +1,152 @@
+/* The client as its owner sees it: offers, replies and losses in, ends of slots out; what they lead to is
+ * client_step.c. */
+#include "proto/smtp/client_step.h"
+
+#include "proto/smtp/write.h"
+
+void client_init(struct client *client, const struct client_options *options)
+{
+    *client = (struct client){.options = *options, .state = CLIENT_GREETING};
+}
+
+static enum client_input input_of(const struct reply *reply)
+{
+    if (reply->code == 421)
+        return CLIENT_INPUT_CLOSING;
+    if (reply->code == 354)
+        return CLIENT_INPUT_GO;
+    switch (reply->code / 100) {
+    case 2:
+        return CLIENT_INPUT_OK;
+    case 4:
+        return CLIENT_INPUT_LATER;
+    case 5:
+        return CLIENT_INPUT_NEVER;
+    default:
+        return CLIENT_INPUT_BROKEN;
+    }
+}
+
+void client_reply(struct client *client, const struct reply *reply, struct client_out *out)
+{
+    sluice_assert(out->cap - out->n >= CLIENT_OUT_MAX);
+    struct client_turn turn = {.input = input_of(reply), .happening = HAPPENING_REPLY, .reply = reply, .out = out};
+    client_step(client, &turn);
+}
+
+void client_lost(struct client *client, enum happening happening)
+{
+    sluice_assert(happening == HAPPENING_CLOSED || happening == HAPPENING_RESET || happening == HAPPENING_TIMEOUT ||
+                  happening == HAPPENING_GARBAGE);
+    struct client_turn turn = {.input = CLIENT_INPUT_LOST, .happening = happening};
+    client_step(client, &turn);
+}
+
+enum client_what client_next(struct client *client, struct client_result *result)
+{
+    if (client->results_told < client->results_count) {
+        *result = client->results[client->results_told++];
+        return result->what;
+    }
+    client->results_count = client->results_told = 0;
+    if (client->close_owed) {
+        client->close_owed = false;
+        *result = client->close;
+        return result->what;
+    }
+    *result = (struct client_result){.what = CLIENT_NOTHING};
+    return CLIENT_NOTHING;
+}
+
+bool client_wants(const struct client *client)
+{
+    if (client->results_count > 0)
+        return false;
+    if (client->options.messages_max > 0 && client->offered >= client->options.messages_max)
+        return false;
+    switch (client->state) {
+    case CLIENT_READY:
+        return true;
+    case CLIENT_BODY:
+        return client_step_pipelines(client) && client->options.across && !client->across_objected &&
+               !client->behind.out;
+    case CLIENT_RSET:
+        return client_step_pipelines(client) && !client->behind.out;
+    default:
+        return false;
+    }
+}
+
+/* What rules a message out before a byte of it is written; false: nothing does. */
+static bool ruled_out(const struct client *client, const struct client_envelope *envelope, struct client_result *why)
+{
+    const struct caps *caps = &client->caps;
+    if (!write_address_safe(envelope->to, envelope->utf8))
+        *why = (struct client_result){.stage = STAGE_RECIPIENT, .happening = HAPPENING_INVALID};
+    else if (envelope->from.n > 0 && !write_address_safe(envelope->from, envelope->utf8))
+        *why = (struct client_result){.stage = STAGE_MAIL, .happening = HAPPENING_INVALID};
+    else if ((envelope->utf8 && !caps->smtputf8) || (envelope->eight_bit && !caps->eight_bit_mime))
+        *why = (struct client_result){.stage = STAGE_MAIL, .happening = HAPPENING_EIGHT_BIT};
+    else if (caps->size_max > 0 && envelope->size > caps->size_max) /* RFC 1870 §6.1 */
+        *why = (struct client_result){.stage = STAGE_MAIL, .happening = HAPPENING_SIZE};
+    else
+        return false;
+    return true;
+}
+
+unsigned client_offer(struct client *client, const struct client_envelope *envelope, struct client_out *out)
+{
+    sluice_assert(client_wants(client) && out->cap - out->n >= CLIENT_OUT_MAX);
+    unsigned slot = client->front.envelope && client->front.slot == 0 ? 1 : 0;
+    struct client_result why;
+    if (ruled_out(client, envelope, &why)) {
+        why.slot = slot;
+        client_step_tell(client, why);
+        return slot;
+    }
+    struct client_turn turn = {.input = CLIENT_INPUT_OFFER, .out = out, .envelope = envelope, .slot = slot};
+    client_step(client, &turn);
+    return slot;
+}
+
+int client_body_slot(const struct client *client) { return client->state == CLIENT_GO ? (int)client->front.slot : -1; }
+
+void client_body_written(struct client *client, unsigned slot)
+{
+    sluice_assert(client_body_slot(client) == (int)slot);
+    struct client_turn turn = {.input = CLIENT_INPUT_BODY, .slot = slot};
+    client_step(client, &turn);
+}
+
+void client_withdraw(struct client *client, unsigned slot)
+{
+    const struct client_group *group =
+        client->state == CLIENT_BODY || client->state == CLIENT_RSET ? &client->behind : &client->front;
+    sluice_assert(group->envelope && group->slot == slot);
+    struct client_turn turn = {.input = CLIENT_INPUT_WITHDRAW, .happening = HAPPENING_LOCAL, .slot = slot};
+    client_step(client, &turn);
+}
+
+void client_quit(struct client *client, struct client_out *out)
+{
+    sluice_assert(out->cap - out->n >= CLIENT_OUT_MAX);
+    struct client_turn turn = {.input = CLIENT_INPUT_QUIT, .out = out};
+    client_step(client, &turn);
+}
+
+enum client_wait client_waits_for(const struct client *client)
+{
+    static const enum client_wait waits[CLIENT_STATE_COUNT] = {
+        [CLIENT_GREETING] = CLIENT_WAIT_GREETING, [CLIENT_EHLO] = CLIENT_WAIT_EHLO,
+        [CLIENT_HELO] = CLIENT_WAIT_EHLO,         [CLIENT_MAIL] = CLIENT_WAIT_MAIL,
+        [CLIENT_RCPT] = CLIENT_WAIT_RCPT,         [CLIENT_DATA] = CLIENT_WAIT_DATA,
+        [CLIENT_SKIP_MAIL] = CLIENT_WAIT_MAIL,    [CLIENT_SKIP_RCPT] = CLIENT_WAIT_RCPT,
+        [CLIENT_SKIP_DATA] = CLIENT_WAIT_DATA,    [CLIENT_ABORT] = CLIENT_WAIT_BODY,
+        [CLIENT_BODY] = CLIENT_WAIT_BODY,         [CLIENT_RSET] = CLIENT_WAIT_MAIL,
+        [CLIENT_QUIT] = CLIENT_WAIT_QUIT,
+    };
+    return waits[client->state];
+}
+
+bool client_objects_to_pipelining(const struct client *client) { return client->pipelining_objected; }
+bool client_objects_to_across(const struct client *client) { return client->across_objected; }

@@ -1,0 +1,40 @@
+/* client_step.h - the inside of client.c: what a session can meet, and the one function that changes its state. */
+#ifndef PROTO_SMTP_CLIENT_STEP_H
+#define PROTO_SMTP_CLIENT_STEP_H
+
+#include "proto/smtp/client.h"
+
+/* What a state can meet. Those up to LOST come from the peer, and one that a state has no answer to means that the peer
+ * does not speak SMTP with us; the others come from the caller, and there it is our own bug. */
+enum client_input {
+    CLIENT_INPUT_BROKEN = 0, /* a reply that belongs nowhere: 3yz but not 354 */
+    CLIENT_INPUT_OK,         /* 2yz */
+    CLIENT_INPUT_GO,         /* 354 */
+    CLIENT_INPUT_LATER,      /* 4yz */
+    CLIENT_INPUT_NEVER,      /* 5yz */
+    CLIENT_INPUT_CLOSING,    /* 421: the server ends the session (RFC 5321 §3.8) */
+    CLIENT_INPUT_LOST,
+    CLIENT_INPUT_OFFER,
+    CLIENT_INPUT_BODY,
+    CLIENT_INPUT_WITHDRAW,
+    CLIENT_INPUT_QUIT,
+    CLIENT_INPUT_COUNT
+};
+
+/* One input with all that belongs to it. */
+struct client_turn {
+    enum client_input input;
+    enum happening happening;               /* of CLIENT_INPUT_LOST; HAPPENING_REPLY for a reply */
+    const struct reply *reply;              /* of a reply */
+    struct client_out *out;                 /* NULL where nothing can be written */
+    const struct client_envelope *envelope; /* of CLIENT_INPUT_OFFER */
+    unsigned slot;                          /* of CLIENT_INPUT_OFFER and CLIENT_INPUT_WITHDRAW */
+};
+
+/* True: MAIL, RCPT and DATA of a message go out together. */
+bool client_step_pipelines(const struct client *client);
+/* Queues the end of a slot for client_next. */
+void client_step_tell(struct client *client, struct client_result result);
+void client_step(struct client *client, const struct client_turn *turn);
+
+#endif
