@@ -19,7 +19,7 @@ typedef int64_t nsec;
 #define NSEC_NEVER INT64_MAX
 
 #define must_use __attribute__((warn_unused_result))
-#define printf_like(format, first) __attribute__((format(printf, format, first)))
+#define printf_like(text, first) __attribute__((format(printf, text, first)))
 
 #define countof(array) (sizeof(array) / sizeof((array)[0]))
 
