@@ -66,9 +66,9 @@ must_use struct io *io_open(const struct io_config *config, char *error, size_t 
 /* Cancels nothing politely: closes every descriptor, forgets every operation without calling `done`, frees. */
 void io_close_all(struct io *io);
 
-nsec io_now(struct io *io);           /* monotonic, read freshly at each call; never goes back */
-nsec io_wall(struct io *io);          /* UTC since the Unix epoch; may jump */
-uint64_t io_random(struct io *io);    /* 64 random bits; in the simulation from the seed */
+nsec io_now(struct io *io);        /* monotonic, read freshly at each call; never goes back */
+nsec io_wall(struct io *io);       /* UTC since the Unix epoch; may jump */
+uint64_t io_random(struct io *io); /* 64 random bits; in the simulation from the seed */
 
 /* One turn: hands everything submitted to the kernel in one go, waits until something completes, a timer is due, a
  * post arrives or `until` has come (`until` <= now: does not wait), then runs the callbacks of all that completed.
@@ -135,7 +135,7 @@ void io_recv(struct io *io, struct io_recv *recv, int fd);
  * Descriptor or -errno. */
 must_use int io_listen(struct io *io, const struct io_address *at, int backlog, bool share);
 struct io_accept {
-    struct io_op op; /* done: -errno */
+    struct io_op op;                                    /* done: -errno */
     void (*accepted)(struct io_accept *accept, int fd); /* many times; the callee owns fd; TCP_NODELAY is set */
 };
 void io_accept(struct io *io, struct io_accept *accept, int fd);
