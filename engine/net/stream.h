@@ -30,9 +30,10 @@ struct stream {
     struct io_op connect;
     struct io_recv recv;
     struct io_send send;
+    struct io_timer closing; /* tells `closed` when nothing was in flight */
 };
 
-/* Requires STREAM_CLOSED. 0: connecting; -errno: no socket could be had, nothing was started. */
+/* Requires STREAM_CLOSED, which a zeroed stream is. 0: connecting; -errno: no socket could be had, nothing was started. */
 must_use int stream_connect(struct stream *stream, struct io *io, const struct stream_events *on,
                             const struct io_address *source, const struct io_address *to);
 /* Requires STREAM_OPEN and no send in flight. Bytes are lent until `sent`, the array until return. */
