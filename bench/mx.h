@@ -63,7 +63,8 @@ struct mx_rule {
     bool sticky;                /* drawn from the recipient's address: the same one fares the same on every try */
     bool accept;                /* MX_BODY without a 2xx: the message is taken nevertheless (a lost reply) */
     uint32_t first;             /* hits only the first so many times on this server; 0: no limit */
-    char match[MX_PATTERN_MAX]; /* local-part of the recipient, `*` for any run, without case; "": every one */
+    char match[MX_PATTERN_MAX]; /* local-part of the recipient (at MAIL: sender), `*` any run, without case; "": every
+                                   one */
     char reply[MX_REPLY_MAX];   /* "550 5.1.1 no such user"; '\n' separates the lines of a longer one */
 };
 
@@ -129,7 +130,8 @@ struct mx_config {
     struct mx_listener *listeners;
     unsigned listener_count;
 };
-/* NULL on failure with "FILE:LINE: what is wrong" in `error`. */
+/* NULL on failure with a sentence in `error`; what libConfuse itself finds wrong it has written to stderr, with file
+ * and line. Everything is owned by the config. */
 must_use struct mx_config *mx_config_load(const char *file, char *error, size_t error_cap);
 void mx_config_free(struct mx_config *config);
 
@@ -196,7 +198,7 @@ struct mx_ledger {
     char *text;
     size_t text_used, text_cap;
     uint32_t *campaigns;
-    unsigned campaign_count, campaign_cap;
+    size_t campaign_count, campaign_cap;
     const struct mx_server **servers;
     unsigned server_count;
     bool forgetful; /* keeps no records: on_accept has them */
@@ -219,7 +221,8 @@ struct mx_ip mx_ip_v4(uint8_t a, uint8_t b, uint8_t c, uint8_t d);
 
 struct mx_source {
     struct mx_ip ip;
-    uint32_t open, open_peak;
+    uint32_t open, open_peak; /* refused ones are open too until they are closed */
+    uint32_t admitted;        /* open and not refused in the greeting */
     uint64_t connections, mails, accepted;
     nsec paid_until; /* of its rate */
 };
@@ -230,12 +233,12 @@ struct mx_server {
     uint16_t number;                          /* in the ledger */
     uint64_t random;                          /* state of the generator */
     uint64_t sticky_seed;
-    nsec paid_until; /* of the rate over all sources */
-    uint32_t hits[MX_RULES_MAX];
+    nsec paid_until;             /* of the rate over all sources */
+    uint32_t hits[MX_RULES_MAX]; /* of rules with `first`; zero them when the personality is exchanged */
     struct mx_source *sources;
     unsigned source_count;
     /* statistics */
-    uint32_t open, open_peak;
+    uint32_t open, open_peak, admitted;
     uint64_t connections, connections_refused, mails, accepted, bytes, limited;
     uint64_t replies[MX_STAGE_COUNT][6]; /* by first digit */
     uint64_t hang_ups, aborts, silences, overruns;
@@ -269,27 +272,25 @@ struct mx_conn {
     uint32_t number;
     uint16_t source;
     uint8_t state;
-    bool ending;                                /* nothing more will be read */
-    bool extended, pipelining, eight_bit, size; /* as advertised in EHLO's reply */
-    bool mail_refused, rcpt_refused, declared_eight_bit, unwanted;
-    bool line_cr, line_overrun, line_fresh;
-    bool in_headers, saw_eight_bit;
+    bool admitted, ending;                        /* ending: nothing more is read */
+    bool pipelining, eight_bit, size;             /* as advertised in EHLO's reply */
+    bool mail_refused, rcpt_refused;              /* what explains commands out of order */
+    bool said_eight_bit, saw_eight_bit, unwanted; /* of the message */
+    bool in_headers, in_line, line_overrun;       /* in_line: a bare LF was no end of it */
     uint64_t replies_made, replies_taken;
-    uint64_t last_reply; /* number of the reply that nothing may stand before (RFC 2920 §3.1); 0: none */
+    uint64_t last_reply; /* nothing may be sent before this one (RFC 2920 §3.1); 0: none */
     nsec busy_until, heard_at;
-    uint32_t messages;
-    uint32_t recipient_count;
-    uint64_t declared_size, bytes, line_bytes;
+    uint32_t messages, recipient_count;
+    uint64_t said_size, bytes, line_bytes, seq;
     char campaign[MX_CAMPAIGN_MAX + 1];
-    uint64_t seq;
+    char *line; /* an incomplete one; MX_LINE_MAX */
     size_t line_used;
-    char *line;       /* MX_LINE_MAX, while a line is incomplete */
     char *recipients; /* accepted ones of this message, each with its zero byte */
     size_t recipients_used, recipients_cap;
     char *out;
     size_t out_at, out_used, out_cap;
     struct mx_queued *queue;
-    unsigned queue_at, queue_used, queue_cap;
+    size_t queue_at, queue_used, queue_cap;
 };
 
 /* The connection from `ip` was accepted; the greeting, or its refusal, is queued. */
