@@ -1,0 +1,181 @@
+/* Shows a configuration as it is in force, and the manual of all that it may hold; both straight from the table. */
+#include "control/config_table.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { LINE_MAX_BYTES = 512 * 1024 }; /* 1,024 suffixes of 255 bytes fit */
+
+struct printer {
+    void (*line)(void *context, const char *text);
+    void *context;
+    char *text, *value; /* LINE_MAX_BYTES each */
+};
+
+static void printf_like(2, 3) say(struct printer *p, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(p->text, LINE_MAX_BYTES, format, arguments);
+    va_end(arguments);
+    p->line(p->context, p->text);
+}
+
+/* ---- the file in force ---- */
+
+static void print_rows(struct printer *p, enum config_scope scope, const void *base, const char *indent)
+{
+    size_t count;
+    const struct config_row *rows = config_rows(&count);
+    for (size_t i = 0; i < count; i++) {
+        if (rows[i].scope != scope)
+            continue;
+        config_format(&rows[i], base, p->value, LINE_MAX_BYTES);
+        say(p, "%s%s = %s", indent, rows[i].name, p->value);
+    }
+}
+
+static void print_pool(struct printer *p, const struct config *config, const struct config_pool *pool)
+{
+    p->line(p->context, "");
+    say(p, "pool \"%s\" {", pool->name);
+    for (unsigned i = 0; i < pool->source_count; i++) {
+        const struct config_source *source = &config->sources[pool->sources[i]];
+        char address[128];
+        io_address_text(&source->address, address, sizeof address);
+        say(p, "    source \"%s\" {", address);
+        print_rows(p, CONFIG_SOURCE, source, "        ");
+        say(p, "    }");
+    }
+    say(p, "}");
+}
+
+static bool printer_open(struct printer *p, void (*line)(void *context, const char *text), void *context)
+{
+    *p = (struct printer){line, context, malloc(LINE_MAX_BYTES), malloc(LINE_MAX_BYTES)};
+    return p->text && p->value;
+}
+
+static void printer_close(struct printer *p)
+{
+    free(p->text);
+    free(p->value);
+}
+
+void config_print(const struct config *config, void (*line)(void *context, const char *text), void *context)
+{
+    struct printer p;
+    if (printer_open(&p, line, context)) {
+        print_rows(&p, CONFIG_TOP, config, "");
+        line(context, "");
+        say(&p, "defaults {");
+        print_rows(&p, CONFIG_LIMITS, &config->defaults, "    ");
+        say(&p, "}");
+        for (unsigned i = 0; i < config->pool_count; i++)
+            print_pool(&p, config, &config->pools[i]);
+        for (unsigned i = 0; i < config->isp_count; i++) {
+            line(context, "");
+            say(&p, "isp \"%s\" {", config->isps[i].name);
+            print_rows(&p, CONFIG_ISP, &config->isps[i], "    ");
+            print_rows(&p, CONFIG_LIMITS, &config->isps[i].limits, "    ");
+            say(&p, "}");
+        }
+    }
+    printer_close(&p);
+}
+
+/* ---- sluice.conf(5) ---- */
+
+/* A hyphen in roff is typeset as a dash, and a backslash is a command. */
+static void roff(const char *text, char *out, size_t cap)
+{
+    size_t n = 0;
+    for (; *text && n + 3 < cap; text++) {
+        if (*text == '-' || *text == '\\')
+            out[n++] = '\\';
+        out[n++] = *text == '\\' ? 'e' : *text;
+    }
+    out[n] = 0;
+}
+
+static void manual_row(struct printer *p, const struct config_row *row)
+{
+    char allowed[512], escaped[1024];
+    say(p, ".TP");
+    say(p, ".B %s", row->name);
+    roff(row->doc, escaped, sizeof escaped);
+    say(p, "%s", escaped);
+    config_row_allowed(row, allowed, sizeof allowed);
+    roff(allowed, escaped, sizeof escaped);
+    say(p, "It is %s%s.", config_row_is_list(row) ? "a list in braces, each item " : "", escaped);
+    roff(row->fallback && (row->fallback[0] || !row->fallback_doc) ? row->fallback : row->fallback_doc, escaped,
+         sizeof escaped);
+    say(p, "Default: %s%s%s.", escaped, row->fallback && row->fallback[0] && row->fallback_doc ? ", which means " : "",
+        row->fallback && row->fallback[0] && row->fallback_doc ? row->fallback_doc : "");
+}
+
+static void manual_rows(struct printer *p, enum config_scope scope)
+{
+    size_t count;
+    const struct config_row *rows = config_rows(&count);
+    for (size_t i = 0; i < count; i++)
+        if (rows[i].scope == scope)
+            manual_row(p, &rows[i]);
+}
+
+void config_manual(void (*line)(void *context, const char *text), void *context)
+{
+    static const char *const head[] = {
+        ".\\\" Made by \"sluice config --manual\" from the table of keys; change that.",
+        ".TH SLUICE.CONF 5 \"\" \"sluice " SLUICE_VERSION "\" \"Sluice\"",
+        ".SH NAME",
+        "sluice.conf \\- configuration of the campaign sending engine",
+        ".SH SYNOPSIS",
+        ".nf",
+        "redis = \"unix:/run/redis/redis.sock\"",
+        "include = \"isp/*.conf\"",
+        "defaults { connections = 10 }",
+        "pool marketing {",
+        "    source 203.0.113.10 { ehlo = m1.example.com }",
+        "    source 203.0.113.11 { ehlo = m2.example.com }",
+        "}",
+        "isp gmail { mx = {.google.com, .googlemail.com}  connections = 20  rate = 500/min }",
+        ".fi",
+        ".SH DESCRIPTION",
+        "All commands read the first of these that there is: the file of \\-c, $SLUICE_CONFIG, ./sluice.conf,",
+        "/etc/sluice/sluice.conf. Comments begin with # or //, or stand between /* and */. Values with other "
+        "characters",
+        "than letters, digits and . _ : / \\- stand in quotes. ${NAME} and ${NAME:\\-default} stand for a variable of",
+        "the environment. A list stands in braces with commas between; += adds to one.",
+        ".PP",
+        "An unknown key, a key given twice, or a value out of range is refused with the file, the line and what is",
+        "allowed. \"sluice config \\-\\-check\" says whether a file is good, \"sluice config \\-\\-print\" shows all "
+        "that is",
+        "in force. The engine reads the file again on SIGHUP; one with an error changes nothing.",
+        ".PP",
+        "include names further files in the same syntax, relative to the file that names them; * and ? in their names",
+        "stand for several.",
+        ".SH KEYS AT THE TOP",
+    };
+    struct printer p;
+    if (printer_open(&p, line, context)) {
+        for (size_t i = 0; i < countof(head); i++)
+            line(context, head[i]);
+        manual_rows(&p, CONFIG_TOP);
+        line(context, ".SH POOLS");
+        line(context,
+             "A pool is written pool NAME { ... }, and has from 1 to 64 sources, each written source ADDRESS { ... }.");
+        line(context, "The address is one of this machine. A source may be in several pools, with equal settings.");
+        manual_rows(&p, CONFIG_SOURCE);
+        line(context, ".SH ISPS");
+        line(context,
+             "An ISP is written isp NAME { ... }. What it leaves out is as in defaults { ... }, which also holds for");
+        line(context, "ISPs without a block. Limits hold for each source towards this ISP.");
+        manual_rows(&p, CONFIG_ISP);
+        manual_rows(&p, CONFIG_LIMITS);
+        line(context, ".SH SEE ALSO");
+        line(context, "sluice(1)");
+    }
+    printer_close(&p);
+}

@@ -1,0 +1,131 @@
+/* The one table of keys: whoever adds a setting adds a row here and a field in config.h, and nothing else. */
+#include "control/config_table.h"
+
+#define MS     NSEC_PER_MS
+#define S      NSEC_PER_S
+#define MINUTE (60 * NSEC_PER_S)
+#define HOUR   (3600 * NSEC_PER_S)
+#define DAY    (24 * HOUR)
+
+#define TOP(field)    CONFIG_TOP, offsetof(struct config, field)
+#define LIMITS(field) CONFIG_LIMITS, offsetof(struct config_limits, field)
+#define ISP(field)    CONFIG_ISP, offsetof(struct config_isp, field)
+#define SOURCE(field) CONFIG_SOURCE, offsetof(struct config_source, field)
+/* place, name, type, min, max, default, what the default is when it has no text, doc */
+#define ROW(place, key, kind, least, most, default_text, default_words, words)                                         \
+    ROW_(place, key, kind, least, most, default_text, default_words, words)
+#define ROW_(scope_, offset_, key, kind, least, most, default_text, default_words, words)                              \
+    {                                                                                                                  \
+        .scope = scope_, .name = key, .type = kind, .min = least, .max = most, .fallback = default_text,               \
+        .fallback_doc = default_words, .offset = offset_, .doc = words                                                 \
+    }
+
+/* clang-format off */
+static const struct config_row table[] = {
+    ROW(TOP(redis), "redis", CONFIG_URL, 0, 1024, "", "a private redis-server in state_dir",
+        "Where Redis is: unix:/path or redis://[user:password@]host:port[/db]. Left out, the engine starts a "
+        "redis-server of its own, with its append-only file on, and stops it when it ends."),
+    ROW(TOP(prefix), "prefix", CONFIG_ID, 1, 64, "sluice", NULL,
+        "What the names of all keys in Redis begin with."),
+    ROW(TOP(engine), "engine", CONFIG_ID, 1, 63, NULL, "the host's name",
+        "This engine's id. Engines that share one Redis have different ids; one that starts again keeps its own."),
+    ROW(TOP(hostname), "hostname", CONFIG_HOST, 1, LIMIT_DOMAIN, NULL, "the host's name",
+        "The host name in Message-ID fields. When it is set, it is also the EHLO name of sources that name none."),
+    ROW(TOP(state_dir), "state_dir", CONFIG_PATH, 1, 90, NULL,
+        "/var/lib/sluice if it can be written, else $XDG_STATE_HOME/sluice or ~/.local/state/sluice",
+        "The directory of the lock file and of the private Redis."),
+    ROW(TOP(default_pool), "default_pool", CONFIG_ID, 0, LIMIT_POOL_NAME, "", "the only pool there is, else none",
+        "The pool of campaigns that name none."),
+    ROW(TOP(shards), "shards", CONFIG_COUNT, 0, 256, "0", "0: one per usable core",
+        "How many threads send, each with its own io_uring."),
+    ROW(TOP(sessions_max), "sessions_max", CONFIG_COUNT, 8, 100000, "4096", NULL,
+        "Most SMTP sessions of one shard. Each needs a descriptor and a port."),
+    ROW(TOP(press_bytes), "press_bytes", CONFIG_SIZE, 1024 * 1024, (int64_t)64 << 30, "64MiB", NULL,
+        "Memory of one shard for messages that are rendered and not yet sent."),
+    ROW(TOP(resolver), "resolver", CONFIG_SERVERS, 0, 1024, "", "the servers in /etc/resolv.conf",
+        "DNS servers, address or address:port, with commas between."),
+    ROW(TOP(resolver_timeout), "resolver_timeout", CONFIG_DURATION, 100 * MS, MINUTE, "3s", NULL,
+        "How long one try of a DNS query may take."),
+    ROW(TOP(resolver_tries), "resolver_tries", CONFIG_COUNT, 1, 10, "3", NULL,
+        "How often each DNS server is asked."),
+    ROW(TOP(smtp_port), "smtp_port", CONFIG_PORT, 1, 65535, "25", NULL,
+        "The port of mail exchangers; for tests."),
+    ROW(TOP(ipv4), "ipv4", CONFIG_BOOL, 0, 1, "yes", NULL,
+        "Whether IPv4 addresses of mail exchangers are used, where a source of that family exists."),
+    ROW(TOP(ipv6), "ipv6", CONFIG_BOOL, 0, 1, "yes", NULL, "The same for IPv6."),
+    ROW(TOP(http), "http", CONFIG_AT, 0, 64, "127.0.0.1:9125", NULL,
+        "Where /metrics, /health and /status are served; \"\" for nowhere."),
+    ROW(TOP(http_public), "http_public", CONFIG_BOOL, 0, 1, "no", NULL,
+        "Allows http to be another address than one of loopback. Whoever reaches it may read it."),
+    ROW(TOP(shutdown), "shutdown", CONFIG_DURATION, 0, HOUR, "30s", NULL,
+        "How long open messages may take to end after SIGTERM."),
+    ROW(TOP(poll), "poll", CONFIG_DURATION, 10 * MS, MINUTE, "1s", NULL,
+        "How often an idle engine looks for campaigns that nobody announced."),
+    ROW(TOP(events_max), "events_max", CONFIG_BIG_COUNT, 1000, 1000000000000, "10000000", NULL,
+        "Most events that a campaign's stream keeps; above that, what all consumers have read goes."),
+    ROW(TOP(keep_s), "keep", CONFIG_SECONDS, MINUTE, 3650 * DAY, "30d", NULL,
+        "How long the keys of a campaign stay after it is done, unless the campaign says otherwise."),
+    ROW(TOP(log_level), "log_level", CONFIG_LEVEL, LOG_LEVEL_ERROR, LOG_LEVEL_DEBUG, "info", NULL,
+        "What is logged: error, warning, info or debug, each with all before it."),
+
+    ROW(ISP(mx), "mx", CONFIG_SUFFIXES, 1, LIMIT_DOMAIN, NULL, "none; it must be given",
+        "Mail exchangers of this ISP: suffixes that begin with a dot, or whole host names."),
+
+    ROW(LIMITS(connections), "connections", CONFIG_COUNT, 1, 10000, "10", NULL,
+        "Most sessions at once from one source to this ISP."),
+    ROW(LIMITS(per_connection), "per_connection", CONFIG_COUNT, 0, 1000000, "100", NULL,
+        "Most messages in one session; 0 for no limit."),
+    ROW(LIMITS(rate), "rate", CONFIG_RATE, 1, 1000000000, "none", NULL,
+        "Most messages started from one source to this ISP, as 10/s, 500/min, 3000/h or 50000/day."),
+    ROW(LIMITS(burst), "burst", CONFIG_COUNT, 1, 1000000, "1", NULL,
+        "How many of these may start at one instant."),
+    ROW(LIMITS(retry), "retry", CONFIG_DELAYS, 10 * MS, 30 * DAY, "10m, 30m, 1h, 2h, 4h", NULL,
+        "Delays after the first, second and following deferrals; the last one repeats."),
+    ROW(LIMITS(expire), "expire", CONFIG_DURATION, 10 * MS, 90 * DAY, "3d", NULL,
+        "How long after its first attempt a recipient is given up."),
+    ROW(LIMITS(timeout_connect), "timeout_connect", CONFIG_DURATION, 10 * MS, HOUR, "30s", NULL,
+        "How long a TCP connection may take to come up."),
+    /* RFC 5321 §4.5.3.2 gives the following as least values. */
+    ROW(LIMITS(timeout_greeting), "timeout_greeting", CONFIG_DURATION, 10 * MS, HOUR, "5m", NULL,
+        "How long a server may take for its greeting (RFC 5321 4.5.3.2.1)."),
+    ROW(LIMITS(timeout_ehlo), "timeout_ehlo", CONFIG_DURATION, 10 * MS, HOUR, "5m", NULL,
+        "How long it may take for its reply to EHLO or HELO."),
+    ROW(LIMITS(timeout_mail), "timeout_mail", CONFIG_DURATION, 10 * MS, HOUR, "5m", NULL,
+        "How long it may take for its reply to MAIL (RFC 5321 4.5.3.2.2)."),
+    ROW(LIMITS(timeout_rcpt), "timeout_rcpt", CONFIG_DURATION, 10 * MS, HOUR, "5m", NULL,
+        "How long it may take for its reply to RCPT (RFC 5321 4.5.3.2.3)."),
+    ROW(LIMITS(timeout_data), "timeout_data", CONFIG_DURATION, 10 * MS, HOUR, "2m", NULL,
+        "How long it may take for its reply to DATA (RFC 5321 4.5.3.2.4)."),
+    ROW(LIMITS(timeout_body), "timeout_body", CONFIG_DURATION, 10 * MS, HOUR, "10m", NULL,
+        "How long it may take for its reply to the final dot (RFC 5321 4.5.3.2.6)."),
+    ROW(LIMITS(timeout_quit), "timeout_quit", CONFIG_DURATION, 10 * MS, HOUR, "10s", NULL,
+        "How long it may take for its reply to QUIT. Nothing depends on that reply."),
+    ROW(LIMITS(idle), "idle", CONFIG_DURATION, 0, 10 * MINUTE, "5s", NULL,
+        "How long a session stays open without a message."),
+    ROW(LIMITS(pipelining), "pipelining", CONFIG_BOOL, 0, 1, "yes", NULL,
+        "Whether PIPELINING (RFC 2920) is used where the server offers it."),
+    ROW(LIMITS(across), "across", CONFIG_BOOL, 0, 1, "yes", NULL,
+        "Whether it is used across messages: the next MAIL goes out behind the dot of the message before it."),
+
+    ROW(SOURCE(name), "name", CONFIG_NAME, 1, LIMIT_SOURCE_NAME, NULL, "the address",
+        "The source's name in events, metrics and Redis."),
+    ROW(SOURCE(ehlo), "ehlo", CONFIG_EHLO, 1, LIMIT_DOMAIN, NULL, "hostname, if that is set; else it must be given",
+        "The name given in EHLO; it should resolve to the address, and the address back to it."),
+};
+/* clang-format on */
+
+const struct config_row *config_rows(size_t *count)
+{
+    *count = countof(table);
+    return table;
+}
+
+const struct config_row *config_row_find(enum config_scope scope, const char *name)
+{
+    for (size_t i = 0; i < countof(table); i++) {
+        bool here = table[i].scope == scope || (scope == CONFIG_ISP && table[i].scope == CONFIG_LIMITS);
+        if (here && strcmp(table[i].name, name) == 0)
+            return &table[i];
+    }
+    return NULL;
+}

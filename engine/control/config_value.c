@@ -1,0 +1,451 @@
+/* Turns one text of the configuration into a value of its row's type, checks it, stores it and shows it again. */
+#include "control/config_table.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+/* ---- characters and numbers; not <ctype.h>, which asks the locale ---- */
+
+static bool is_digit(char c) { return c >= '0' && c <= '9'; }
+
+/* Digits at *p; moves *p behind them. False: none, or more than an int64_t holds. */
+static bool read_digits(const char **p, int64_t *number)
+{
+    if (!is_digit(**p))
+        return false;
+    *number = 0;
+    for (; is_digit(**p); (*p)++)
+        if (__builtin_mul_overflow(*number, (int64_t)10, number) ||
+            __builtin_add_overflow(*number, (int64_t)(**p - '0'), number))
+            return false;
+    return true;
+}
+
+struct unit {
+    const char *name;
+    int64_t value;
+};
+
+static const struct unit durations[] = {
+    {"d", 24 * 3600 * NSEC_PER_S}, {"h", 3600 * NSEC_PER_S}, {"m", 60 * NSEC_PER_S}, {"s", NSEC_PER_S},
+    {"ms", NSEC_PER_MS},
+};
+static const struct unit sizes[] = {
+    {"GiB", 1 << 30},
+    {"MiB", 1 << 20},
+    {"KiB", 1 << 10},
+    {"B", 1},
+};
+/* The first name of a value is the one that is shown. */
+static const struct unit rates[] = {
+    {"s", NSEC_PER_S},
+    {"sec", NSEC_PER_S},
+    {"second", NSEC_PER_S},
+    {"min", 60 * NSEC_PER_S},
+    {"m", 60 * NSEC_PER_S},
+    {"minute", 60 * NSEC_PER_S},
+    {"h", 3600 * NSEC_PER_S},
+    {"hour", 3600 * NSEC_PER_S},
+    {"day", 24 * 3600 * NSEC_PER_S},
+    {"d", 24 * 3600 * NSEC_PER_S},
+};
+static const char *const levels[] = {NULL, "error", "warning", "info", "debug"};
+
+static const struct unit *unit_find(const struct unit *units, size_t count, struct slice name)
+{
+    for (size_t i = 0; i < count; i++)
+        if (slice_equal(name, slice_of(units[i].name)))
+            return &units[i];
+    return NULL;
+}
+
+/* "1h30m": each unit at most once, the greater before the smaller. "0" stands for itself. */
+static bool read_duration(const char *text, int64_t *number)
+{
+    *number = 0;
+    if (strcmp(text, "0") == 0)
+        return true;
+    int64_t last = INT64_MAX;
+    for (const char *p = text; *p || p == text;) {
+        int64_t n, part;
+        if (!read_digits(&p, &n))
+            return false;
+        const char *name = p;
+        while (*p && !is_digit(*p))
+            p++;
+        const struct unit *unit = unit_find(durations, countof(durations), (struct slice){name, (size_t)(p - name)});
+        if (!unit || unit->value >= last || __builtin_mul_overflow(n, unit->value, &part) ||
+            __builtin_add_overflow(*number, part, number))
+            return false;
+        last = unit->value;
+    }
+    return true;
+}
+
+static bool read_size(const char *text, int64_t *number)
+{
+    const char *p = text;
+    if (!read_digits(&p, number))
+        return false;
+    const struct unit *unit = unit_find(sizes, countof(sizes), *p ? slice_of(p) : SLICE("B"));
+    return unit && !__builtin_mul_overflow(*number, unit->value, number);
+}
+
+static bool read_rate(const char *text, int64_t *number, nsec *per)
+{
+    const char *p = text;
+    if (!read_digits(&p, number) || *p++ != '/')
+        return false;
+    const struct unit *unit = unit_find(rates, countof(rates), slice_of(p));
+    *per = unit ? unit->value : 0;
+    return unit;
+}
+
+static bool read_bool(const char *text, int64_t *number)
+{
+    struct slice s = slice_of(text);
+    *number = slice_equal_nocase(s, SLICE("yes")) || slice_equal_nocase(s, SLICE("true")) ||
+              slice_equal_nocase(s, SLICE("on"));
+    return *number || slice_equal_nocase(s, SLICE("no")) || slice_equal_nocase(s, SLICE("false")) ||
+           slice_equal_nocase(s, SLICE("off"));
+}
+
+static bool read_level(const char *text, int64_t *number)
+{
+    for (size_t i = 1; i < countof(levels); i++)
+        if (strcmp(text, levels[i]) == 0) {
+            *number = (int64_t)i;
+            return true;
+        }
+    return false;
+}
+
+/* ---- reading ---- */
+
+static bool is_textual(enum config_type type) { return type >= CONFIG_TEXT && type != CONFIG_DELAYS; }
+
+static bool read_number(const struct config_row *row, const char *text, struct config_value *value)
+{
+    const char *p = text;
+    int64_t least = row->min;
+    bool read = false;
+    switch (row->type) {
+    case CONFIG_BOOL:
+        read = read_bool(text, &value->number);
+        break;
+    case CONFIG_LEVEL:
+        read = read_level(text, &value->number);
+        break;
+    case CONFIG_SIZE:
+        read = read_size(text, &value->number);
+        break;
+    case CONFIG_DURATION:
+    case CONFIG_DELAYS:
+        read = read_duration(text, &value->number);
+        break;
+    case CONFIG_SECONDS:
+        read = read_duration(text, &value->number) && value->number % NSEC_PER_S == 0;
+        break;
+    case CONFIG_RATE:
+        if (strcmp(text, "none") == 0) {
+            least = 0;
+            value->per = NSEC_PER_S;
+            read = true;
+        } else {
+            read = read_rate(text, &value->number, &value->per);
+        }
+        break;
+    default:
+        read = read_digits(&p, &value->number) && *p == 0;
+        break;
+    }
+    return read && value->number >= least && value->number <= row->max;
+}
+
+bool config_value_parse(const struct config_row *row, const char *text, struct config_value **value, char *why,
+                        size_t why_cap)
+{
+    struct config_value *v = calloc(1, sizeof *v);
+    bool fits = false;
+    if (v && is_textual(row->type)) {
+        v->text = strdup(text);
+        fits = v->text && config_text_fits(row, text);
+        /* Host names are compared without case, so the suffixes are kept in one. */
+        for (char *p = v->text; fits && row->type == CONFIG_SUFFIXES && *p; p++)
+            *p = ascii_lower(*p);
+    } else if (v) {
+        fits = read_number(row, text, v);
+    }
+    if (!fits) {
+        char allowed[256];
+        config_row_allowed(row, allowed, sizeof allowed);
+        snprintf(why, why_cap, "%s = \"%.200s\" is not allowed; it is %s", row->name, text, allowed);
+        config_value_free(v);
+        return false;
+    }
+    *value = v;
+    return true;
+}
+
+void config_value_free(void *value)
+{
+    struct config_value *v = value;
+    if (v)
+        free(v->text);
+    free(v);
+}
+
+/* ---- storing ---- */
+
+static bool store_suffixes(struct config_isp *isp, struct config_value *const *values, unsigned count)
+{
+    isp->mx = calloc(count, sizeof *isp->mx);
+    if (!isp->mx)
+        return false;
+    for (; isp->mx_count < count; isp->mx_count++) {
+        isp->mx[isp->mx_count] = strdup(values[isp->mx_count]->text);
+        if (!isp->mx[isp->mx_count])
+            return false;
+    }
+    return true;
+}
+
+static bool store_text(char **field, const char *text)
+{
+    free(*field);
+    *field = strdup(text);
+    return *field;
+}
+
+bool config_store(const struct config_row *row, void *base, struct config_value *const *values, unsigned count)
+{
+    void *field = (char *)base + row->offset;
+    const struct config_value *v = values[0];
+    struct config_limits *limits = base;
+    switch (row->type) {
+    case CONFIG_BOOL:
+        *(bool *)field = v->number;
+        break;
+    case CONFIG_COUNT:
+        *(unsigned *)field = (unsigned)v->number;
+        break;
+    case CONFIG_BIG_COUNT:
+        *(uint64_t *)field = (uint64_t)v->number;
+        break;
+    case CONFIG_PORT:
+        *(uint16_t *)field = (uint16_t)v->number;
+        break;
+    case CONFIG_SIZE:
+        *(size_t *)field = (size_t)v->number;
+        break;
+    case CONFIG_DURATION:
+        *(nsec *)field = v->number;
+        break;
+    case CONFIG_SECONDS:
+        *(uint64_t *)field = (uint64_t)(v->number / NSEC_PER_S);
+        break;
+    case CONFIG_LEVEL:
+        *(enum log_level *)field = (enum log_level)v->number;
+        break;
+    case CONFIG_NAME:
+    case CONFIG_EHLO:
+        slice_copy(field, (size_t)row->max + 1, slice_of(v->text));
+        break;
+    case CONFIG_RATE:
+        limits->rate = (uint64_t)v->number;
+        limits->rate_per = v->per;
+        break;
+    case CONFIG_DELAYS:
+        sluice_assert(count <= CONFIG_RETRY_STEPS);
+        for (unsigned i = 0; i < count; i++)
+            limits->retry[i] = values[i]->number;
+        limits->retry_count = count;
+        break;
+    case CONFIG_SUFFIXES:
+        return store_suffixes(base, values, count);
+    default:
+        return store_text(field, v->text);
+    }
+    return true;
+}
+
+/* ---- showing ---- */
+
+void config_duration_text(nsec value, char *text, size_t cap)
+{
+    size_t n = 0;
+    text[0] = 0;
+    for (size_t i = 0; i < countof(durations) && n < cap; i++) {
+        int64_t whole = value / durations[i].value;
+        value %= durations[i].value;
+        if (whole)
+            n += (size_t)snprintf(text + n, cap - n, "%" PRId64 "%s", whole, durations[i].name);
+    }
+    if (!n)
+        snprintf(text, cap, "0s");
+}
+
+static void size_text(int64_t value, char *text, size_t cap)
+{
+    const struct unit *unit = sizes;
+    while (value % unit->value)
+        unit++;
+    if (value == 0)
+        unit = &sizes[countof(sizes) - 1];
+    snprintf(text, cap, "%" PRId64 "%s", value / unit->value, unit->name);
+}
+
+static void rate_text(uint64_t rate, nsec per, char *text, size_t cap)
+{
+    const struct unit *unit = rates;
+    while (unit->value != per)
+        unit++;
+    snprintf(text, cap, "%" PRIu64 "/%s", rate, unit->name);
+}
+
+void config_quote(const char *text, char *quoted, size_t cap)
+{
+    size_t n = 0;
+    quoted[n++] = '"';
+    for (; *text && n + 4 < cap; text++) {
+        /* The lexer would take ${ as a variable of the environment. */
+        if (strchr("\"\\$", *text))
+            quoted[n++] = '\\';
+        quoted[n++] = *text;
+    }
+    quoted[n++] = '"';
+    quoted[n] = 0;
+}
+
+static void format_list(const struct config_row *row, const void *base, char *text, size_t cap)
+{
+    const struct config_limits *limits = base;
+    const struct config_isp *isp = base;
+    bool delays = row->type == CONFIG_DELAYS;
+    unsigned count = delays ? limits->retry_count : isp->mx_count;
+    size_t n = (size_t)snprintf(text, cap, "{");
+    for (unsigned i = 0; i < count; i++) {
+        char item[2 * LIMIT_DOMAIN];
+        if (delays)
+            config_duration_text(limits->retry[i], item, sizeof item);
+        else
+            slice_copy(item, sizeof item, slice_of(isp->mx[i]));
+        if (n + strlen(item) + 4 < cap)
+            n += (size_t)snprintf(text + n, cap - n, "%s%s", i ? ", " : "", item);
+    }
+    snprintf(text + n, cap - n, "}");
+}
+
+void config_format(const struct config_row *row, const void *base, char *text, size_t cap)
+{
+    const void *field = (const char *)base + row->offset;
+    const struct config_limits *limits = base;
+    switch (row->type) {
+    case CONFIG_BOOL:
+        snprintf(text, cap, "%s", *(const bool *)field ? "yes" : "no");
+        break;
+    case CONFIG_COUNT:
+        snprintf(text, cap, "%u", *(const unsigned *)field);
+        break;
+    case CONFIG_BIG_COUNT:
+        snprintf(text, cap, "%" PRIu64, *(const uint64_t *)field);
+        break;
+    case CONFIG_PORT:
+        snprintf(text, cap, "%u", *(const uint16_t *)field);
+        break;
+    case CONFIG_SIZE:
+        size_text((int64_t) * (const size_t *)field, text, cap);
+        break;
+    case CONFIG_DURATION:
+        config_duration_text(*(const nsec *)field, text, cap);
+        break;
+    case CONFIG_SECONDS:
+        config_duration_text((nsec) * (const uint64_t *)field * NSEC_PER_S, text, cap);
+        break;
+    case CONFIG_LEVEL:
+        snprintf(text, cap, "%s", levels[*(const enum log_level *)field]);
+        break;
+    case CONFIG_RATE:
+        if (limits->rate)
+            rate_text(limits->rate, limits->rate_per, text, cap);
+        else
+            snprintf(text, cap, "none");
+        break;
+    case CONFIG_NAME:
+    case CONFIG_EHLO:
+        config_quote(field, text, cap);
+        break;
+    case CONFIG_DELAYS:
+    case CONFIG_SUFFIXES:
+        format_list(row, base, text, cap);
+        break;
+    default:
+        config_quote(*(char *const *)field, text, cap);
+        break;
+    }
+}
+
+void config_row_allowed(const struct config_row *row, char *text, size_t cap)
+{
+    char least[64], most[64];
+    const char *empty = row->min == 0 ? ", or \"\"" : "";
+    config_duration_text(row->min, least, sizeof least);
+    config_duration_text(row->max, most, sizeof most);
+    switch (row->type) {
+    case CONFIG_BOOL:
+        snprintf(text, cap, "yes or no");
+        break;
+    case CONFIG_LEVEL:
+        snprintf(text, cap, "error, warning, info or debug");
+        break;
+    case CONFIG_DURATION:
+    case CONFIG_DELAYS:
+    case CONFIG_SECONDS:
+        snprintf(text, cap, "a duration from %s to %s, such as %s", least, most,
+                 row->type == CONFIG_SECONDS ? "12h or 30d" : "250ms, 30s or 1h30m");
+        break;
+    case CONFIG_SIZE:
+        size_text(row->min, least, sizeof least);
+        size_text(row->max, most, sizeof most);
+        snprintf(text, cap, "a size from %s to %s, with the unit B, KiB, MiB or GiB", least, most);
+        break;
+    case CONFIG_RATE:
+        snprintf(text, cap,
+                 "none, or a count from %" PRId64 " to %" PRId64 " and a unit: 10/s, 500/min, 3000/h, 50000/day",
+                 row->min, row->max);
+        break;
+    case CONFIG_PATH:
+        snprintf(text, cap, "an absolute path of at most %" PRId64 " bytes%s", row->max, empty);
+        break;
+    case CONFIG_HOST:
+        snprintf(text, cap, "a host name%s", empty);
+        break;
+    case CONFIG_EHLO:
+        snprintf(text, cap, "a host name or an address literal such as [192.0.2.1]");
+        break;
+    case CONFIG_SUFFIXES:
+        snprintf(text, cap, "a host name, or a suffix of host names such as .example.com");
+        break;
+    case CONFIG_URL:
+        snprintf(text, cap, "unix:/path or redis://[user:password@]host:port[/db]%s", empty);
+        break;
+    case CONFIG_AT:
+        snprintf(text, cap, "address:port, such as 127.0.0.1:9125 or [::1]:9125%s", empty);
+        break;
+    case CONFIG_SERVERS:
+        snprintf(text, cap, "addresses with or without a port, with commas between: 127.0.0.1:5353, [::1]:53%s", empty);
+        break;
+    case CONFIG_ID:
+    case CONFIG_NAME:
+        snprintf(text, cap, "%s%" PRId64 " letters, digits and . _ : -%s", row->min ? "1 to " : "up to ", row->max,
+                 empty);
+        break;
+    case CONFIG_TEXT:
+        snprintf(text, cap, "printable text of at most %" PRId64 " bytes", row->max);
+        break;
+    default:
+        snprintf(text, cap, "a whole number from %" PRId64 " to %" PRId64, row->min, row->max);
+        break;
+    }
+}
