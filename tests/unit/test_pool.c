@@ -1,8 +1,8 @@
 /* pool.c: every object once, the warmest first, and a wrong give ends the program. */
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdint.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -110,13 +110,13 @@ static bool ends_the_program(struct pool *pool, void *object)
     int status;
     pid_t child = fork();
     if (child == 0) {
-        (void)!freopen("/dev/null", "w", stderr);
+        signal(SIGILL, SIG_DFL); /* cmocka would take the trap for a failed test and go on */
         pool_give(pool, object);
         _exit(0);
     }
     assert_true(child > 0);
     assert_int_equal(waitpid(child, &status, 0), child);
-    return !WIFEXITED(status) || WEXITSTATUS(status) != 0;
+    return WIFSIGNALED(status) && WTERMSIG(status) == SIGILL;
 }
 
 static void a_wrong_give_ends_the_program(void **state)
