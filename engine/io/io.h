@@ -63,7 +63,8 @@ struct io_config {
 /* Opens the shard's io on the calling thread. NULL on failure, with a sentence in `error` that says what the
  * environment lacks (io_uring forbidden, too few descriptors, memory) and how to allow it. */
 must_use struct io *io_open(const struct io_config *config, char *error, size_t error_cap);
-/* Cancels nothing politely: closes every descriptor, forgets every operation without calling `done`, frees. */
+/* Cancels nothing politely: closes every descriptor, forgets every operation without calling `done`, frees. Whatever
+ * is in flight; but not inside a callback. */
 void io_close_all(struct io *io);
 
 nsec io_now(struct io *io);        /* monotonic, read freshly at each call; never goes back */

@@ -133,7 +133,7 @@ static void make_ready(struct io *io, struct io_op *op, int result)
 /* Takes a slot and a count on the descriptor. False: the operation is over already, as its result says. */
 static bool begin(struct io *io, struct io_op *op, enum op_kind kind, int fd)
 {
-    sluice_assert(!io_op_busy(op) && !io->stopped);
+    sluice_assert(!io_op_busy(op));
     op->kind = (uint8_t)kind;
     op->fd = fd;
     op->flags = descriptor_busy(&io->descriptors, fd) ? OP_COUNTED : 0;
@@ -276,8 +276,6 @@ static void completed_recv(struct io *io, struct io_recv *recv, int result, unsi
         if (result > 0 && !(recv->op.flags & OP_CANCELLED)) {
             io->callbacks++;
             recv->bytes(recv, (struct slice){ring_buffer(&io->ring, id), (size_t)result});
-            if (io->stopped)
-                return;
         }
         ring_recycle(&io->ring, id);
     }
@@ -298,8 +296,6 @@ static void completed_accept(struct io *io, struct io_accept *accept, int result
         } else if (fd >= 0) {
             io->callbacks++;
             accept->accepted(accept, fd);
-            if (io->stopped)
-                return;
         }
     }
     if (flags & IORING_CQE_F_MORE)

@@ -128,5 +128,3 @@ unsigned timer_fire(struct timers *timers, nsec now)
     timers->due_count = 0;
     return fired;
 }
-
-void timer_forget(struct timers *timers) { timers->count = timers->due_count = 0; }

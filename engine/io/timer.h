@@ -40,7 +40,4 @@ static inline nsec timer_next(const struct timers *timers) { return timers->coun
  * clears or moves does not fire in this one. Returns how many fired. */
 unsigned timer_fire(struct timers *timers, nsec now);
 
-/* No timer is set any more; also allowed inside `fire`. The timers themselves are not touched. */
-void timer_forget(struct timers *timers);
-
 #endif

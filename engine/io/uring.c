@@ -170,7 +170,7 @@ static void deliver_posts(struct io *io)
 {
     for (unsigned from = 0; from < post_shards(io->group); from++) {
         /* Only those that are there now: a shard that posts to itself must not keep the turn from ending. */
-        for (unsigned n = post_count(io->group, from, io->shard); n && !io->stopped; n--) {
+        for (unsigned n = post_count(io->group, from, io->shard); n; n--) {
             const struct io_post *post = post_peek(io->group, from, io->shard);
             if (io->receive) {
                 io->callbacks++;
@@ -184,14 +184,13 @@ static void deliver_posts(struct io *io)
 static void run_callbacks(struct io *io)
 {
     unsigned ready = io->operations.ready_count; /* those that become ready meanwhile have their turn later */
-    while (io->batch_next < io->batch_count && !io->stopped)
+    while (io->batch_next < io->batch_count)
         completed(io, &io->batch[io->batch_next++]);
-    for (; ready && !io->stopped; ready--)
+    for (; ready; ready--)
         operation_finish_ready(io);
-    if (!io->stopped && timer_next(&io->timers) != NSEC_NEVER)
+    if (timer_next(&io->timers) != NSEC_NEVER)
         io->callbacks += timer_fire(&io->timers, io_now(io));
-    if (!io->stopped)
-        deliver_posts(io);
+    deliver_posts(io);
 }
 
 static void release(struct io *io)
@@ -202,7 +201,7 @@ static void release(struct io *io)
 
 unsigned io_turn(struct io *io, nsec until)
 {
-    sluice_assert(!io->turning && !io->stopped);
+    sluice_assert(!io->turning);
     operation_launch_backlog(io);
     send_wakes(io);
     nsec wait = patience(io, until);
@@ -217,10 +216,7 @@ unsigned io_turn(struct io *io, nsec until)
     io->callbacks = 0;
     run_callbacks(io);
     io->turning = false;
-    unsigned callbacks = io->callbacks;
-    if (io->stopped)
-        release(io);
-    return callbacks;
+    return io->callbacks;
 }
 
 /* ---- opening and closing ---- */
@@ -296,14 +292,11 @@ static void close_orphans(struct io *io)
 
 void io_close_all(struct io *io)
 {
-    sluice_assert(!io->stopped);
-    io->stopped = true;
+    sluice_assert(!io->turning);
     post_leave(io->group, io->shard);
     ring_stop(&io->ring);
     close_orphans(io);
     descriptor_close_all(&io->descriptors);
     ring_close(&io->ring);
-    timer_forget(&io->timers);
-    if (!io->turning)
-        release(io); /* else the turn whose callback this is does it */
+    release(io);
 }

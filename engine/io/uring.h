@@ -51,7 +51,7 @@ struct io {
     struct completion *batch;
     unsigned batch_count, batch_next;
     unsigned callbacks; /* run in this turn */
-    bool turning, stopped;
+    bool turning;
 
     struct io_group *group;
     unsigned shard, wakes_wanted;

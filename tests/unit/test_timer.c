@@ -107,7 +107,6 @@ static void setting_again_moves_and_is_a_new_setting(void **state)
 static void clear_next(struct item *item) { timer_clear(&item->fixture->timers, &item[1].timer); }
 static void move_next_later(struct item *item) { timer_set(&item->fixture->timers, &item[1].timer, 1000); }
 static void set_again_now(struct item *item) { timer_set(&item->fixture->timers, &item->timer, 0); }
-static void forget_all(struct item *item) { timer_forget(&item->fixture->timers); }
 
 static void one_that_is_due_may_be_cleared_or_moved_by_another(void **state)
 {
@@ -132,18 +131,6 @@ static void one_that_sets_itself_for_now_waits_for_the_next_call(void **state)
     expect_fired(f, 10, 1, (unsigned[]){0});
     f->items[0].also = NULL;
     expect_fired(f, 10, 1, (unsigned[]){0});
-}
-
-static void forgetting_ends_the_firing_too(void **state)
-{
-    struct fixture *f = *state;
-    f->items[1].also = forget_all;
-    for (unsigned i = 0; i < 5; i++)
-        set(f, i, 10);
-    set(f, 5, 20);
-    expect_fired(f, 10, 2, (unsigned[]){0, 1});
-    assert_true(timer_next(&f->timers) == NSEC_NEVER);
-    expect_fired(f, NSEC_NEVER, 0, NULL);
 }
 
 static uint64_t roll(struct fixture *f)
@@ -213,7 +200,6 @@ int main(void)
         cmocka_unit_test_setup_teardown(setting_again_moves_and_is_a_new_setting, set_up, tear_down),
         cmocka_unit_test_setup_teardown(one_that_is_due_may_be_cleared_or_moved_by_another, set_up, tear_down),
         cmocka_unit_test_setup_teardown(one_that_sets_itself_for_now_waits_for_the_next_call, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(forgetting_ends_the_firing_too, set_up, tear_down),
         cmocka_unit_test_setup_teardown(random_timers_agree_with_a_sorted_list, set_up, tear_down),
     };
     return cmocka_run_group_tests_name("timer", tests, NULL, NULL);
