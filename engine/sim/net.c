@@ -1,0 +1,605 @@
+/* net.c - sockets of the simulated network: how connections begin, find a listener or nobody, and end. */
+#include "sim/world.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <sys/un.h>
+
+enum {
+    FIRST_DESCRIPTOR = 3,
+    FIRST_PORT = 32768,
+    LAST_PORT = 60999,
+    CONNECT_TRIES = 7, /* SYNs; the last wait ends after 127 s */
+    CUT_WITHIN = 32 * 1024,
+};
+
+/* ---- descriptors ---- */
+
+struct sim_socket *sim_socket_at(struct io *io, int fd)
+{
+    unsigned i = (unsigned)(fd - FIRST_DESCRIPTOR);
+    return fd >= FIRST_DESCRIPTOR && i < io->socket_cap ? io->sockets[i] : NULL;
+}
+
+unsigned sim_descriptors(const struct io *io) { return io->socket_count; }
+
+/* The lowest free number, as kernels give them. */
+static struct sim_socket *socket_new(struct io *io, int family)
+{
+    unsigned i = io->socket_free;
+    while (i < io->socket_cap && io->sockets[i])
+        i++;
+    io->socket_free = i + 1;
+    if (i == io->socket_cap) {
+        unsigned cap = io->socket_cap ? 2 * io->socket_cap : 16;
+        io->sockets = realloc(io->sockets, cap * sizeof *io->sockets);
+        sluice_assert(io->sockets);
+        memset(io->sockets + io->socket_cap, 0, (cap - io->socket_cap) * sizeof *io->sockets);
+        io->socket_cap = cap;
+    }
+    struct sim_socket *socket = calloc(1, sizeof *socket);
+    sluice_assert(socket);
+    socket->io = io;
+    socket->fd = (int)i + FIRST_DESCRIPTOR;
+    socket->family = family;
+    socket->queue_end = &socket->queue;
+    io->sockets[i] = socket;
+    io->socket_count++;
+    return socket;
+}
+
+static void socket_free(struct sim_socket *socket)
+{
+    struct io *io = socket->io;
+    unsigned i = (unsigned)(socket->fd - FIRST_DESCRIPTOR);
+    io->sockets[i] = NULL;
+    io->socket_free = i < io->socket_free ? i : io->socket_free;
+    io->socket_count--;
+    free(socket);
+}
+
+/* ---- addresses ---- */
+
+static bool is_loopback(const struct io_address *address)
+{
+    if (address->storage.ss_family == AF_INET) {
+        const struct sockaddr_in *in = (const void *)&address->storage;
+        return ntohl(in->sin_addr.s_addr) >> 24 == 127;
+    }
+    const struct sockaddr_in6 *in6 = (const void *)&address->storage;
+    return address->storage.ss_family == AF_INET6 && IN6_IS_ADDR_LOOPBACK(&in6->sin6_addr);
+}
+
+static bool is_any(const struct io_address *address)
+{
+    if (address->storage.ss_family == AF_INET) {
+        const struct sockaddr_in *in = (const void *)&address->storage;
+        return in->sin_addr.s_addr == htonl(INADDR_ANY);
+    }
+    const struct sockaddr_in6 *in6 = (const void *)&address->storage;
+    return address->storage.ss_family == AF_INET6 && IN6_IS_ADDR_UNSPECIFIED(&in6->sin6_addr);
+}
+
+/* Whose address it is, seen from `from`. */
+static struct sim_host *host_of(struct sim_host *from, const struct io_address *address)
+{
+    if (address->storage.ss_family == AF_UNIX)
+        return from;
+    struct sim_host *host = sim_host_at(from->world, address);
+    return host ? host : is_loopback(address) ? from : NULL;
+}
+
+static bool listens_at(const struct sim_socket *listener, const struct io_address *at)
+{
+    if (io_address_equal(&listener->local, at))
+        return true;
+    return is_any(&listener->local) && listener->family == at->storage.ss_family &&
+           io_address_port(&listener->local) == io_address_port(at);
+}
+
+/* One of those that share the address, by chance, as SO_REUSEPORT spreads them. */
+static struct sim_socket *listener_at(struct sim_host *host, const struct io_address *at)
+{
+    struct sim_socket *found = NULL;
+    uint64_t seen = 0;
+    for (struct sim_socket *l = host->listeners; l; l = l->next_listener)
+        if (listens_at(l, at) && (!seen++ || !sim_below(host->world, seen)))
+            found = l;
+    return found;
+}
+
+static uint16_t port_take(struct sim_host *host)
+{
+    uint16_t port = host->port_next;
+    host->port_next = port == LAST_PORT ? FIRST_PORT : (uint16_t)(port + 1);
+    return port;
+}
+
+static struct io_address local_towards(struct sim_socket *socket, const struct io_address *to)
+{
+    struct sim_host *host = socket->io->host;
+    struct io_address local = socket->source;
+    if (socket->family == AF_UNIX) {
+        local.length = sizeof(sa_family_t);
+        local.storage.ss_family = AF_UNIX;
+        return local;
+    }
+    if (!local.length)
+        local = is_loopback(to) ? *to : socket->family == AF_INET6 ? host->first_v6 : host->first_v4;
+    if (!local.length) {
+        bool parsed = io_address_parse(&local, socket->family == AF_INET6 ? "::1" : "127.0.0.1", 0);
+        sluice_assert(parsed);
+    }
+    io_address_set_port(&local, port_take(host));
+    return local;
+}
+
+int io_socket(struct io *io, int family, const struct io_address *source)
+{
+    if (family != AF_INET && family != AF_INET6 && family != AF_UNIX)
+        return -EAFNOSUPPORT;
+    if (!io->host->sheltered && sim_strikes(io->world, SIM_NO_SOCKET))
+        return sim_below(io->world, 2) ? -EMFILE : -ENOBUFS;
+    if (source && source->length) {
+        if (source->storage.ss_family != family)
+            return -EINVAL;
+        if (!is_any(source) && host_of(io->host, source) != io->host)
+            return -EADDRNOTAVAIL;
+    }
+    struct sim_socket *socket = socket_new(io, family);
+    if (source && !is_any(source))
+        socket->source = *source;
+    return socket->fd;
+}
+
+int io_listen(struct io *io, const struct io_address *at, int backlog, bool share)
+{
+    struct sim_host *host = io->host;
+    struct io_address local = *at;
+    if (!is_any(at) && host_of(host, at) != host)
+        return -EADDRNOTAVAIL;
+    if (at->storage.ss_family != AF_UNIX && !io_address_port(at))
+        io_address_set_port(&local, port_take(host));
+    for (struct sim_socket *l = host->listeners; l; l = l->next_listener)
+        if (io_address_equal(&l->local, &local) && !(l->shared && share))
+            return -EADDRINUSE;
+    struct sim_socket *socket = socket_new(io, at->storage.ss_family);
+    socket->listening = true;
+    socket->shared = share;
+    socket->local = local;
+    socket->backlog = backlog > 0 ? (unsigned)backlog : 1;
+    socket->next_listener = host->listeners;
+    host->listeners = socket;
+    return socket->fd;
+}
+
+bool io_peer(struct io *io, int fd, struct io_address *peer, struct io_address *local)
+{
+    const struct sim_socket *socket = sim_socket_at(io, fd);
+    if (!socket || (peer && !socket->conn))
+        return false;
+    if (peer)
+        *peer = socket->peer;
+    if (local)
+        *local = socket->local;
+    return true;
+}
+
+/* ---- connections ---- */
+
+static void conn_free(struct sim_conn *conn)
+{
+    struct sim_world *world = conn->world;
+    sim_unschedule(world, &conn->opening);
+    sim_unschedule(world, &conn->pipe[0].arrival);
+    sim_unschedule(world, &conn->pipe[1].arrival);
+    if (conn->prev)
+        conn->prev->next = conn->next;
+    else
+        world->conns = conn->next;
+    if (conn->next)
+        conn->next->prev = conn->prev;
+    conn->next = world->spare;
+    world->spare = conn;
+}
+
+static void conn_free_if_over(struct sim_conn *conn)
+{
+    bool coming = conn->phase == CONN_OPEN && conn->opening.place; /* to the listener */
+    if (!conn->socket[0] && !conn->socket[1] && !conn->queued && !coming)
+        conn_free(conn);
+}
+
+void sim_conns_free(struct sim_world *world)
+{
+    while (world->conns)
+        conn_free(world->conns);
+    for (struct sim_conn *c = world->spare, *next; c; c = next) {
+        next = c->next;
+        for (unsigned i = 0; i < 2; i++) {
+            free(c->pipe[i].ring);
+            free(c->pipe[i].segments);
+        }
+        free(c);
+    }
+}
+
+static nsec hop(struct sim_conn *conn) { return conn->world->now + sim_link_delay(conn->world, &conn->link); }
+
+static void connect_over(struct sim_conn *conn, int result)
+{
+    struct sim_socket *client = conn->socket[0];
+    sim_note(conn->world, "connect", conn->number, (uint32_t)result);
+    if (result < 0) {
+        client->conn = NULL;
+        conn->socket[0] = NULL;
+    }
+    sim_op_complete(client->io, client->connect, result);
+    if (result < 0)
+        conn_free(conn);
+}
+
+/* A SYN is lost; the kernel repeats it after 1, 2, 4... seconds. */
+static void dial_again(struct sim_conn *conn)
+{
+    if (conn->tries >= CONNECT_TRIES)
+        connect_over(conn, -ETIMEDOUT);
+    else
+        sim_schedule(conn->world, &conn->opening, conn->world->now + ((nsec)1 << (conn->tries - 1)) * NSEC_PER_S);
+}
+
+/* The SYN comes to where it was sent. */
+static void dial(struct sim_conn *conn)
+{
+    struct sim_world *world = conn->world;
+    struct sim_host *there = host_of(conn->host[0], &conn->address[1]);
+    conn->tries++;
+    if (conn->black_hole || !there || sim_apart_until(world, conn->host[0], there)) {
+        dial_again(conn);
+        return;
+    }
+    struct sim_socket *listener = listener_at(there, &conn->address[1]);
+    if (listener && listener->queued >= listener->backlog) {
+        dial_again(conn);
+        return;
+    }
+    conn->phase = CONN_ANSWERED;
+    conn->doomed = conn->doomed || !listener;
+    sim_schedule(world, &conn->opening, hop(conn));
+}
+
+/* The SYN-ACK, or the RST, is back at the client; what it sends from now on follows its ACK. */
+static void answered(struct sim_conn *conn)
+{
+    if (conn->doomed) {
+        connect_over(conn, -ECONNREFUSED);
+        return;
+    }
+    conn->phase = CONN_OPEN;
+    conn->pipe[1].last_at = hop(conn);
+    sim_schedule(conn->world, &conn->opening, conn->pipe[1].last_at);
+    connect_over(conn, 0);
+}
+
+/* The ACK is at the server. */
+static void queue_up(struct sim_conn *conn)
+{
+    struct sim_socket *listener = listener_at(conn->host[1], &conn->address[1]);
+    if (!listener) {
+        sim_pipe_break(&conn->pipe[0], -ECONNRESET, false);
+        conn->pipe[1].deaf = true;
+        conn_free_if_over(conn);
+        return;
+    }
+    conn->queued = true;
+    conn->next_queued = NULL;
+    *listener->queue_end = conn;
+    listener->queue_end = &conn->next_queued;
+    listener->queued++;
+    if (listener->accept && listener->accept->op.state == OP_WAITING)
+        sim_op_ready(listener->io, &listener->accept->op);
+}
+
+static void go_on(struct sim_event *event)
+{
+    struct sim_conn *conn = container_of(event, struct sim_conn, opening);
+    switch (conn->phase) {
+    case CONN_DIALLING:
+        dial(conn);
+        break;
+    case CONN_ANSWERED:
+        answered(conn);
+        break;
+    default:
+        queue_up(conn);
+    }
+}
+
+static struct sim_conn *conn_new(struct sim_world *world)
+{
+    struct sim_conn *conn = world->spare, clean = {.world = world, .number = ++world->conn_count};
+    if (conn) {
+        world->spare = conn->next;
+        memcpy(clean.pipe, conn->pipe, sizeof clean.pipe); /* keeps their memory */
+    } else {
+        conn = malloc(sizeof *conn);
+        sluice_assert(conn);
+    }
+    *conn = clean;
+    conn->opening.happen = go_on;
+    sim_pipe_init(&conn->pipe[0], conn, 0);
+    sim_pipe_init(&conn->pipe[1], conn, 1);
+    conn->next = world->conns;
+    if (conn->next)
+        conn->next->prev = conn;
+    world->conns = conn;
+    return conn;
+}
+
+static void draw_fate(struct sim_conn *conn)
+{
+    struct sim_world *world = conn->world;
+    if (conn->sheltered)
+        return;
+    conn->doomed = sim_strikes(world, SIM_REFUSED);
+    conn->black_hole = !conn->doomed && sim_strikes(world, SIM_BLACK_HOLE);
+    if (conn->host[1] && conn->host[1] != conn->host[0] && sim_strikes(world, SIM_PARTITION))
+        sim_partition(world, conn->host[0], conn->host[1],
+                      world->now + 1 + (nsec)sim_below(world, 60 * (uint64_t)NSEC_PER_S));
+    if (world->rates[SIM_CLOSE] && sim_below(world, 1000000) < world->rates[SIM_CLOSE])
+        conn->pipe[sim_below(world, 2)].cut_at = 1 + sim_below(world, CUT_WITHIN);
+}
+
+static void apply_connect(struct sim_socket *socket, struct io_op *op)
+{
+    struct sim_world *world = socket->io->world;
+    const struct io_address *to = (const struct io_address *)(uintptr_t)op->scratch[0];
+    if (socket->conn || socket->listening || to->storage.ss_family != socket->family) {
+        sim_op_complete(socket->io, op, socket->conn ? -EISCONN : socket->listening ? -EINVAL : -EAFNOSUPPORT);
+        return;
+    }
+    struct sim_conn *conn = conn_new(world);
+    conn->host[0] = socket->io->host;
+    conn->host[1] = host_of(socket->io->host, to);
+    conn->link = sim_link_between(world, conn->host[0], conn->host[1]);
+    conn->sheltered = conn->host[0]->sheltered || (conn->host[1] && conn->host[1]->sheltered);
+    conn->address[1] = socket->peer = *to;
+    conn->address[0] = socket->local = local_towards(socket, to);
+    conn->socket[0] = socket;
+    socket->conn = conn;
+    socket->side = 0;
+    socket->connect = op;
+    draw_fate(conn);
+    sim_schedule(world, &conn->opening, hop(conn));
+}
+
+/* ---- operations ---- */
+
+static bool is_open(const struct sim_socket *socket) { return socket->conn && !socket->connect; }
+
+void sim_socket_poll(struct sim_socket *socket)
+{
+    struct io_op *op = socket->poll;
+    if (!op || op->state != OP_WAITING)
+        return;
+    unsigned now = 0;
+    if (socket->listening)
+        now = socket->queue ? POLLIN : 0;
+    else if (!socket->conn)
+        now = POLLHUP;
+    else if (is_open(socket)) {
+        const struct sim_pipe *in = &socket->conn->pipe[socket->side];
+        now |= sim_pipe_has_news(in) ? POLLIN : 0;
+        now |= in->end < 0 ? POLLERR | POLLHUP : 0;
+        now |= sim_pipe_room(&socket->conn->pipe[!socket->side]) ? POLLOUT : 0;
+    }
+    now &= socket->poll_events | POLLERR | POLLHUP;
+    if (now)
+        sim_op_complete(socket->io, op, (int)now);
+}
+
+void sim_socket_detach(struct sim_socket *socket, struct io_op *op)
+{
+    if (socket->connect == op) {
+        socket->connect = NULL;
+        /* Cancelled half-way: the kernel's socket would go on alone, but its owner can only close it. */
+        if (socket->conn && socket->conn->phase != CONN_OPEN) {
+            struct sim_conn *conn = socket->conn;
+            socket->conn = NULL;
+            conn_free(conn);
+        }
+    }
+    if (socket->poll == op)
+        socket->poll = NULL;
+    if (socket->send && &socket->send->op == op)
+        socket->send = NULL;
+    if (socket->recv && &socket->recv->op == op)
+        socket->recv = NULL;
+    if (socket->accept && &socket->accept->op == op)
+        socket->accept = NULL;
+}
+
+void sim_socket_apply(struct sim_socket *socket, struct io_op *op)
+{
+    bool streams = op->kind == OP_SEND || op->kind == OP_RECV;
+    if (streams && !is_open(socket)) {
+        sim_op_complete(socket->io, op, -ENOTCONN);
+        return;
+    }
+    if (op->kind == OP_SEND && socket->shut) {
+        sim_op_complete(socket->io, op, -EPIPE);
+        return;
+    }
+    switch (op->kind) {
+    case OP_CONNECT:
+        apply_connect(socket, op);
+        break;
+    case OP_SEND:
+        sluice_assert(!socket->send);
+        socket->send = container_of(op, struct io_send, op);
+        sim_pipe_pump(socket);
+        break;
+    case OP_RECV:
+        sluice_assert(!socket->recv);
+        socket->recv = container_of(op, struct io_recv, op);
+        sim_pipe_readable(&socket->conn->pipe[socket->side]);
+        break;
+    case OP_ACCEPT:
+        if (!socket->listening) {
+            sim_op_complete(socket->io, op, -EINVAL);
+            break;
+        }
+        sluice_assert(!socket->accept);
+        socket->accept = container_of(op, struct io_accept, op);
+        if (socket->queue)
+            sim_op_ready(socket->io, op);
+        break;
+    default:
+        sluice_assert(op->kind == OP_POLL && !socket->poll);
+        socket->poll = op;
+        socket->poll_events = (unsigned)op->scratch[0];
+        sim_socket_poll(socket);
+    }
+}
+
+static struct sim_conn *dequeue(struct sim_socket *listener)
+{
+    struct sim_conn *conn = listener->queue;
+    if (conn) {
+        listener->queue = conn->next_queued;
+        if (!listener->queue)
+            listener->queue_end = &listener->queue;
+        listener->queued--;
+        conn->queued = false;
+    }
+    return conn;
+}
+
+unsigned sim_accept_deliver(struct sim_socket *listener, struct io_accept *accept, unsigned most)
+{
+    unsigned called = 0;
+    accept->op.state = OP_RUNNING;
+    while (called < most && accept->op.state == OP_RUNNING && listener->queue) {
+        struct sim_conn *conn = dequeue(listener);
+        struct sim_socket *socket = socket_new(listener->io, listener->family);
+        socket->conn = conn;
+        socket->side = 1;
+        socket->local = conn->address[1];
+        socket->peer = conn->address[0];
+        conn->socket[1] = socket;
+        called++;
+        sim_note(conn->world, "accept", conn->number, (uint64_t)socket->fd);
+        accept->accepted(accept, socket->fd);
+    }
+    if (accept->op.state == OP_RUNNING) {
+        accept->op.state = OP_WAITING;
+        if (listener->queue)
+            sim_op_ready(listener->io, &accept->op);
+    }
+    return called;
+}
+
+/* ---- ends ---- */
+
+void io_shutdown(struct io *io, int fd)
+{
+    struct sim_socket *socket = sim_socket_at(io, fd);
+    if (!socket || !is_open(socket))
+        return;
+    sim_hand_over(io->world); /* what was submitted before it goes out before it */
+    socket->shut = true;
+    if (socket->conn && !socket->send)
+        sim_pipe_close(&socket->conn->pipe[!socket->side]);
+}
+
+static void unlisten(struct sim_socket *listener)
+{
+    struct sim_socket **at = &listener->io->host->listeners;
+    while (*at != listener)
+        at = &(*at)->next_listener;
+    *at = listener->next_listener;
+    for (struct sim_conn *conn; (conn = dequeue(listener)) != NULL;) {
+        sim_pipe_break(&conn->pipe[0], -ECONNRESET, false);
+        conn->pipe[1].deaf = true;
+        conn_free_if_over(conn);
+    }
+}
+
+enum farewell { FAREWELL_CLOSE = 1, FAREWELL_RESET, FAREWELL_LOSSY_RESET };
+
+static void socket_close(struct sim_socket *socket, enum farewell farewell)
+{
+    struct sim_conn *conn = socket->conn;
+    sim_note(socket->io->world, "close", conn ? conn->number : 0, farewell);
+    if (socket->listening)
+        unlisten(socket);
+    if (conn) {
+        struct sim_pipe *in = &conn->pipe[socket->side], *out = &conn->pipe[!socket->side];
+        conn->socket[socket->side] = NULL;
+        /* A kernel that throws away what nobody read says so with RST (RFC 1122 §4.2.2.13). */
+        if (farewell == FAREWELL_CLOSE && in->arrived > in->consumed)
+            farewell = FAREWELL_RESET;
+        if (farewell == FAREWELL_CLOSE)
+            sim_pipe_close(out);
+        else
+            sim_pipe_break(out, -ECONNRESET, farewell == FAREWELL_LOSSY_RESET);
+        in->deaf = true;
+        in->consumed = in->arrived;
+        conn_free_if_over(conn);
+    }
+    socket_free(socket);
+}
+
+void io_close(struct io *io, int fd)
+{
+    struct sim_socket *socket = sim_socket_at(io, fd);
+    sluice_assert(socket && !socket->busy);
+    socket_close(socket, FAREWELL_CLOSE);
+}
+
+void sim_reset(struct io *io, int fd)
+{
+    struct sim_socket *socket = sim_socket_at(io, fd);
+    sluice_assert(socket && !socket->busy);
+    socket_close(socket, FAREWELL_RESET);
+}
+
+/* A crash leaves its connections to the kernel: most end in order, some with a part of what was on its way lost. */
+void sim_sockets_drop(struct io *io, bool crash)
+{
+    for (unsigned i = 0; i < io->socket_cap; i++) {
+        struct sim_socket *socket = io->sockets[i];
+        if (!socket)
+            continue;
+        socket->send = NULL;
+        socket->recv = NULL;
+        socket->accept = NULL;
+        socket->connect = socket->poll = NULL;
+        socket_close(socket, crash && sim_below(io->world, 2) ? FAREWELL_LOSSY_RESET : FAREWELL_CLOSE);
+    }
+}
+
+void sim_sockets_free(struct io *io)
+{
+    for (unsigned i = 0; i < io->socket_cap; i++)
+        free(io->sockets[i]);
+    free(io->sockets);
+    io->sockets = NULL;
+    io->socket_cap = 0;
+}
+
+unsigned sim_cut(struct sim_world *world, struct sim_host *a, struct sim_host *b)
+{
+    unsigned n = 0;
+    for (struct sim_conn *c = world->conns; c; c = c->next) {
+        bool between = (c->host[0] == a && (!b || c->host[1] == b)) || (c->host[1] == a && (!b || c->host[0] == b));
+        if (!between || c->phase != CONN_OPEN)
+            continue;
+        sim_pipe_break(&c->pipe[0], -ECONNRESET, true);
+        sim_pipe_break(&c->pipe[1], -ECONNRESET, true);
+        n++;
+    }
+    return n;
+}
