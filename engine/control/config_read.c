@@ -39,7 +39,7 @@ static void allowed_keys(const cfg_t *section, char *text, size_t cap)
 
 /* libConfuse passes no context to its error function, and mutable statics are not ours to have. The message is left in
  * the section's `comment`, which libConfuse frees with the section and uses for nothing unless CFGF_COMMENTS is set. */
-static void on_error(cfg_t *cfg, const char *format, va_list arguments)
+static void printf_like(2, 0) on_error(cfg_t *cfg, const char *format, va_list arguments)
 {
     char *text = NULL, *message = NULL, hint[1024] = "";
     if (cfg->comment || vasprintf(&text, format, arguments) < 0)

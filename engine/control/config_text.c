@@ -4,10 +4,13 @@
 
 #include <stdio.h>
 
+enum { DEPTH_MAX = 8 }; /* a list in a source in a pool needs three */
+
 struct scan {
     char *p, *end;
     unsigned line;
-    unsigned wrong; /* line of the first fault; 0: none */
+    unsigned depth, opened[DEPTH_MAX]; /* open braces and their lines */
+    unsigned wrong;                    /* line of the first fault; 0: none */
     char *why;
     size_t why_cap;
 };
@@ -83,6 +86,18 @@ static bool is_word(char c)
     return u > ' ' && u != 0x7f && !strchr("#\"'={}()+,*", c);
 }
 
+/* libConfuse takes the end of the file for the end of every section that is open. One } too many it finds itself. */
+static void pass_brace(struct scan *s)
+{
+    if (*s->p == '{' && s->depth == DEPTH_MAX)
+        fault(s, s->line, "braces are nested too deeply");
+    else if (*s->p == '{')
+        s->opened[s->depth++] = s->line;
+    else if (s->depth)
+        s->depth--;
+    s->p++;
+}
+
 static void pass_one(struct scan *s)
 {
     char c = *s->p;
@@ -102,7 +117,9 @@ static void pass_one(struct scan *s)
         *s->p++ = ' ';
     } else if (c == '+' && after == '=') {
         s->p += 2;
-    } else if (c && strchr("={}(),", c)) {
+    } else if (c == '{' || c == '}') {
+        pass_brace(s);
+    } else if (c && strchr("=(),", c)) {
         s->p++;
     } else if (is_word(c)) {
         /* The whole word, for "//" and "#" begin a comment only where a word could begin. */
@@ -124,5 +141,7 @@ unsigned config_text_clean(char *text, size_t n, char *why, size_t why_cap)
         memset(text, ' ', 3);
     while (s.p < s.end && !s.wrong)
         pass_one(&s);
+    if (!s.wrong && s.depth)
+        fault(&s, s.opened[s.depth - 1], "a { stands here that no } closes");
     return s.wrong;
 }

@@ -1,8 +1,8 @@
 /* config_text.h - makes a configuration's text safe for libConfuse's lexer.
  *
  * libConfuse 3.3 counts the line of a comment three times, drops characters that it does not know without a word, and
- * lets a string run over the rest of the file. So comments are blanked, line ends kept, and what the lexer would pass
- * over is refused here, with its line. What remains has the lines of the original. */
+ * lets a string or a section run over the rest of the file. So comments are blanked, line ends kept, and what the lexer
+ * would pass over is refused here, with its line. What remains has the lines of the original. */
 #ifndef CONTROL_CONFIG_TEXT_H
 #define CONTROL_CONFIG_TEXT_H
 
