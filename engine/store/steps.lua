@@ -1,1 +1,460 @@
-#!lua name=sluice
+#!lua name=sluice_dev
+-- steps.lua - the atomic changes that Sluice asks of Redis; store.c is their only caller.
+--
+-- embed.sh replaces `sluice_dev` by a name that holds a hash of this file: a library never changes under its callers,
+-- and engines of two versions work side by side on one Redis.
+--
+-- Each step may be repeated: what was done already is answered as done. Each names every key that it touches, all of
+-- one slot. Steps on a lease are fenced: args 1 to 4 are lease, owner, incarnation and hand, and unless the lease is
+-- theirs nothing is changed. (Hand: one store of the engine. Two shards share owner and incarnation, never a lease.)
+--
+-- Every answer begins with a code and the campaign's `state`.
+
+local OK, FENCED, GONE = 1, 0, -1
+
+-- The keys of a campaign, in the order in which every step on a campaign passes them.
+local CAMPAIGN, STATUS, RECIPIENTS, LEASES, PARKED, RETRY, HELD, EVENTS, TOTALS, UNIQUE = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
+local LEDGER, BATCH, LIST = 11, 12, 13 -- of steps on a lease; LIST: a parked list
+
+-- What stays of a campaign that is done, until it expires. The other keys are gone by then, for they are empty.
+local KEPT = {CAMPAIGN, STATUS, RECIPIENTS, EVENTS, TOTALS, UNIQUE}
+
+-- Masks of a recipient's two bits within its byte of the ledger, by index % 4, in the order of SETBIT.
+local PERMIT = {[0] = 128, 32, 8, 2}
+local ENDED = {[0] = 64, 16, 4, 1}
+
+local READ_AT_ONCE = 100 -- entries; so that the limit in bytes is met without reading far beyond it
+local ORPHANS_MAX, LISTS_MAX = 16, 64
+
+local function text(number) return string.format('%.0f', number) end
+
+local function state_of(keys) return redis.call('HGET', keys[CAMPAIGN], 'state') or '' end
+
+-- A state that nobody knows is one that somebody mistyped, hardly because they wanted more to be sent.
+local function may_lease(state) return state == '' or state == 'running' or state == 'cancelled' end
+
+-- ---- leases ----
+
+local function lease_parse(entry)
+    local owner, incarnation, kind, first, count, hand, call =
+        string.match(entry, '^(%S+) (%d+) (%a+) (%d+) (%d+) (%S+) (%d+)$')
+    if not owner then return nil end
+    return {owner = owner, incarnation = incarnation, kind = kind, first = tonumber(first), count = tonumber(count),
+            hand = hand, call = call}
+end
+
+local function lease_write(keys, name, lease)
+    redis.call('HSET', keys[LEASES], name, lease.owner .. ' ' .. lease.incarnation .. ' ' .. lease.kind .. ' ' ..
+               text(lease.first) .. ' ' .. text(lease.count) .. ' ' .. lease.hand .. ' ' .. lease.call)
+end
+
+local function lease_is(lease, owner, incarnation, hand)
+    return lease.owner == owner and lease.incarnation == incarnation and lease.hand == hand
+end
+
+-- The lease that args name, or nil and the code to answer with.
+local function lease_mine(keys, args)
+    local entry = redis.call('HGET', keys[LEASES], args[1])
+    if not entry then return nil, GONE end
+    local lease = lease_parse(entry)
+    if not lease or not lease_is(lease, args[2], args[3], args[4]) then return nil, FENCED end
+    return lease, OK
+end
+
+-- A campaign that was done has work again: its keys must stay.
+local function revive(keys)
+    for _, key in ipairs(KEPT) do redis.call('PERSIST', keys[key]) end
+    redis.call('HSET', keys[STATUS], 'phase', 'sending', 'reason', '')
+    redis.call('HDEL', keys[STATUS], 'done_at')
+end
+
+-- Reads by `read(from, to)` as many as fit into `most` and `bytes_max`, but one at least if there is one.
+local function read_bounded(read, most, bytes_max)
+    local items, bytes = {}, 0
+    while #items < most do
+        local asked = math.min(most - #items, READ_AT_ONCE)
+        local from = #items
+        local chunk = read(from, from + asked - 1)
+        for _, item in ipairs(chunk) do
+            bytes = bytes + #item
+            if bytes > bytes_max and #items > 0 then return items end
+            items[#items + 1] = item
+        end
+        if #chunk < asked then return items end
+    end
+    return items
+end
+
+-- Entries of the recipients' list by seq. One longer than the limit is no recipient, whatever follows in it; what it
+-- is cut to still tells.
+local function read_entries(keys, first, trimmed, count, entry_max)
+    local entries = redis.call('LRANGE', keys[RECIPIENTS], first - trimmed, first - trimmed + count - 1)
+    for i, entry in ipairs(entries) do
+        if #entry > entry_max then entries[i] = string.sub(entry, 1, entry_max + 1) end
+    end
+    return entries
+end
+
+local function trimmed_of(keys) return tonumber(redis.call('HGET', keys[STATUS], 'trimmed') or 0) end
+
+-- What a lease holds, as its step answered the first time.
+local function lease_content(keys, lease, entry_max)
+    if lease.kind ~= 'list' then return redis.call('LRANGE', keys[BATCH], 0, -1) end
+    return read_entries(keys, lease.first, trimmed_of(keys), lease.count, entry_max)
+end
+
+-- What the three ways to lease have in common: `take(lease)` takes and returns the items.
+-- args: lease owner incarnation hand most bytes_max entry_max
+local function lease_by(keys, args, kind, take)
+    local state = state_of(keys)
+    local known, code = lease_mine(keys, args)
+    if known then return {OK, state, known.first, lease_content(keys, known, tonumber(args[7]))} end
+    if code == FENCED then return {FENCED, state} end
+    if not may_lease(state) then return {OK, state, 0, {}} end
+    local lease = {owner = args[2], incarnation = args[3], hand = args[4], kind = kind, first = 0, call = '0'}
+    local items = take(lease)
+    lease.count = #items
+    if #items > 0 then lease_write(keys, args[1], lease) end
+    return {OK, state, lease.first, items}
+end
+
+local function lease_list(keys, args)
+    return lease_by(keys, args, 'list', function(lease)
+        local known = redis.call('HMGET', keys[STATUS], 'taken', 'trimmed', 'phase')
+        local taken, trimmed, entry_max = tonumber(known[1] or 0), tonumber(known[2] or 0), tonumber(args[7])
+        local items = read_bounded(function(from, to)
+            return read_entries(keys, taken + from, trimmed, to - from + 1, entry_max)
+        end, tonumber(args[5]), tonumber(args[6]))
+        if #items == 0 then return items end
+        lease.first = taken
+        if known[3] == 'done' or known[3] == 'cancelled' then revive(keys) end
+        redis.call('HSET', keys[STATUS], 'taken', text(taken + #items))
+        return items
+    end)
+end
+
+-- args[8]: the ISP whose list is keys[LIST].
+local function lease_parked(keys, args)
+    return lease_by(keys, args, 'parked', function()
+        local items = read_bounded(function(from, to) return redis.call('LRANGE', keys[LIST], from, to) end,
+                                   tonumber(args[5]), tonumber(args[6]))
+        if #items == 0 then return items end
+        redis.call('LTRIM', keys[LIST], #items, -1)
+        redis.call('RPUSH', keys[BATCH], unpack(items))
+        if redis.call('HINCRBY', keys[PARKED], args[8], -#items) <= 0 then
+            redis.call('HDEL', keys[PARKED], args[8])
+        end
+        return items
+    end)
+end
+
+-- args[8]: due at or before, UTC in ms.
+local function lease_retry(keys, args)
+    return lease_by(keys, args, 'retry', function()
+        local items = read_bounded(function(from, to)
+            return redis.call('ZRANGEBYSCORE', keys[RETRY], '-inf', args[8], 'LIMIT', from, to - from + 1)
+        end, tonumber(args[5]), tonumber(args[6]))
+        if #items == 0 then return items end
+        redis.call('ZREMRANGEBYRANK', keys[RETRY], 0, #items - 1)
+        redis.call('RPUSH', keys[BATCH], unpack(items))
+        return items
+    end)
+end
+
+-- args: lease owner incarnation hand call from_owner from_incarnation entry_max
+-- `call` tells this adoption repeated from another one by the same hand, which must not have the lease twice.
+local function adopt(keys, args)
+    local state = state_of(keys)
+    local entry = redis.call('HGET', keys[LEASES], args[1])
+    if not entry then return {GONE, state} end
+    local lease = lease_parse(entry)
+    if not lease then return {FENCED, state} end
+    if not (lease_is(lease, args[2], args[3], args[4]) and lease.call == args[5]) then
+        local ours = lease.owner == args[2] and lease.incarnation == args[3]
+        if ours or lease.owner ~= args[6] or lease.incarnation ~= args[7] then return {FENCED, state} end
+        lease.owner, lease.incarnation, lease.hand, lease.call = args[2], args[3], args[4], args[5]
+        lease_write(keys, args[1], lease)
+    end
+    return {OK, state, lease.first, lease.kind == 'list' and 0 or 1, redis.call('GET', keys[LEDGER]) or '',
+            lease_content(keys, lease, tonumber(args[8]))}
+end
+
+local function release(keys, args)
+    local state = state_of(keys)
+    local entry = redis.call('HGET', keys[LEASES], args[1])
+    local lease = entry and lease_parse(entry)
+    if not lease then return {entry and FENCED or GONE, state} end
+    if lease.owner ~= '-' then
+        if not lease_is(lease, args[2], args[3], args[4]) then return {FENCED, state} end
+        lease.owner, lease.incarnation, lease.hand, lease.call = '-', '0', '-', '0'
+        lease_write(keys, args[1], lease)
+    end
+    return {OK, state}
+end
+
+-- The list goes behind the oldest open lease. While an older one than `lease` is open, `lease` holds nothing back.
+local function trim(keys, lease)
+    local known = redis.call('HMGET', keys[STATUS], 'taken', 'trimmed')
+    local oldest, trimmed = tonumber(known[1] or 0), tonumber(known[2] or 0)
+    if lease.first > trimmed then return end
+    for _, entry in ipairs(redis.call('HVALS', keys[LEASES])) do
+        local other = lease_parse(entry)
+        if other and other.kind == 'list' and other.first < oldest then oldest = other.first end
+    end
+    if oldest > trimmed then
+        redis.call('LTRIM', keys[RECIPIENTS], oldest - trimmed, -1)
+        redis.call('HSET', keys[STATUS], 'trimmed', text(oldest))
+    end
+end
+
+-- ---- the ledger ----
+
+local function ledger_read(keys)
+    return {bytes = {string.byte(redis.call('GET', keys[LEDGER]) or '', 1, -1)}, low = math.huge, high = 0}
+end
+
+local function ledger_has(ledger, masks, index)
+    local mask = masks[index % 4]
+    return (ledger.bytes[math.floor(index / 4) + 1] or 0) % (2 * mask) >= mask
+end
+
+local function ledger_put(ledger, masks, index, on)
+    if ledger_has(ledger, masks, index) == on then return end
+    local at, mask = math.floor(index / 4) + 1, masks[index % 4]
+    ledger.bytes[at] = (ledger.bytes[at] or 0) + (on and mask or -mask)
+    ledger.low, ledger.high = math.min(ledger.low, at), math.max(ledger.high, at)
+end
+
+-- Only the bytes that changed are written, for they also go to the append-only file and the replicas.
+local function ledger_write(keys, ledger)
+    if ledger.high == 0 then return end
+    for at = ledger.low, ledger.high do ledger.bytes[at] = ledger.bytes[at] or 0 end
+    redis.call('SETRANGE', keys[LEDGER], ledger.low - 1, string.char(unpack(ledger.bytes, ledger.low, ledger.high)))
+end
+
+-- args[5]: number of permits; their indices; the indices of those withdrawn
+local function permit(keys, args)
+    local state = state_of(keys)
+    local lease, code = lease_mine(keys, args)
+    if not lease then return {code, state} end
+    local ledger, permits = ledger_read(keys), tonumber(args[5])
+    for at = 6, #args do
+        local index = tonumber(args[at])
+        if index >= lease.count then return redis.error_reply('ERR no such index in the lease') end
+        ledger_put(ledger, PERMIT, index, at < 6 + permits)
+    end
+    ledger_write(keys, ledger)
+    return {OK, state}
+end
+
+-- The kinds of an end: how many arguments follow the event's fields, and what becomes of them.
+local END_KINDS = {
+    E = {0},
+    R = {2, function(moved, args, at) -- due_ms record
+        moved.retry[#moved.retry + 1] = args[at]
+        moved.retry[#moved.retry + 1] = args[at + 1]
+    end},
+    H = {1, function(moved, args, at) moved.held[#moved.held + 1] = args[at] end}, -- record
+    P = {3, function(moved, args, at) -- number of the list among the parked ones, its ISP, record
+        local number = tonumber(args[at])
+        local list = moved.parked[number]
+        if not list then
+            list = {isp = args[at + 1], records = {}}
+            moved.parked[number] = list
+        end
+        list.records[#list.records + 1] = args[at + 2]
+    end},
+}
+
+local function end_move(keys, moved)
+    if #moved.retry > 0 then redis.call('ZADD', keys[RETRY], unpack(moved.retry)) end
+    if #moved.held > 0 then redis.call('RPUSH', keys[HELD], unpack(moved.held)) end
+    for number = 1, #keys - BATCH do
+        local list = moved.parked[number]
+        if list then
+            redis.call('RPUSH', keys[BATCH + number], unpack(list.records))
+            redis.call('HINCRBY', keys[PARKED], list.isp, #list.records)
+        end
+    end
+end
+
+local function end_close(keys, name, lease, ledger)
+    for index = 0, lease.count - 1 do
+        if not ledger_has(ledger, ENDED, index) then return false end
+    end
+    redis.call('HDEL', keys[LEASES], name)
+    redis.call('DEL', keys[LEDGER], keys[BATCH])
+    if lease.kind == 'list' then trim(keys, lease) end
+    return true
+end
+
+-- args[5]: close or not; args[6]: number of ends; for each: kind, index, number of the event's strings, the event's
+-- fields and values (`type` first), and what its kind adds. The third of the answer: 1 if the lease was closed.
+local function end_(keys, args)
+    local state = state_of(keys)
+    local lease, code = lease_mine(keys, args)
+    if not lease then return {code, state} end
+    local ledger = ledger_read(keys)
+    local moved, types, totals, events = {retry = {}, held = {}, parked = {}}, {}, {}, {}
+    local at = 7
+    for _ = 1, tonumber(args[6]) do
+        local kind, index, event_size = END_KINDS[args[at]], tonumber(args[at + 1]), tonumber(args[at + 2])
+        if index >= lease.count then return redis.error_reply('ERR no such index in the lease') end
+        local event, after = at + 3, at + 3 + event_size
+        at = after + kind[1]
+        if not ledger_has(ledger, ENDED, index) then
+            ledger_put(ledger, ENDED, index, true)
+            if kind[2] then kind[2](moved, args, after) end
+            if event_size > 0 then
+                local event_type = args[event + 1]
+                if not totals[event_type] then types[#types + 1] = event_type end
+                totals[event_type] = (totals[event_type] or 0) + 1
+                events[#events + 1] = event
+            end
+        end
+    end
+    end_move(keys, moved)
+    for _, event in ipairs(events) do
+        redis.call('XADD', keys[EVENTS], '*', unpack(args, event, event + tonumber(args[event - 1]) - 1))
+    end
+    for _, event_type in ipairs(types) do redis.call('HINCRBY', keys[TOTALS], event_type, totals[event_type]) end
+    if args[5] == '1' and end_close(keys, args[1], lease, ledger) then return {OK, state, 1} end
+    ledger_write(keys, ledger)
+    return {OK, state, 0}
+end
+
+-- ---- the campaign ----
+
+-- args: seq address seq address ... The first seq that names an address has it for ever.
+local function unique(keys, args)
+    local ours = {}
+    for at = 1, #args, 2 do
+        local fresh = redis.call('HSETNX', keys[UNIQUE], args[at + 1], args[at]) == 1
+        ours[#ours + 1] = (fresh or redis.call('HGET', keys[UNIQUE], args[at + 1]) == args[at]) and '1' or '0'
+    end
+    return {OK, state_of(keys), ours}
+end
+
+local function pairs_sorted(flat, before)
+    local sorted = {}
+    for at = 1, #flat, 2 do sorted[#sorted + 1] = {flat[at], flat[at + 1]} end
+    table.sort(sorted, before)
+    return sorted
+end
+
+-- Leases that (owner, incarnation) may adopt: name, owner, incarnation of each.
+local function orphans_of(keys, owner, incarnation)
+    local orphans = {}
+    local by_name = pairs_sorted(redis.call('HGETALL', keys[LEASES]), function(a, b) return a[1] < b[1] end)
+    for _, entry in ipairs(by_name) do
+        local lease = lease_parse(entry[2])
+        if lease and (lease.owner == '-' or (lease.owner == owner and lease.incarnation ~= incarnation)) then
+            orphans[#orphans + 1] = entry[1]
+            orphans[#orphans + 1] = lease.owner
+            orphans[#orphans + 1] = lease.incarnation
+            if #orphans == 3 * ORPHANS_MAX then break end
+        end
+    end
+    return orphans
+end
+
+-- args: owner incarnation
+local function look(keys, args)
+    local hash = redis.call('HGETALL', keys[CAMPAIGN])
+    local status = redis.call('HMGET', keys[STATUS], 'taken', 'trimmed', 'phase', 'reason')
+    local pushed = tonumber(status[2] or 0) + redis.call('LLEN', keys[RECIPIENTS])
+    local lists, parked = {}, 0
+    local longest_first = pairs_sorted(redis.call('HGETALL', keys[PARKED]), function(a, b)
+        local m, n = tonumber(a[2]), tonumber(b[2])
+        return m > n or (m == n and a[1] < b[1])
+    end)
+    for i, list in ipairs(longest_first) do
+        parked = parked + tonumber(list[2])
+        if i <= LISTS_MAX then
+            lists[#lists + 1] = list[1]
+            lists[#lists + 1] = tonumber(list[2])
+        end
+    end
+    local due = redis.call('ZRANGE', keys[RETRY], 0, 0, 'WITHSCORES')[2]
+    return {OK, state_of(keys), tonumber(status[1] or 0), pushed, parked, redis.call('ZCARD', keys[RETRY]),
+            redis.call('LLEN', keys[HELD]), redis.call('HLEN', keys[LEASES]), tonumber(due or 0), status[3] or '',
+            status[4] or '', redis.call('HGETALL', keys[TOTALS]), orphans_of(keys, args[1], args[2]), lists, hash}
+end
+
+-- Whether any recipient still waits for something.
+local function owed(keys)
+    local status = redis.call('HMGET', keys[STATUS], 'taken', 'trimmed')
+    return tonumber(status[2] or 0) + redis.call('LLEN', keys[RECIPIENTS]) > tonumber(status[1] or 0) or
+           redis.call('EXISTS', keys[LEASES], keys[PARKED], keys[RETRY], keys[HELD]) > 0
+end
+
+-- args: phase reason. The third of the answer: 1 if it is `sending` and has not been announced as started.
+-- A campaign that has ended keeps its phase, unless something is owed again.
+local function phase(keys, args)
+    local state = state_of(keys)
+    local known = redis.call('HMGET', keys[STATUS], 'phase', 'reason', 'started_at')
+    if known[1] == 'done' or known[1] == 'cancelled' then
+        if not owed(keys) then return {OK, state, 0} end
+        revive(keys)
+    end
+    if known[1] ~= args[1] or known[2] ~= args[2] then
+        redis.call('HSET', keys[STATUS], 'phase', args[1], 'reason', args[2])
+    end
+    return {OK, state, args[1] == 'sending' and not known[3] and 1 or 0}
+end
+
+-- args: phase keep_s done_at. The third of the answer: 1 if it has ended.
+local function finish(keys, args)
+    local state = state_of(keys)
+    if owed(keys) then return {OK, state, 0} end
+    if redis.call('HGET', keys[STATUS], 'phase') ~= args[1] then
+        redis.call('HSET', keys[STATUS], 'phase', args[1], 'reason', '', 'done_at', args[3])
+        for _, key in ipairs(KEPT) do redis.call('EXPIRE', keys[key], args[2]) end
+    end
+    return {OK, state, 1}
+end
+
+-- The look after a campaign was taken off the set. The third of the answer: 1 if it must be put back.
+local function again(keys)
+    local state = state_of(keys)
+    if not owed(keys) then return {OK, state, 0} end
+    local known = redis.call('HGET', keys[STATUS], 'phase')
+    if known == 'done' or known == 'cancelled' then revive(keys) end
+    return {OK, state, 1}
+end
+
+-- ---- engines and sources: one key each ----
+
+-- args: engine life_ms. The second of the answer: who has it otherwise.
+local function hold(keys, args)
+    local holder = redis.call('GET', keys[1])
+    if holder and holder ~= args[1] then return {0, holder} end
+    redis.call('SET', keys[1], args[1], 'PX', args[2])
+    return {1, args[1]}
+end
+
+-- args: who lets go
+local function let_go(keys, args)
+    if redis.call('GET', keys[1]) == args[1] then redis.call('DEL', keys[1]) end
+    return {1, ''}
+end
+
+local function register(name, callback, flags)
+    redis.register_function{function_name = 'sluice_dev_' .. name, callback = callback, flags = flags or {}}
+end
+
+register('lease_list', lease_list)
+register('lease_parked', lease_parked)
+register('lease_retry', lease_retry)
+-- A Redis at its maxmemory gives out nothing new, but what was leased is brought to its end.
+register('adopt', adopt, {'allow-oom'})
+register('release', release, {'allow-oom'})
+register('permit', permit, {'allow-oom'})
+register('end', end_, {'allow-oom'})
+register('unique', unique)
+register('look', look, {'no-writes'})
+register('phase', phase)
+register('finish', finish)
+register('again', again)
+register('hold', hold)
+register('let_go', let_go)

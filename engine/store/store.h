@@ -23,13 +23,14 @@
 
 struct store;
 struct store_request;
+struct resp_node;
 
 struct store_config {
-    const char *url;         /* "unix:/path", "redis://[user:password@]host:port[/db]"; borrows until store_close */
-    const char *prefix;      /* "sluice" */
-    const char *engine;      /* this engine's id */
-    uint64_t incarnation;    /* differs for every start of the engine, grows */
-    size_t backlog_bytes;    /* unanswered bytes at which store_busy says true; 0: 4 MiB */
+    const char *url;      /* "unix:/path", "redis://[user:password@]host:port[/db]"; borrows until store_close */
+    const char *prefix;   /* "sluice" */
+    const char *engine;   /* this engine's id */
+    uint64_t incarnation; /* differs for every start of the engine, grows */
+    size_t backlog_bytes; /* unanswered bytes at which store_busy says true; 0: 4 MiB */
 };
 
 /* The answer of every step. */
@@ -50,18 +51,21 @@ struct store_answer {
     /* Which of the following is set depends on the step. */
     const struct slice *items; /* list of strings */
     unsigned item_count;
-    uint64_t first;            /* leases of kind list: seq of items[0] */
-    bool is_batch;             /* adopt: items are records (true) or entries of the recipients' list */
-    struct slice ledger;       /* adopt: bitmap, two bits a recipient: bit 2i permit, bit 2i+1 ended (SETBIT order) */
+    uint64_t first;      /* leases of kind list: seq of items[0] */
+    bool is_batch;       /* adopt: items are records (true) or entries of the recipients' list */
+    struct slice ledger; /* adopt: bitmap, two bits a recipient: bit 2i permit, bit 2i+1 ended (SETBIT order) */
     int64_t number;
 };
 
 struct store_request {
     void (*done)(struct store_request *request, const struct store_answer *answer); /* set by the owner */
     /* private */
-    uint8_t step, state;
-    struct store_request *next;
-    size_t at, size;
+    void (*read)(struct store *store, struct store_request *request, const struct resp_node *reply, bool repeated);
+    uint8_t state, campaign_state;
+    bool closes;
+    int64_t number;
+    struct store_view *view;
+    char campaign[LIMIT_CAMPAIGN_ID + 1], phase[16]; /* of steps that take several commands */
 };
 
 static inline bool store_request_busy(const struct store_request *r) { return r->state != 0; }
@@ -70,7 +74,9 @@ static inline bool store_request_busy(const struct store_request *r) { return r-
  * NULL for Unix sockets and literal addresses. */
 must_use struct store *store_open(struct io *io, struct resolver *resolver, const struct store_config *config,
                                   char *error, size_t error_cap);
-void store_close(struct store *store); /* forgets requests without `done`, frees */
+/* Forgets requests without `done`, frees. Requires that the io is closed before (io_close_all, or a crash of the
+ * simulated one): the operations of the store's connections are in its memory. */
+void store_close(struct store *store);
 /* All that was asked since the last flush leaves in one write. The shard calls it once a turn. */
 void store_flush(struct store *store);
 bool store_connected(const struct store *store);
@@ -89,12 +95,12 @@ void store_on_wake(struct store *store, void (*woken)(void *context, struct slic
 /* The whole of a campaign at one instant, in one step. items: field, value, field, value... of the campaign's hash.
  * Numbers come in `view`, which the caller lends until done. */
 struct store_view {
-    bool exists;             /* the campaign's hash exists */
-    uint64_t taken;          /* recipients leased so far = seq of the next */
-    uint64_t pushed;         /* recipients pushed so far */
+    bool exists;                  /* the campaign's hash exists */
+    uint64_t taken;               /* recipients leased so far = seq of the next */
+    uint64_t pushed;              /* recipients pushed so far */
     uint64_t parked, retry, held; /* records */
-    uint64_t leases;         /* open leases of anybody */
-    int64_t retry_due_ms;    /* UTC of the earliest retry; 0: none */
+    uint64_t leases;              /* open leases of anybody */
+    int64_t retry_due_ms;         /* UTC of the earliest retry; 0: none */
     char phase[16], reason[256];
     uint64_t totals[EVENT_TYPE_COUNT];
     /* Leases that this engine may adopt: its own of an earlier incarnation, or released ones. At most 16 a time. */
@@ -150,10 +156,10 @@ struct store_end {
     int64_t due_ms;            /* RETRY, RESEND */
     struct store_record {      /* all but EVENT */
         uint64_t seq;
-        uint32_t attempt;      /* attempts already made */
-        int64_t first_ms;      /* UTC of the first; 0: none yet */
-        struct slice source;   /* the last one's name; "" : none */
-        struct slice raw;      /* as it was pushed */
+        uint32_t attempt;    /* attempts already made */
+        int64_t first_ms;    /* UTC of the first; 0: none yet */
+        struct slice source; /* the last one's name; "" : none */
+        struct slice raw;    /* as it was pushed */
     } record;
 };
 /* `close`: all of the lease is ended with this; its keys go if that is so. At most 256 ends a call. */
@@ -190,10 +196,11 @@ void store_push(struct store *store, struct store_request *r, struct slice campa
                                     answers STORE_REFUSED then, for a repeated push would double recipients */
 void store_start(struct store *store, struct store_request *r, struct slice campaign); /* SADD and PUBLISH */
 /* Events after stream id `after` ("0", or one that was seen), at most `most`; waits up to `wait` for one. items: id,
- * field count, field, value, ... flat. */
+ * number of fields, field, value, ... flat; number: events. At most 20 s are waited, and every step asked meanwhile
+ * waits too: for the command line alone. */
 void store_events(struct store *store, struct store_request *r, struct slice campaign, struct slice after,
                   unsigned most, nsec wait);
-/* Ids of campaigns whose keys still exist, also those that are done (SCAN). */
+/* Ids of campaigns whose keys still exist, also those that are done (SCAN). One such request at a time. */
 void store_all_campaigns(struct store *store, struct store_request *r);
 void store_server_info(struct store *store, struct store_request *r); /* items: INFO's text; for version and AOF */
 

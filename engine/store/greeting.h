@@ -1,0 +1,22 @@
+/* greeting.h - what a new connection says before it is of use: who it is, which database, which functions. */
+#ifndef STORE_GREETING_H
+#define STORE_GREETING_H
+
+#include "store/redis.h"
+
+enum greeting {
+    GREETING_BROKEN = 0,
+    GREETING_AUTH,
+    GREETING_SELECT,
+    GREETING_LIST, /* is our library there? */
+    GREETING_LOAD,
+    GREETING_SUBSCRIBE,
+    GREETING_DONE,
+};
+
+/* Writes the step's command. False: a connection of this config does not need it; nothing was written. */
+must_use bool greeting_write(enum greeting step, const struct redis_config *config, struct resp_command *command);
+/* Goes to the step that follows from the answer. False: there is no going on; `error` says why. */
+must_use bool greeting_answer(enum greeting *step, const struct resp_node *answer, char *error, size_t error_cap);
+
+#endif

@@ -1,0 +1,58 @@
+/* redis.h - one pipelined connection to one Redis, which outlives every connection it is made of.
+ *
+ * Commands leave in the order in which they were asked and are answered in that order. One that was not answered when
+ * the connection broke is sent again on the next, in the same order, so **it may run twice**: only commands that may be
+ * repeated are asked without REDIS_ONCE. Connections are made again after 50 ms, doubling to 5 s, with jitter.
+ *
+ * An answer that is about Redis' state and not about the command (LOADING, READONLY, OOM, BUSY, MASTERDOWN, TRYAGAIN,
+ * CLUSTERDOWN, NOREPLICAS, MISCONF) is no answer: that command is repeated after a back-off, before anything that was
+ * not on its way yet; those that were go on.
+ *
+ * Each new connection first makes sure that the library of functions is there. Its name holds a hash of its content,
+ * so it is never replaced under its callers.
+ *
+ * store.c alone uses this. */
+#ifndef STORE_REDIS_H
+#define STORE_REDIS_H
+
+#include "io/io.h"
+#include "net/resolver.h"
+#include "store/resp.h"
+#include "store/url.h"
+
+struct redis;
+
+struct redis_config {
+    struct url url;
+    struct resolver *resolver;  /* may be NULL for a socket or a literal address */
+    const char *library;        /* name of the function library; NULL: none is needed. Borrows until redis_close */
+    const char *library_source; /* as above */
+    const char *channel;        /* subscribes to this; then no commands may be asked. NULL: none. As above */
+    /* An answer: `nodes[0]` is its root. NULL: a REDIS_ONCE command was on its way when the connection broke, so nobody
+     * knows. `repeated`: it was sent more than once. Borrowed until return. May ask for more. */
+    void (*answer)(void *context, void *owner, const struct resp_node *nodes, bool repeated);
+    void (*message)(void *context, struct slice payload); /* of the channel */
+    void *context;
+};
+
+enum {
+    REDIS_ONCE = 1, /* must not run twice */
+};
+enum { REDIS_SILENCE_S = 30 }; /* a connection that owes answers and says nothing for so long is given up */
+
+/* Starts connecting. Owns nothing of the config. */
+must_use struct redis *redis_open(struct io *io, const struct redis_config *config);
+/* Forgets every command, frees. Requires that `io` is closed (io_close_all): the connection's operations are in it. */
+void redis_close(struct redis *redis);
+
+/* Encodes at once; leaves with the next flush. `owner` is handed back with the answer. */
+void redis_ask(struct redis *redis, const struct resp_command *command, void *owner, unsigned flags);
+/* All that was asked leaves in one write; what is asked while a write is under way leaves behind it by itself. */
+void redis_flush(struct redis *redis);
+
+bool redis_connected(const struct redis *redis);      /* and willing: nothing waits to be repeated */
+const char *redis_trouble(const struct redis *redis); /* why not, as a sentence; "" when it is */
+nsec redis_heard_at(const struct redis *redis);       /* io_now of the last answer; 0: never */
+size_t redis_unanswered(const struct redis *redis);   /* bytes */
+
+#endif
