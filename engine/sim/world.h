@@ -1,7 +1,7 @@
 /* world.h - what the files of the simulation know of each other; nobody else includes it.
  *
  * world.c owns time: the heap of events, hosts, partitions, faults, the trace. io.c owns a shard's operations and
- * turns. net.c owns sockets and how connections begin and end, pipe.c the bytes between the two ends. */
+ * turns. net.c owns sockets, connect.c how connections begin, pipe.c the bytes between their two ends. */
 #ifndef SIM_WORLD_H
 #define SIM_WORLD_H
 
@@ -175,11 +175,16 @@ struct sim_socket {
 struct sim_socket *sim_socket_at(struct io *io, int fd); /* NULL: no such descriptor */
 void sim_socket_apply(struct sim_socket *socket, struct io_op *op);
 void sim_socket_detach(struct sim_socket *socket, struct io_op *op);
-void sim_socket_poll(struct sim_socket *socket); /* its readiness may have changed */
-unsigned sim_accept_deliver(struct sim_socket *socket, struct io_accept *accept, unsigned most);
+void sim_socket_poll(struct sim_socket *socket);  /* its readiness may have changed */
 void sim_sockets_drop(struct io *io, bool crash); /* peers see it */
 void sim_sockets_free(struct io *io);             /* at the world's end: nobody sees it */
-void sim_conns_free(struct sim_world *world);
+
+struct sim_socket *sim_socket_new(struct io *io, int family);
+uint16_t sim_port_take(struct sim_host *host);
+bool sim_is_loopback(const struct io_address *address);
+bool sim_is_any(const struct io_address *address);
+struct sim_host *sim_host_of(struct sim_host *from,
+                             const struct io_address *address); /* whose it is, seen from there */
 
 /* ---- pipe.c ---- */
 
@@ -231,6 +236,15 @@ void sim_pipe_readable(struct sim_pipe *pipe);                     /* its reader
 unsigned sim_pipe_deliver(struct sim_socket *socket, struct io_recv *recv, unsigned most);
 bool sim_pipe_has_news(const struct sim_pipe *pipe); /* bytes, or its end */
 size_t sim_pipe_room(const struct sim_pipe *pipe);
+
+/* ---- connect.c ---- */
+
+void sim_connect(struct sim_socket *socket, struct io_op *op);
+unsigned sim_accept_deliver(struct sim_socket *listener, struct io_accept *accept, unsigned most);
+struct sim_conn *sim_dequeue(struct sim_socket *listener); /* the oldest that is not accepted yet; NULL: none */
+void sim_conn_free(struct sim_conn *conn);
+void sim_conn_free_if_over(struct sim_conn *conn); /* neither end is held any more */
+void sim_conns_free(struct sim_world *world);
 
 /* ---- resolver.c ---- */
 
