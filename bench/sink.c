@@ -1,0 +1,387 @@
+/* sink.c - sluice-sink: mail exchangers with the manners of real ISPs, for tests, demonstrations and benchmarks. */
+#include "bench/sink_shard.h"
+
+#include <fcntl.h>
+#include <getopt.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <time.h>
+#include <unistd.h>
+
+enum {
+    SINK_THREADS_MAX = 64,
+    SINK_CONNECTIONS = 16384, /* of one thread, where descriptors allow */
+    SINK_DESCRIPTORS_SPARE = 256,
+};
+
+static const char usage[] =
+    "usage: sluice-sink [-c FILE] [--listen ADDRESS:PORT]... [options]\n"
+    "Accepts mail over SMTP, keeps none of it, and behaves like the ISPs that FILE describes.\n"
+    "\n"
+    "  -c, --config FILE      ISPs with their addresses and manners (bench/README.md shows every key)\n"
+    "  -l, --listen ADDRESS   listen here too as an obliging ISP named \"sink\": 127.0.0.1:2525, [::1]:2525\n"
+    "      --no-pipelining    this one does not advertise PIPELINING\n"
+    "      --ledger FILE      append a line for each accepted recipient, tab-separated, with a heading\n"
+    "      --starts FILE      append a line for each MAIL command: time_us, isp, source, connection\n"
+    "      --threads N        limits and rates hold for each of them (default 1)\n"
+    "      --connections N    open at once in a thread (default 16384, or what `ulimit -n` allows)\n"
+    "      --seed N           of everything that is drawn by lot (default 1)\n"
+    "      --json             report as one line of JSON\n"
+    "  -h, --help\n"
+    "\n"
+    "SIGTERM and SIGINT end it with a report; SIGUSR1 writes what is due to the files and reports (thread 0 alone).\n";
+
+/* What the threads share; each writes under the mutex, or before the barrier. */
+struct sink {
+    struct sink_options options;
+    struct io_group *group;
+    pthread_mutex_t mutex;
+    pthread_barrier_t ready;
+    struct sink_sum sum;
+    struct timespec began;
+    bool failed;
+};
+
+struct sink_thread {
+    struct sink *sink;
+    unsigned index;
+    pthread_t thread;
+};
+
+/* ---- report ---- */
+
+static double seconds_since(const struct timespec *began)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)(now.tv_sec - began->tv_sec) + (double)(now.tv_nsec - began->tv_nsec) / 1e9;
+}
+
+static double cpu_seconds(void)
+{
+    struct rusage used;
+    getrusage(RUSAGE_SELF, &used);
+    return (double)(used.ru_utime.tv_sec + used.ru_stime.tv_sec) +
+           (double)(used.ru_utime.tv_usec + used.ru_stime.tv_usec) / 1e6;
+}
+
+static uint64_t violations_in(const struct sink_sum *sum)
+{
+    uint64_t total = 0;
+    for (unsigned i = 0; i < MX_VIOLATION_COUNT; i++)
+        total += sum->violations[i];
+    return total;
+}
+
+/* Names come from a file of ours or are our own; what would break the JSON is left out of them. */
+static void print_json_text(const char *text)
+{
+    putchar('"');
+    for (; *text; text++)
+        if ((unsigned char)*text >= 0x20 && *text != '"' && *text != '\\')
+            putchar(*text);
+    putchar('"');
+}
+
+static void print_json(const struct sink *sink, const struct sink_sum *sum)
+{
+    printf("{\"seconds\":%.3f,\"cpu_seconds\":%.6f,\"isps\":[", seconds_since(&sink->began), cpu_seconds());
+    for (unsigned i = 0; i < sink->options.config->personality_count; i++) {
+        const struct sink_total *t = &sum->totals[i];
+        printf("%s{\"isp\":", i ? "," : "");
+        print_json_text(t->name);
+        printf(",\"connections\":%llu,\"refused\":%llu,\"open_peak\":%u,\"source_peak\":%u,\"mails\":%llu,"
+               "\"accepted\":%llu,\"bytes\":%llu,\"limited\":%llu,\"replies_4\":%llu,\"replies_5\":%llu,"
+               "\"resets\":%llu}",
+               (unsigned long long)t->connections, (unsigned long long)t->refused, t->open_peak, t->source_peak,
+               (unsigned long long)t->mails, (unsigned long long)t->accepted, (unsigned long long)t->bytes,
+               (unsigned long long)t->limited, (unsigned long long)t->replies_4, (unsigned long long)t->replies_5,
+               (unsigned long long)t->resets);
+    }
+    printf("],\"violation_total\":%llu,\"violations\":{", (unsigned long long)violations_in(sum));
+    bool first = true;
+    for (unsigned i = 1; i < MX_VIOLATION_COUNT; i++) {
+        if (!sum->violations[i])
+            continue;
+        printf("%s\"%s\":%llu", first ? "" : ",", mx_violation_name((enum mx_violation)i),
+               (unsigned long long)sum->violations[i]);
+        first = false;
+    }
+    printf("},\"first_violation\":");
+    print_json_text(sum->first_violation);
+    printf("}\n");
+}
+
+static void print_table(const struct sink *sink, const struct sink_sum *sum)
+{
+    uint64_t accepted = 0;
+    double cpu = cpu_seconds();
+    printf("%-20s %10s %10s %8s %12s %6s %10s %10s %14s\n", "isp", "mail", "accepted", "limited", "connections", "peak",
+           "4xx", "5xx", "bytes");
+    for (unsigned i = 0; i < sink->options.config->personality_count; i++) {
+        const struct sink_total *t = &sum->totals[i];
+        printf("%-20s %10llu %10llu %8llu %12llu %6u %10llu %10llu %14llu\n", t->name, (unsigned long long)t->mails,
+               (unsigned long long)t->accepted, (unsigned long long)t->limited, (unsigned long long)t->connections,
+               t->open_peak, (unsigned long long)t->replies_4, (unsigned long long)t->replies_5,
+               (unsigned long long)t->bytes);
+        accepted += t->accepted;
+    }
+    printf("%llu accepted in %.1f s, CPU %.2f s (%.1f us each), %llu breaches of the protocol\n",
+           (unsigned long long)accepted, seconds_since(&sink->began), cpu,
+           accepted ? cpu * 1e6 / (double)accepted : 0.0, (unsigned long long)violations_in(sum));
+    for (unsigned i = 1; i < MX_VIOLATION_COUNT; i++)
+        if (sum->violations[i])
+            printf("  %s: %llu\n", mx_violation_name((enum mx_violation)i), (unsigned long long)sum->violations[i]);
+    if (sum->first_violation[0])
+        printf("  the first: %s\n", sum->first_violation);
+}
+
+static void print_report(const struct sink *sink, const struct sink_sum *sum)
+{
+    if (sink->options.json)
+        print_json(sink, sum);
+    else
+        print_table(sink, sum);
+    fflush(stdout);
+}
+
+static void report_on_signal(void *context, const struct sink_shard *shard)
+{
+    const struct sink *sink = context;
+    struct sink_sum sum = {.totals = calloc(sink->options.config->personality_count, sizeof *sum.totals)};
+    sluice_assert(sum.totals);
+    sink_shard_add(shard, &sum);
+    print_report(sink, &sum);
+    free(sum.totals);
+}
+
+/* ---- threads ---- */
+
+static void *serve(void *context)
+{
+    struct sink_thread *thread = context;
+    struct sink *sink = thread->sink;
+    char error[512] = "";
+    struct sink_shard *shard = sink_shard_open(&sink->options, sink->group, thread->index, error, sizeof error);
+    if (!shard) {
+        pthread_mutex_lock(&sink->mutex);
+        sink->failed = true;
+        pthread_mutex_unlock(&sink->mutex);
+        fprintf(stderr, "sluice-sink: %s\n", error);
+    }
+    pthread_barrier_wait(&sink->ready);
+    if (thread->index == 0 && !sink->failed) {
+        printf("sluice-sink: ready on %u addresses as %u ISPs\n", sink->options.config->listener_count,
+               sink->options.config->personality_count);
+        fflush(stdout);
+    }
+    if (!shard)
+        return NULL;
+    if (!sink->failed)
+        sink_shard_run(shard, report_on_signal, sink);
+    pthread_mutex_lock(&sink->mutex);
+    sink_shard_add(shard, &sink->sum);
+    pthread_mutex_unlock(&sink->mutex);
+    sink_shard_close(shard);
+    return NULL;
+}
+
+static int run(struct sink *sink)
+{
+    struct sink_thread threads[SINK_THREADS_MAX];
+    unsigned count = sink->options.threads;
+    clock_gettime(CLOCK_MONOTONIC, &sink->began);
+    sink->group = io_group_open(count);
+    sink->sum.totals = calloc(sink->options.config->personality_count, sizeof *sink->sum.totals);
+    sluice_assert(sink->group && sink->sum.totals);
+    pthread_mutex_init(&sink->mutex, NULL);
+    pthread_barrier_init(&sink->ready, NULL, count);
+    for (unsigned i = 0; i < count; i++) {
+        threads[i] = (struct sink_thread){.sink = sink, .index = i};
+        if (i && pthread_create(&threads[i].thread, NULL, serve, &threads[i]) != 0) {
+            fprintf(stderr, "sluice-sink: no thread can be had\n");
+            exit(1); /* those that were started wait for it */
+        }
+    }
+    serve(&threads[0]);
+    for (unsigned i = 1; i < count; i++)
+        pthread_join(threads[i].thread, NULL);
+    if (!sink->failed)
+        print_report(sink, &sink->sum);
+    io_group_close(sink->group);
+    free(sink->sum.totals);
+    pthread_barrier_destroy(&sink->ready);
+    pthread_mutex_destroy(&sink->mutex);
+    return sink->failed;
+}
+
+/* ---- command line ---- */
+
+static _Noreturn void fail(const char *what, const char *value)
+{
+    fprintf(stderr, "sluice-sink: %s: %s\n", what, value);
+    exit(2);
+}
+
+static unsigned long number(const char *name, const char *text, unsigned long most)
+{
+    char *end;
+    unsigned long value = strtoul(text, &end, 10);
+    if (end == text || *end || value < 1 || value > most || text[0] == '-') {
+        fprintf(stderr, "sluice-sink: %s %s: a number from 1 to %lu is wanted\n", name, text, most);
+        exit(2);
+    }
+    return value;
+}
+
+static int open_file(const char *path, const char *heading)
+{
+    int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+    if (fd < 0) {
+        perror(path);
+        exit(2);
+    }
+    if (lseek(fd, 0, SEEK_END) == 0 && write(fd, heading, strlen(heading)) < 0) {
+        perror(path);
+        exit(2);
+    }
+    return fd;
+}
+
+static unsigned connections_allowed(unsigned threads)
+{
+    struct rlimit limit = {1024, 1024};
+    getrlimit(RLIMIT_NOFILE, &limit);
+    rlim_t room = limit.rlim_max / threads; /* io_open raises the soft limit to this */
+    if (room < 2 * SINK_DESCRIPTORS_SPARE)
+        return (unsigned)(room / 2);
+    room -= SINK_DESCRIPTORS_SPARE;
+    return room < SINK_CONNECTIONS ? (unsigned)room : SINK_CONNECTIONS;
+}
+
+/* Appends an ISP named "sink" with the given addresses. */
+static void add_plain_isp(struct mx_config *config, char **listen, unsigned count, bool pipelining)
+{
+    config->personalities =
+        realloc(config->personalities, (config->personality_count + 1) * sizeof *config->personalities);
+    config->listeners = realloc(config->listeners, (config->listener_count + count) * sizeof *config->listeners);
+    sluice_assert(config->personalities && config->listeners);
+    struct mx_personality *personality = &config->personalities[config->personality_count];
+    mx_personality_init(personality, "sink");
+    personality->pipelining = pipelining;
+    for (unsigned i = 0; i < count; i++) {
+        struct mx_listener *listener = &config->listeners[config->listener_count++];
+        listener->personality = config->personality_count;
+        if (strlen(listen[i]) >= sizeof listener->address)
+            fail("no address to listen on", listen[i]);
+        slice_copy(listener->address, sizeof listener->address, slice_of(listen[i]));
+    }
+    config->personality_count++;
+}
+
+static struct mx_config *read_config(const char *file)
+{
+    char error[512];
+    struct mx_config *config = file ? mx_config_load(file, error, sizeof error) : calloc(1, sizeof *config);
+    if (!config && file)
+        fail("configuration", error);
+    sluice_assert(config);
+    return config;
+}
+
+static int watch_signals(void)
+{
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGUSR1);
+    sigprocmask(SIG_BLOCK, &set, NULL);
+    signal(SIGPIPE, SIG_IGN);
+    int fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+    sluice_assert(fd >= 0);
+    return fd;
+}
+
+int main(int argc, char **argv)
+{
+    enum { NO_PIPELINING = 256, LEDGER, STARTS, THREADS, CONNECTIONS, SEED, JSON };
+    static const struct option options[] = {
+        {"config", required_argument, NULL, 'c'},
+        {"listen", required_argument, NULL, 'l'},
+        {"no-pipelining", no_argument, NULL, NO_PIPELINING},
+        {"ledger", required_argument, NULL, LEDGER},
+        {"starts", required_argument, NULL, STARTS},
+        {"threads", required_argument, NULL, THREADS},
+        {"connections", required_argument, NULL, CONNECTIONS},
+        {"seed", required_argument, NULL, SEED},
+        {"json", no_argument, NULL, JSON},
+        {"help", no_argument, NULL, 'h'},
+        {0},
+    };
+    char **listen = calloc((size_t)argc, sizeof *listen);
+    unsigned listen_count = 0;
+    const char *file = NULL;
+    bool pipelining = true;
+    char heading[256];
+    struct sink sink = {.options = {.threads = 1, .seed = 1, .ledger_fd = -1, .starts_fd = -1}};
+    sluice_assert(listen);
+    mx_ledger_heading(heading, sizeof heading);
+    for (int option; (option = getopt_long(argc, argv, "c:l:h", options, NULL)) != -1;) {
+        switch (option) {
+        case 'c':
+            file = optarg;
+            break;
+        case 'l':
+            listen[listen_count++] = optarg;
+            break;
+        case NO_PIPELINING:
+            pipelining = false;
+            break;
+        case LEDGER:
+            sink.options.ledger_fd = open_file(optarg, heading);
+            break;
+        case STARTS:
+            sink.options.starts_fd = open_file(optarg, "time_us\tisp\tsource\tconnection\n");
+            break;
+        case THREADS:
+            sink.options.threads = (unsigned)number("--threads", optarg, SINK_THREADS_MAX);
+            break;
+        case CONNECTIONS:
+            sink.options.connections = (unsigned)number("--connections", optarg, 1000000);
+            break;
+        case SEED:
+            sink.options.seed = number("--seed", optarg, UINT32_MAX);
+            break;
+        case JSON:
+            sink.options.json = true;
+            break;
+        case 'h':
+            fputs(usage, stdout);
+            return 0;
+        default:
+            fputs("try sluice-sink --help\n", stderr);
+            return 2;
+        }
+    }
+    if (optind < argc)
+        fail("not understood", argv[optind]);
+    struct mx_config *config = read_config(file);
+    if (listen_count)
+        add_plain_isp(config, listen, listen_count, pipelining);
+    if (!config->listener_count)
+        fail("nowhere to listen", "say -c FILE or --listen 127.0.0.1:2525");
+    if (!sink.options.connections)
+        sink.options.connections = connections_allowed(sink.options.threads);
+    sink.options.config = config;
+    sink.options.signal_fd = watch_signals();
+    int result = run(&sink);
+    mx_config_free(config);
+    free(listen);
+    return result;
+}
