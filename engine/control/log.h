@@ -1,6 +1,6 @@
 /* log.h - key=value lines for people and journald.
  *
- *     2026-11-01T08:00:00.123Z warning redis is away, sending stops  where="unix:/run/redis.sock" error="refused"
+ *     time=2026-11-01T08:00:00.123Z level=warning msg="redis is away, sending stops" error="connection refused" shard=0
  *
  * One line is one write(2) of at most LOG_LINE bytes, so that lines of several threads never mix; what is longer is cut
  * and ends in "...". Values with a space, a quote, '=' or a control byte are quoted, with \n, \", \\ and \xNN inside: a
@@ -67,8 +67,8 @@ void log_write(const struct log *log, enum log_level level, const char *sentence
 #define log_info(log, sentence, ...)    log_say(log, LOG_LEVEL_INFO, sentence, __VA_ARGS__)
 #define log_debug(log, sentence, ...)   log_say(log, LOG_LEVEL_DEBUG, sentence, __VA_ARGS__)
 
-/* A trouble that lasts is said once when it begins, once for each new text, at most once in `again`, and once when it
- * is over, with how long it took and how often it was met meanwhile. Zero-initialised by its owner. */
+/* A trouble that lasts is said when it begins, when its text changes (at most once a second), every `again`, and once
+ * when it is over, with how long it took and how often it was met. Zero-initialised by its owner. */
 struct log_trouble {
     nsec since; /* when it began; valid if `count` */
     nsec said;

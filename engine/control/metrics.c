@@ -1,0 +1,280 @@
+/* The one table of what is counted, and the ways to read it from outside. */
+#include "control/metrics.h"
+
+#include <inttypes.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+enum kind { KIND_BROKEN = 0, KIND_COUNTER, KIND_GAUGE };
+
+/* Rows of one family stand together; the first has its help. */
+struct row {
+    enum metric metric;
+    enum kind kind;
+    const char *family, *labels, *help;
+};
+
+/* clang-format off */
+static const struct row table[] = {
+    {METRIC_DELIVERED, KIND_COUNTER, "sluice_messages_total", "event=\"delivered\"",
+     "What became of recipients, by event type; deferred ones come again."},
+    {METRIC_DEFERRED, KIND_COUNTER, "sluice_messages_total", "event=\"deferred\"", NULL},
+    {METRIC_BOUNCED, KIND_COUNTER, "sluice_messages_total", "event=\"bounced\"", NULL},
+    {METRIC_EXPIRED, KIND_COUNTER, "sluice_messages_total", "event=\"expired\"", NULL},
+    {METRIC_SUPPRESSED, KIND_COUNTER, "sluice_messages_total", "event=\"suppressed\"", NULL},
+    {METRIC_INVALID, KIND_COUNTER, "sluice_messages_total", "event=\"invalid\"", NULL},
+    {METRIC_CANCELLED, KIND_COUNTER, "sluice_messages_total", "event=\"cancelled\"", NULL},
+    {METRIC_IN_DOUBT, KIND_COUNTER, "sluice_messages_total", "event=\"in_doubt\"", NULL},
+    {METRIC_LEASED_LIST, KIND_COUNTER, "sluice_leased_total", "from=\"list\"", "Recipients leased, by where they were."},
+    {METRIC_LEASED_PARKED, KIND_COUNTER, "sluice_leased_total", "from=\"parked\"", NULL},
+    {METRIC_LEASED_RETRY, KIND_COUNTER, "sluice_leased_total", "from=\"retry\"", NULL},
+    {METRIC_LEASED_ADOPTED, KIND_COUNTER, "sluice_leased_total", "from=\"adopted\"", NULL},
+    {METRIC_PARKED, KIND_COUNTER, "sluice_parked_total", "", "Recipients parked in Redis because their lane could not start them soon."},
+    {METRIC_STARTED, KIND_COUNTER, "sluice_started_total", "", "Attempts whose MAIL was written."},
+    {METRIC_BODY_BYTES, KIND_COUNTER, "sluice_body_bytes_total", "", "Bytes of message bodies written."},
+    {METRIC_PERMITS_GRANTED, KIND_COUNTER, "sluice_permits_total", "result=\"granted\"", "Permits for bodies, by what became of them."},
+    {METRIC_PERMITS_REFUSED, KIND_COUNTER, "sluice_permits_total", "result=\"refused\"", NULL},
+    {METRIC_PERMITS_WITHDRAWN, KIND_COUNTER, "sluice_permits_total", "result=\"withdrawn\"", NULL},
+    {METRIC_SESSIONS_OPENED, KIND_COUNTER, "sluice_sessions_opened_total", "", "SMTP sessions that became ready."},
+    {METRIC_SESSIONS_FAILED_CONNECT, KIND_COUNTER, "sluice_sessions_failed_total", "stage=\"connect\"",
+     "SMTP sessions that ended before they were ready, by what failed."},
+    {METRIC_SESSIONS_FAILED_GREETING, KIND_COUNTER, "sluice_sessions_failed_total", "stage=\"greeting\"", NULL},
+    {METRIC_SESSIONS_FAILED_TLS, KIND_COUNTER, "sluice_sessions_failed_total", "stage=\"tls\"", NULL},
+    {METRIC_SESSIONS_LOST, KIND_COUNTER, "sluice_sessions_lost_total", "", "Ready SMTP sessions that the peer or a time-out ended."},
+    {METRIC_DNS_CACHED, KIND_COUNTER, "sluice_dns_lookups_total", "result=\"cached\"", "DNS look-ups, by result."},
+    {METRIC_DNS_OK, KIND_COUNTER, "sluice_dns_lookups_total", "result=\"ok\"", NULL},
+    {METRIC_DNS_NEGATIVE, KIND_COUNTER, "sluice_dns_lookups_total", "result=\"negative\"", NULL},
+    {METRIC_DNS_FAILED, KIND_COUNTER, "sluice_dns_lookups_total", "result=\"failed\"", NULL},
+    {METRIC_STEPS, KIND_COUNTER, "sluice_redis_steps_total", "", "Steps that Redis answered."},
+    {METRIC_STEPS_FENCED, KIND_COUNTER, "sluice_redis_fenced_total", "", "Steps refused because the lease was another's."},
+    {METRIC_REDIS_LOST, KIND_COUNTER, "sluice_redis_lost_total", "", "Times that a connection to Redis was lost."},
+    {METRIC_RENDERED, KIND_COUNTER, "sluice_rendered_total", "", "Messages rendered."},
+    {METRIC_TURNS, KIND_COUNTER, "sluice_turns_total", "", "Turns of the shards' loops."},
+    {METRIC_POSTS_RECEIVED, KIND_COUNTER, "sluice_posts_total", "", "Posts received from other shards."},
+    {METRIC_SESSIONS, KIND_GAUGE, "sluice_sessions", "", "SMTP sessions that are open."},
+    {METRIC_SESSIONS_BUSY, KIND_GAUGE, "sluice_sessions_busy", "", "SMTP sessions with a message."},
+    {METRIC_CONNECTING, KIND_GAUGE, "sluice_sessions_connecting", "", "SMTP sessions that are not ready yet."},
+    {METRIC_LANES, KIND_GAUGE, "sluice_lanes", "", "Lanes: pairs of source and ISP with work or memory of it."},
+    {METRIC_CAMPAIGNS, KIND_GAUGE, "sluice_campaigns", "", "Campaigns that shards are working on; one counts for each shard."},
+    {METRIC_LEASES, KIND_GAUGE, "sluice_leases", "", "Leases held."},
+    {METRIC_ATTEMPTS_WAITING, KIND_GAUGE, "sluice_attempts_waiting", "", "Attempts in memory that have not started."},
+    {METRIC_ATTEMPTS_OPEN, KIND_GAUGE, "sluice_attempts_open", "", "Attempts that have started and have no outcome."},
+    {METRIC_PERMITS_WAITING, KIND_GAUGE, "sluice_permits_waiting", "", "Permits asked for and not answered."},
+    {METRIC_PRESS_BYTES, KIND_GAUGE, "sluice_press_bytes", "", "Memory that rendered messages hold."},
+    {METRIC_REDIS_CONNECTED, KIND_GAUGE, "sluice_redis_connected", "", "Shards that are connected to Redis."},
+    {METRIC_REDIS_BACKLOG_BYTES, KIND_GAUGE, "sluice_redis_backlog_bytes", "", "Bytes asked of Redis and not answered."},
+};
+
+/* Upper bounds of the buckets; the last, +Inf, is not written down. Wide enough for a turn of 20 us and for the ten
+ * minutes that RFC 5321 §4.5.3.2.6 gives the reply to the dot. */
+static const struct {
+    nsec bound;
+    const char *text;
+} buckets[METRICS_BUCKETS - 1] = {
+    {20 * NSEC_PER_US, "2e-05"}, {100 * NSEC_PER_US, "0.0001"}, {500 * NSEC_PER_US, "0.0005"}, {1 * NSEC_PER_MS, "0.001"},
+    {5 * NSEC_PER_MS, "0.005"},  {10 * NSEC_PER_MS, "0.01"},    {50 * NSEC_PER_MS, "0.05"},    {100 * NSEC_PER_MS, "0.1"},
+    {250 * NSEC_PER_MS, "0.25"}, {500 * NSEC_PER_MS, "0.5"},    {1 * NSEC_PER_S, "1"},         {5 * NSEC_PER_S, "5"},
+    {30 * NSEC_PER_S, "30"},     {120 * NSEC_PER_S, "120"},     {600 * NSEC_PER_S, "600"},
+};
+
+static const struct {
+    enum metrics_histogram histogram;
+    const char *family, *help;
+} histograms[] = {
+    {METRICS_MESSAGE, "sluice_message_seconds", "From MAIL to the reply to the final dot."},
+    {METRICS_CONNECT, "sluice_connect_seconds", "From the socket to a session that is ready."},
+    {METRICS_PERMIT, "sluice_permit_seconds", "From asking for a permit to its answer."},
+    {METRICS_TURN, "sluice_turn_seconds", "The work of one turn of a shard's loop, without its sleep."},
+};
+/* clang-format on */
+
+struct metrics {
+    unsigned shards;
+    struct metrics_shard *blocks;
+};
+
+struct metrics *metrics_create(unsigned shards)
+{
+    struct metrics *metrics = calloc(1, sizeof *metrics);
+    size_t bytes = shards * sizeof *metrics->blocks;
+    sluice_assert(shards > 0);
+    if (metrics)
+        metrics->blocks = aligned_alloc(_Alignof(struct metrics_shard), bytes);
+    if (!metrics || !metrics->blocks) {
+        free(metrics);
+        return NULL;
+    }
+    memset(metrics->blocks, 0, bytes);
+    metrics->shards = shards;
+    return metrics;
+}
+
+void metrics_free(struct metrics *metrics)
+{
+    if (metrics)
+        free(metrics->blocks);
+    free(metrics);
+}
+
+unsigned metrics_shards(const struct metrics *metrics) { return metrics->shards; }
+
+struct metrics_shard *metrics_of(struct metrics *metrics, unsigned shard)
+{
+    sluice_assert(shard < metrics->shards);
+    return &metrics->blocks[shard];
+}
+
+uint64_t metrics_total(const struct metrics *metrics, enum metric metric)
+{
+    uint64_t total = 0;
+    for (unsigned i = 0; i < metrics->shards; i++)
+        total += metrics_get(&metrics->blocks[i], metric);
+    return total;
+}
+
+/* ---- histograms ---- */
+
+static void grow(uint64_t *value, uint64_t n)
+{
+    __atomic_store_n(value, __atomic_load_n(value, __ATOMIC_RELAXED) + n, __ATOMIC_RELAXED);
+}
+
+void metrics_observe(struct metrics_shard *shard, enum metrics_histogram histogram, nsec value)
+{
+    unsigned i = 0;
+    value = nsec_max(value, 0);
+    while (i < countof(buckets) && value > buckets[i].bound)
+        i++;
+    grow(&shard->histograms[histogram].buckets[i], 1);
+    grow(&shard->histograms[histogram].sum_ns, (uint64_t)value);
+}
+
+/* ---- the board: a sequence lock, its rows copied in words so that no access is a data race ---- */
+
+enum { ROW_WORDS = sizeof(struct metrics_row) / sizeof(uint64_t), BOARD_TRIES = 1000 };
+
+void metrics_board_begin(struct metrics_shard *shard)
+{
+    uint64_t version = __atomic_load_n(&shard->board.version, __ATOMIC_RELAXED);
+    sluice_assert(version % 2 == 0);
+    __atomic_store_n(&shard->board.version, version + 1, __ATOMIC_RELAXED);
+    __atomic_thread_fence(__ATOMIC_RELEASE); /* no row is seen before the odd version */
+    __atomic_store_n(&shard->board.count, 0, __ATOMIC_RELAXED);
+    __atomic_store_n(&shard->board.left_out, 0, __ATOMIC_RELAXED);
+}
+
+void metrics_board_put(struct metrics_shard *shard, const struct metrics_row *row)
+{
+    uint64_t words[ROW_WORDS];
+    uint64_t count = __atomic_load_n(&shard->board.count, __ATOMIC_RELAXED);
+    if (count == METRICS_BOARD_ROWS) {
+        grow(&shard->board.left_out, 1);
+        return;
+    }
+    memcpy(words, row, sizeof words);
+    for (size_t i = 0; i < ROW_WORDS; i++)
+        __atomic_store_n(&shard->board.rows[count * ROW_WORDS + i], words[i], __ATOMIC_RELAXED);
+    __atomic_store_n(&shard->board.count, count + 1, __ATOMIC_RELAXED);
+}
+
+void metrics_board_end(struct metrics_shard *shard, int64_t wall_ms)
+{
+    uint64_t version = __atomic_load_n(&shard->board.version, __ATOMIC_RELAXED);
+    sluice_assert(version % 2 == 1);
+    __atomic_store_n(&shard->board.wall_ms, wall_ms, __ATOMIC_RELAXED);
+    __atomic_store_n(&shard->board.version, version + 1, __ATOMIC_RELEASE);
+}
+
+static void copy_rows(const struct metrics_shard *shard, struct metrics_row *rows, unsigned count)
+{
+    uint64_t words[ROW_WORDS];
+    for (unsigned i = 0; i < count; i++) {
+        for (size_t j = 0; j < ROW_WORDS; j++)
+            words[j] = __atomic_load_n(&shard->board.rows[i * ROW_WORDS + j], __ATOMIC_RELAXED);
+        memcpy(&rows[i], words, sizeof words);
+    }
+}
+
+bool metrics_board_read(const struct metrics_shard *shard, struct metrics_row *rows, struct metrics_board *board)
+{
+    for (unsigned i = 0; i < BOARD_TRIES; i++) {
+        uint64_t before = __atomic_load_n(&shard->board.version, __ATOMIC_ACQUIRE);
+        if (before % 2 == 0) {
+            uint64_t count = __atomic_load_n(&shard->board.count, __ATOMIC_RELAXED);
+            board->count = count < METRICS_BOARD_ROWS ? (unsigned)count : METRICS_BOARD_ROWS;
+            board->left_out = __atomic_load_n(&shard->board.left_out, __ATOMIC_RELAXED);
+            board->wall_ms = __atomic_load_n(&shard->board.wall_ms, __ATOMIC_RELAXED);
+            copy_rows(shard, rows, board->count);
+            __atomic_thread_fence(__ATOMIC_ACQUIRE); /* all of it was read before the version is looked at again */
+            if (__atomic_load_n(&shard->board.version, __ATOMIC_RELAXED) == before)
+                return true;
+        }
+        sched_yield();
+    }
+    return false;
+}
+
+/* ---- exposition ---- */
+
+struct out {
+    void (*line)(void *context, const char *text);
+    void *context;
+    char text[512];
+};
+
+static void say_head(struct out *out, const char *family, const char *type, const char *help)
+{
+    snprintf(out->text, sizeof out->text, "# HELP %s %s", family, help);
+    out->line(out->context, out->text);
+    snprintf(out->text, sizeof out->text, "# TYPE %s %s", family, type);
+    out->line(out->context, out->text);
+}
+
+static void say_row(struct out *out, const struct row *row, uint64_t value)
+{
+    if (row->help)
+        say_head(out, row->family, row->kind == KIND_COUNTER ? "counter" : "gauge", row->help);
+    if (row->labels[0])
+        snprintf(out->text, sizeof out->text, "%s{%s} %" PRIu64, row->family, row->labels, value);
+    else
+        snprintf(out->text, sizeof out->text, "%s %" PRIu64, row->family, value);
+    out->line(out->context, out->text);
+}
+
+static void say_histogram(struct out *out, const struct metrics *metrics, enum metrics_histogram histogram,
+                          const char *family, const char *help)
+{
+    uint64_t cumulative = 0, sum_ns = 0;
+    say_head(out, family, "histogram", help);
+    for (unsigned i = 0; i < METRICS_BUCKETS; i++) {
+        for (unsigned s = 0; s < metrics->shards; s++)
+            cumulative += __atomic_load_n(&metrics->blocks[s].histograms[histogram].buckets[i], __ATOMIC_RELAXED);
+        snprintf(out->text, sizeof out->text, "%s_bucket{le=\"%s\"} %" PRIu64, family,
+                 i < countof(buckets) ? buckets[i].text : "+Inf", cumulative);
+        out->line(out->context, out->text);
+    }
+    for (unsigned s = 0; s < metrics->shards; s++)
+        sum_ns += __atomic_load_n(&metrics->blocks[s].histograms[histogram].sum_ns, __ATOMIC_RELAXED);
+    snprintf(out->text, sizeof out->text, "%s_sum %" PRIu64 ".%09" PRIu64, family, sum_ns / NSEC_PER_S,
+             sum_ns % NSEC_PER_S);
+    out->line(out->context, out->text);
+    snprintf(out->text, sizeof out->text, "%s_count %" PRIu64, family, cumulative);
+    out->line(out->context, out->text);
+}
+
+void metrics_expose(const struct metrics *metrics, void (*line)(void *context, const char *text), void *context)
+{
+    struct out out = {.line = line, .context = context};
+    line(context, "# HELP sluice_build_info The version that runs.");
+    line(context, "# TYPE sluice_build_info gauge");
+    line(context, "sluice_build_info{version=\"" SLUICE_VERSION "\"} 1");
+    snprintf(out.text, sizeof out.text, "sluice_shards %u", metrics->shards);
+    line(context, "# HELP sluice_shards Threads that send.");
+    line(context, "# TYPE sluice_shards gauge");
+    line(context, out.text);
+    for (size_t i = 0; i < countof(table); i++)
+        say_row(&out, &table[i], metrics_total(metrics, table[i].metric));
+    for (size_t i = 0; i < countof(histograms); i++)
+        say_histogram(&out, metrics, histograms[i].histogram, histograms[i].family, histograms[i].help);
+}
