@@ -1,0 +1,263 @@
+/* The client's table: every state against everything that a peer can do, and what may never come of it. */
+#include "proto/smtp/client.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+struct run {
+    struct client client;
+    struct client_envelope envelope;
+    unsigned offered, ended, closed;
+    struct client_result close, last;
+};
+
+static void drain(struct run *run)
+{
+    struct client_result result;
+    enum client_what what;
+    while ((what = client_next(&run->client, &result)) == CLIENT_ENDED) {
+        assert_true(result.slot < 2);
+        assert_false(result.untouched && result.body_left);
+        assert_int_equal(result.body_left, result.stage == STAGE_BODY);
+        assert_int_equal(result.reply != NULL, result.happening == HAPPENING_REPLY);
+        assert_int_not_equal(result.happening, HAPPENING_BROKEN);
+        run->ended++;
+        run->last = result;
+    }
+    if (what == CLIENT_CLOSE) {
+        assert_int_equal(run->ended, run->offered);
+        run->closed++;
+        run->close = result;
+    }
+}
+
+static void reply(struct run *run, const char *bytes)
+{
+    static struct reply_parser parser;
+    struct reply parsed;
+    char room[CLIENT_OUT_MAX];
+    struct client_out out = {room, 0, sizeof room};
+    struct slice rest = slice_of(bytes);
+    reply_init(&parser);
+    assert_int_equal(reply_parse(&parser, &rest, &parsed), REPLY_COMPLETE);
+    client_reply(&run->client, &parsed, &out);
+    drain(run);
+}
+
+/* One letter is one step, so that a way into a state fits on a line. */
+static void act(struct run *run, char step)
+{
+    char room[CLIENT_OUT_MAX];
+    struct client_out out = {room, 0, sizeof room};
+    switch (step) {
+    case '2':
+        reply(run, "250 ok\r\n");
+        return;
+    case 'P':
+        reply(run, "250-mx\r\n250 PIPELINING\r\n");
+        return;
+    case '3':
+        reply(run, "354 go\r\n");
+        return;
+    case 'x':
+        reply(run, "334 what\r\n");
+        return;
+    case '4':
+        reply(run, "451 later\r\n");
+        return;
+    case '5':
+        reply(run, "550 no\r\n");
+        return;
+    case '1':
+        reply(run, "421 bye\r\n");
+        return;
+    case 'L':
+        client_lost(&run->client, HAPPENING_CLOSED);
+        break;
+    case 'o':
+        assert_true(client_wants(&run->client));
+        (void)client_offer(&run->client, &run->envelope, &out);
+        assert_true(out.n > 0);
+        run->offered++;
+        break;
+    case 'b':
+        client_body_written(&run->client, (unsigned)client_body_slot(&run->client));
+        break;
+    case 'w': /* the slot in front */
+        client_withdraw(&run->client, 0);
+        break;
+    case 'v': /* the slot behind */
+        client_withdraw(&run->client, 1);
+        break;
+    case 'q':
+        client_quit(&run->client, &out);
+        assert_int_equal(out.n, 6);
+        break;
+    default:
+        fail_msg("no step '%c'", step);
+    }
+    drain(run);
+}
+
+static void begin(struct run *run, const char *steps)
+{
+    struct client_options options = {.ehlo = SLICE("m1.example.com"), .pipelining = true, .across = true};
+    *run = (struct run){.envelope = {.from = SLICE("b@s.example"), .to = SLICE("ann@x.example")}};
+    client_init(&run->client, &options);
+    for (; *steps; steps++)
+        act(run, *steps);
+}
+
+static const char inputs[] = "23x451L";
+
+#define X CLIENT_BROKEN /* garbage: closed, and every slot with it */
+#define C CLIENT_CLOSED
+static const struct {
+    const char *steps;
+    enum client_state state;
+    enum client_state next[sizeof inputs - 1]; /* in the order of `inputs` */
+    bool wants;
+} rows[] = {
+    {"", CLIENT_GREETING, {CLIENT_EHLO, X, X, C, C, C, C}, false},
+    {"2", CLIENT_EHLO, {CLIENT_READY, X, X, C, CLIENT_HELO, C, C}, false},
+    {"25", CLIENT_HELO, {CLIENT_READY, X, X, C, C, C, C}, false},
+    {"2P", CLIENT_READY, {X, X, X, X, X, C, C}, true},
+    {"252", CLIENT_READY, {X, X, X, X, X, C, C}, true},
+    /* MAIL, RCPT and DATA at once, and one by one */
+    {"2Po", CLIENT_MAIL, {CLIENT_RCPT, X, X, CLIENT_SKIP_RCPT, CLIENT_SKIP_RCPT, C, C}, false},
+    {"22o", CLIENT_MAIL, {CLIENT_RCPT, X, X, CLIENT_READY, CLIENT_READY, C, C}, false},
+    {"2Po2", CLIENT_RCPT, {CLIENT_DATA, X, X, CLIENT_SKIP_DATA, CLIENT_SKIP_DATA, C, C}, false},
+    {"22o2", CLIENT_RCPT, {CLIENT_DATA, X, X, CLIENT_RSET, CLIENT_RSET, C, C}, false},
+    {"2Po22", CLIENT_DATA, {X, CLIENT_GO, X, CLIENT_RSET, CLIENT_RSET, C, C}, false},
+    {"22o22", CLIENT_DATA, {X, CLIENT_GO, X, CLIENT_RSET, CLIENT_RSET, C, C}, false},
+    {"2Po223", CLIENT_GO, {X, X, X, X, X, C, C}, false},
+    /* the slot is over, its replies are not */
+    {"2Pow", CLIENT_SKIP_MAIL, {CLIENT_SKIP_RCPT, X, X, CLIENT_SKIP_RCPT, CLIENT_SKIP_RCPT, C, C}, false},
+    {"22ow", CLIENT_SKIP_MAIL, {CLIENT_RSET, X, X, CLIENT_RSET, CLIENT_RSET, C, C}, false},
+    {"2Po5", CLIENT_SKIP_RCPT, {CLIENT_SKIP_DATA, X, X, CLIENT_SKIP_DATA, CLIENT_SKIP_DATA, C, C}, false},
+    {"22o2w", CLIENT_SKIP_RCPT, {CLIENT_RSET, X, X, CLIENT_RSET, CLIENT_RSET, C, C}, false},
+    {"2Po25", CLIENT_SKIP_DATA, {X, CLIENT_ABORT, X, CLIENT_RSET, CLIENT_RSET, C, C}, false},
+    {"2Po52", CLIENT_SKIP_DATA, {X, C, X, CLIENT_RSET, CLIENT_RSET, C, C}, false},
+    {"2Po22w", CLIENT_SKIP_DATA, {X, C, X, CLIENT_RSET, CLIENT_RSET, C, C}, false},
+    {"2Po253", CLIENT_ABORT, {CLIENT_READY, X, X, CLIENT_READY, CLIENT_READY, C, C}, false},
+    /* alone, with an envelope behind, and with one behind that was withdrawn */
+    {"2Po223b", CLIENT_BODY, {CLIENT_READY, X, X, CLIENT_READY, CLIENT_READY, C, C}, true},
+    {"22o223b", CLIENT_BODY, {CLIENT_READY, X, X, CLIENT_READY, CLIENT_READY, C, C}, false},
+    {"2Po223bo", CLIENT_BODY, {CLIENT_MAIL, X, X, CLIENT_MAIL, CLIENT_MAIL, C, C}, false},
+    {"2Po223bov", CLIENT_BODY, {CLIENT_SKIP_MAIL, X, X, CLIENT_SKIP_MAIL, CLIENT_SKIP_MAIL, C, C}, false},
+    {"2Po255", CLIENT_RSET, {CLIENT_READY, X, X, C, C, C, C}, true},
+    {"22o25", CLIENT_RSET, {CLIENT_READY, X, X, C, C, C, C}, false},
+    {"2Po255o", CLIENT_RSET, {CLIENT_MAIL, X, X, C, C, C, C}, false},
+    {"2Po255ow", CLIENT_RSET, {CLIENT_SKIP_MAIL, X, X, C, C, C, C}, false},
+    {"2Pq", CLIENT_QUIT, {C, X, X, C, C, C, C}, false},
+    {"L", CLIENT_CLOSED, {C, C, C, C, C, C, C}, false},
+};
+#undef X
+#undef C
+
+static void test_every_state_and_input(void **state)
+{
+    (void)state;
+    bool reached[CLIENT_STATE_COUNT] = {false};
+    for (size_t i = 0; i < countof(rows); i++)
+        for (size_t k = 0; k < sizeof inputs - 1; k++) {
+            struct run run;
+            begin(&run, rows[i].steps);
+            assert_int_equal(run.client.state, rows[i].state);
+            assert_int_equal(client_wants(&run.client), rows[i].wants);
+            assert_int_equal(client_body_slot(&run.client) >= 0, rows[i].state == CLIENT_GO);
+            reached[rows[i].state] = true;
+
+            act(&run, inputs[k]);
+            enum client_state next = rows[i].next[k];
+            if (next == CLIENT_BROKEN) {
+                assert_int_equal(run.close.happening, HAPPENING_GARBAGE);
+                next = CLIENT_CLOSED;
+            }
+            if (run.client.state != next)
+                fail_msg("'%s' and then '%c' led to %d", rows[i].steps, inputs[k], run.client.state);
+            assert_int_equal(run.closed, next == CLIENT_CLOSED);
+
+            act(&run, 'L'); /* whatever is open ends now, and nothing ends twice */
+            act(&run, '2');
+            assert_int_equal(run.ended, run.offered);
+            assert_int_equal(run.closed, 1);
+        }
+    for (unsigned i = CLIENT_GREETING; i < CLIENT_STATE_COUNT; i++)
+        assert_true(reached[i]);
+}
+
+/* What is waited for, and for how long, is defined in every state; idle states wait for nothing. */
+static void test_waits(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < countof(rows); i++) {
+        struct run run;
+        begin(&run, rows[i].steps);
+        bool idle = rows[i].state == CLIENT_READY || rows[i].state == CLIENT_GO || rows[i].state == CLIENT_CLOSED;
+        assert_int_equal(client_waits_for(&run.client) == CLIENT_WAIT_NONE, idle);
+    }
+}
+
+/* However the connection is lost: a body that was out is in doubt, nothing else is. */
+static void test_losses(void **state)
+{
+    (void)state;
+    static const enum happening losses[] = {HAPPENING_CLOSED, HAPPENING_RESET, HAPPENING_TIMEOUT, HAPPENING_GARBAGE};
+    for (size_t i = 0; i < countof(rows); i++)
+        for (size_t k = 0; k < countof(losses); k++) {
+            struct run run;
+            begin(&run, rows[i].steps);
+            unsigned before = run.ended;
+            client_lost(&run.client, losses[k]);
+            struct client_result result;
+            enum client_what what;
+            while ((what = client_next(&run.client, &result)) == CLIENT_ENDED) {
+                before++;
+                assert_int_equal(result.happening, losses[k]);
+                bool first = result.slot == 0;
+                assert_int_equal(result.body_left, first && rows[i].state == CLIENT_BODY);
+                if (losses[k] == HAPPENING_CLOSED || losses[k] == HAPPENING_RESET)
+                    assert_int_equal(result.untouched, !result.body_left);
+            }
+            assert_int_equal(what, rows[i].state == CLIENT_CLOSED ? CLIENT_NOTHING : CLIENT_CLOSE);
+            assert_int_equal(before, run.offered);
+        }
+}
+
+/* The longest that a call can say fits into CLIENT_OUT_MAX. */
+static void test_room(void **state)
+{
+    (void)state;
+    char address[LIMIT_ADDRESS], room[CLIENT_OUT_MAX];
+    memset(address, 'a', sizeof address);
+    struct run run;
+    begin(&run, "2");
+    reply(&run, "250-mx\r\n250-PIPELINING\r\n250-SIZE\r\n250-SMTPUTF8\r\n250 8BITMIME\r\n");
+    run.envelope = (struct client_envelope){.from = {address, sizeof address},
+                                            .to = {address, sizeof address},
+                                            .size = UINT64_MAX,
+                                            .eight_bit = true,
+                                            .utf8 = true};
+    struct client_out out = {room, 0, sizeof room};
+    assert_int_equal(client_offer(&run.client, &run.envelope, &out), 0);
+    run.offered++;
+    static const char end[] = ">\r\nDATA\r\n";
+    assert_memory_equal(room + out.n - (sizeof end - 1), end, sizeof end - 1);
+    act(&run, 'L');
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_every_state_and_input),
+        cmocka_unit_test(test_waits),
+        cmocka_unit_test(test_losses),
+        cmocka_unit_test(test_room),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
