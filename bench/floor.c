@@ -433,28 +433,44 @@ static double wall_seconds(void)
     return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
 }
 
-int main(int argc, char **argv)
+static void set_up(struct floor *self, const struct options *options)
 {
-    struct options options = {.sessions = 64, .messages = 100000, .size = 4096, .trips = 1};
-    struct floor self = {0};
-    parse(&options, argc, argv);
     struct rlimit limit;
     if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
         limit.rlim_cur = limit.rlim_max;
         setrlimit(RLIMIT_NOFILE, &limit);
     }
-    self.session_count = options.sessions;
-    self.sessions = calloc(options.sessions, sizeof *self.sessions);
-    sluice_assert(self.sessions);
-    make_flights(&self, &options);
-    for (unsigned i = 0; i < options.sessions; i++) {
-        self.sessions[i].fd = open_session(&options, i);
-        self.sessions[i].at_line_start = true;
-        self.sessions[i].messages_left =
-            options.messages / options.sessions + (i < options.messages % options.sessions);
+    self->session_count = options->sessions;
+    self->sessions = calloc(options->sessions, sizeof *self->sessions);
+    sluice_assert(self->sessions);
+    make_flights(self, options);
+    for (unsigned i = 0; i < options->sessions; i++) {
+        self->sessions[i].fd = open_session(options, i);
+        self->sessions[i].at_line_start = true;
+        self->sessions[i].messages_left =
+            options->messages / options->sessions + (i < options->messages % options->sessions);
     }
-    open_ring(&self);
+    open_ring(self);
+}
 
+static void tear_down(struct floor *self)
+{
+    io_uring_queue_exit(&self->ring);
+    for (unsigned i = 0; i < self->session_count; i++)
+        close(self->sessions[i].fd);
+    for (unsigned i = 0; i < self->flight_count; i++)
+        free(self->flights[i].bytes);
+    free(self->sessions);
+    free(self->buffers);
+    free(self->buffer_bytes);
+}
+
+int main(int argc, char **argv)
+{
+    struct options options = {.sessions = 64, .messages = 100000, .size = 4096, .trips = 1};
+    struct floor self = {0};
+    parse(&options, argc, argv);
+    set_up(&self, &options);
     double user_before, user_after;
     double cpu = cpu_seconds(&user_before), wall = wall_seconds();
     run(&self);
@@ -469,5 +485,7 @@ int main(int argc, char **argv)
             "%.0f messages of %zu octets, %u sessions, %u round trips: %.0f a second, CPU %.2f us each (%.2f user)\n",
             messages, options.size, options.sessions, options.trips, messages / wall, cpu * 1e6 / messages,
             user * 1e6 / messages);
+    tear_down(&self);
+    free(options.sources);
     return 0;
 }
