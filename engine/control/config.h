@@ -98,6 +98,8 @@ void config_free(struct config *config);
 void config_print(const struct config *config, void (*line)(void *context, const char *text), void *context);
 /* sluice.conf(5), made from the table. */
 void config_manual(void (*line)(void *context, const char *text), void *context);
+/* Reads "address", "address:port" or "[address]:port"; `port` is that of a text without one, 0: it needs one. */
+must_use bool config_at(struct slice text, uint16_t port, struct io_address *address);
 /* Limits of an ISP by name; the defaults for one without an entry. */
 const struct config_limits *config_limits_for(const struct config *config, struct slice isp);
 const struct config_pool *config_pool_find(const struct config *config, struct slice name);

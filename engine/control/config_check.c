@@ -65,48 +65,48 @@ static bool is_ehlo(struct slice s)
     return inet_pton(AF_INET, inner, address) == 1;
 }
 
-static bool is_port(const char *text)
+static bool read_port(const char *text, uint16_t *port)
 {
     size_t n = strspn(text, "0123456789");
-    unsigned long port = n >= 1 && n <= 5 && text[n] == 0 ? strtoul(text, NULL, 10) : 0;
-    return port >= 1 && port <= 65535;
+    unsigned long number = n >= 1 && n <= 5 && text[n] == 0 ? strtoul(text, NULL, 10) : 0;
+    *port = (uint16_t)number;
+    return number >= 1 && number <= 65535;
 }
 
-/* "address", "address:port" or "[address]:port". */
-static bool is_at(struct slice s, bool need_port)
+bool config_at(struct slice s, uint16_t port, struct io_address *address)
 {
     char text[128];
-    struct io_address address;
     if (s.n == 0 || s.n >= sizeof text)
         return false;
     slice_copy(text, sizeof text, s);
     char *host = text, *colon = strrchr(text, ':');
-    const char *port = NULL;
+    const char *digits = NULL;
     if (text[0] == '[') {
         char *close = strchr(text, ']');
         if (!close || (close[1] != ':' && close[1] != 0))
             return false;
-        port = close[1] ? close + 2 : NULL;
+        digits = close[1] ? close + 2 : NULL;
         *close = 0;
         host = text + 1;
     } else if (colon && strchr(text, ':') == colon) {
         *colon = 0;
-        port = colon + 1;
+        digits = colon + 1;
     }
-    if (port && !is_port(port))
+    if (digits && !read_port(digits, &port))
         return false;
-    return (port || !need_port) && host[0] != '/' && io_address_parse(&address, host, 0);
+    return port && host[0] != '/' && io_address_parse(address, host, port);
 }
 
 static bool is_servers(const char *text)
 {
+    struct io_address address;
     for (const char *p = text; *p;) {
         while (*p == ' ')
             p++;
         size_t n = strcspn(p, ","), used = n;
         while (used && p[used - 1] == ' ')
             used--;
-        if (!is_at((struct slice){p, used}, false))
+        if (!config_at((struct slice){p, used}, 53, &address))
             return false;
         p += n;
         if (*p == ',' && !*++p)
@@ -124,6 +124,7 @@ static bool is_url(const char *text)
 bool config_text_fits(const struct config_row *row, const char *text)
 {
     struct slice s = slice_of(text);
+    struct io_address address;
     if ((int64_t)s.n < row->min || (int64_t)s.n > row->max || !is_printable(text))
         return false;
     if (s.n == 0)
@@ -141,7 +142,7 @@ bool config_text_fits(const struct config_row *row, const char *text)
     case CONFIG_URL:
         return is_url(text);
     case CONFIG_AT:
-        return is_at(s, true);
+        return config_at(s, 0, &address);
     case CONFIG_SERVERS:
         return is_servers(text);
     case CONFIG_EHLO:
