@@ -1,0 +1,494 @@
+/* dns.c - asks real name servers: c-ares does the asking, over UDP and TCP, and io.h tells it when to look. */
+#include "net/dns_answer.h"
+#include "net/dns_socket.h"
+#include "net/resolver.h"
+
+#include <ares.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+/* How the parts fit. A query takes a slot, or waits for one. A slot asks c-ares one question, or two for addresses; the
+ * last answer frees it and ends the query. c-ares calls back from ares_process_fd, which runs in a callback of io, so a
+ * query is ended there and then; what ends inside a call that submits or cancels goes to a list that a timer empties in
+ * the next turn.
+ *
+ * `done` may call anything, resolver_close included, but c-ares must not be destroyed by its own callback: `depth`
+ * counts the entries into c-ares, and the last one out tears down. What io still polls outlives that until its own
+ * done has come. */
+
+enum {
+    DNS_QUERIES = 256,     /* in flight, when the owner does not say */
+    DNS_UDP_OCTETS = 1232, /* announced by EDNS (RFC 6891): what passes everywhere in one piece (DNS flag day 2020) */
+    DNS_STARVED_MS = 10,   /* how soon c-ares looks again when its sockets cannot be polled */
+    DNS_LEGS = 2,
+    DNS_CLASS_IN = 1,
+};
+
+enum query_state {
+    QUERY_IDLE = 0,
+    QUERY_WAITING, /* for a slot; scratch holds its name */
+    QUERY_FLYING,  /* scratch holds its slot */
+    QUERY_ENDED,   /* done follows in the next turn with the status in `kind` */
+};
+enum query_scratch { SCRATCH_NAME, SCRATCH_SLOT };
+
+enum want { WANT_MX = 1, WANT_IPV4 = 2, WANT_IPV6 = 4 }; /* bits of a query's kind */
+
+struct query_list {
+    struct resolver_query *first, *last;
+};
+
+/* One question of a slot. */
+struct leg {
+    struct slot *slot;
+    enum dns_type type;
+    enum resolver_status status; /* RESOLVER_BROKEN: not asked, or no answer yet */
+    uint32_t ttl_s;
+};
+
+struct slot {
+    struct resolver *resolver;
+    struct slot *next_free;
+    struct resolver_query *query; /* NULL: cancelled, its answers are awaited and dropped */
+    unsigned asked, pending;      /* legs */
+    struct leg legs[DNS_LEGS];
+    unsigned address_count; /* found so far */
+    struct io_address addresses[LIMIT_HOST_ADDRESSES];
+};
+
+struct resolver {
+    struct io *io;
+    ares_channel channel;
+    nsec timeout;
+    unsigned depth;      /* entries into c-ares, and deliveries: close waits for the last to return */
+    unsigned submitting; /* calls that must not run `done` */
+    bool closed, starved;
+    struct io_timer timer, delivery; /* c-ares' time-outs; the ended list */
+    nsec timer_at;
+    struct query_list waiting, ended;
+    struct slot *slots, *free_slots;
+    struct dns_sockets sockets;
+};
+
+static void list_append(struct query_list *list, struct resolver_query *query)
+{
+    query->next = NULL;
+    query->prev = list->last;
+    if (list->last)
+        list->last->next = query;
+    else
+        list->first = query;
+    list->last = query;
+}
+
+static void list_remove(struct query_list *list, struct resolver_query *query)
+{
+    if (query->prev)
+        query->prev->next = query->next;
+    else
+        list->first = query->next;
+    if (query->next)
+        query->next->prev = query->prev;
+    else
+        list->last = query->prev;
+}
+
+/* ---- ending a query ---- */
+
+static void end_now(struct resolver_query *query, const struct resolver_answer *answer)
+{
+    query->state = QUERY_IDLE;
+    query->done(query, answer);
+}
+
+static void end_later(struct resolver *resolver, struct resolver_query *query, enum resolver_status status)
+{
+    query->state = QUERY_ENDED;
+    query->kind = (uint8_t)status;
+    list_append(&resolver->ended, query);
+    if (!io_timer_is_set(&resolver->delivery))
+        io_timer_set(resolver->io, &resolver->delivery, io_now(resolver->io));
+}
+
+/* ---- a slot's answers ---- */
+
+static enum resolver_status status_of(int result)
+{
+    switch (result) {
+    case ARES_ENODATA:
+        return RESOLVER_NODATA;
+    case ARES_ENOTFOUND:
+    case ARES_EBADNAME: /* no such name can be in the DNS: an empty label, one over 63 octets */
+        return RESOLVER_NXDOMAIN;
+    case ARES_ETIMEOUT:
+        return RESOLVER_TIMEOUT;
+    default: /* SERVFAIL, REFUSED, a server that is not there, rubbish, no memory */
+        return RESOLVER_SERVFAIL;
+    }
+}
+
+/* OK if any leg is; a failure only if nothing was found; NXDOMAIN only if all say so. The TTL is the smallest of the
+ * legs that say the same. */
+static void merge(const struct slot *slot, struct resolver_answer *answer)
+{
+    enum resolver_status status = RESOLVER_NXDOMAIN;
+    for (unsigned i = 0; i < slot->asked; i++) {
+        enum resolver_status leg = slot->legs[i].status;
+        bool failed = leg == RESOLVER_SERVFAIL || leg == RESOLVER_TIMEOUT;
+        if (leg == RESOLVER_OK || (failed && status != RESOLVER_OK) ||
+            (leg == RESOLVER_NODATA && status == RESOLVER_NXDOMAIN))
+            status = leg;
+    }
+    answer->status = status;
+    answer->ttl_s = UINT32_MAX;
+    for (unsigned i = 0; i < slot->asked; i++) {
+        const struct leg *leg = &slot->legs[i];
+        bool says = leg->status == status || (status == RESOLVER_NODATA && leg->status == RESOLVER_NXDOMAIN);
+        if (says && leg->ttl_s < answer->ttl_s)
+            answer->ttl_s = leg->ttl_s;
+    }
+    answer->address_count = status == RESOLVER_OK ? slot->address_count : 0;
+    memcpy(answer->addresses, slot->addresses, answer->address_count * sizeof slot->addresses[0]);
+}
+
+static void free_slot(struct slot *slot)
+{
+    slot->next_free = slot->resolver->free_slots;
+    slot->resolver->free_slots = slot;
+}
+
+static void end_slot(struct slot *slot, struct resolver_answer *answer)
+{
+    struct resolver *resolver = slot->resolver;
+    struct resolver_query *query = slot->query;
+    free_slot(slot);
+    if (!query)
+        return;
+    if (slot->legs[0].type != DNS_TYPE_MX)
+        merge(slot, answer);
+    /* Inside a submit c-ares ends nothing but failures, though one may be the second leg of a query whose first found
+     * something: that is lost and asked again. */
+    if (resolver->submitting)
+        end_later(resolver, query, answer->status == RESOLVER_OK ? RESOLVER_SERVFAIL : answer->status);
+    else
+        end_now(query, answer);
+}
+
+/* c-ares has an answer, or has given up. */
+static void on_answer(void *argument, int result, int timeouts, unsigned char *bytes, int length)
+{
+    (void)timeouts;
+    struct leg *leg = argument;
+    struct slot *slot = leg->slot;
+    if (slot->resolver->closed)
+        return;
+    struct resolver_answer answer;
+    answer.status = status_of(result);
+    answer.ttl_s = 0;
+    answer.mx_count = answer.address_count = 0;
+    bool spoken = result == ARES_SUCCESS || result == ARES_ENODATA || result == ARES_ENOTFOUND;
+    if (spoken && bytes && length > 0)
+        dns_answer_read((struct slice){(const char *)bytes, (size_t)length}, leg->type, &answer);
+    leg->status = answer.status;
+    leg->ttl_s = answer.ttl_s;
+    slot->address_count = dns_answer_join(slot->addresses, slot->address_count, &answer);
+    if (--slot->pending == 0)
+        end_slot(slot, &answer);
+}
+
+/* ---- asking ---- */
+
+/* c-ares looks at its time-outs when the timer fires. Asking it for the next one costs a walk over all of its queries,
+ * so a new question only brings the timer forward to the first moment at which it can time out. */
+static void wake_at(struct resolver *resolver, nsec at)
+{
+    if (io_timer_is_set(&resolver->timer) && resolver->timer_at <= at)
+        return;
+    resolver->timer_at = at;
+    io_timer_set(resolver->io, &resolver->timer, at);
+}
+
+static void fly(struct resolver *resolver, struct resolver_query *query, const char *name)
+{
+    struct slot *slot = resolver->free_slots;
+    unsigned want = query->kind;
+    resolver->free_slots = slot->next_free;
+    slot->query = query;
+    slot->address_count = 0;
+    slot->asked = 0;
+    query->state = QUERY_FLYING;
+    query->scratch[SCRATCH_SLOT] = slot;
+    static const struct {
+        unsigned want;
+        enum dns_type type;
+    } questions[] = {{WANT_MX, DNS_TYPE_MX}, {WANT_IPV6, DNS_TYPE_AAAA}, {WANT_IPV4, DNS_TYPE_A}};
+    for (size_t i = 0; i < countof(questions); i++)
+        if (want & questions[i].want)
+            slot->legs[slot->asked++] = (struct leg){.slot = slot, .type = questions[i].type};
+    sluice_assert(slot->asked > 0);
+    unsigned asked = slot->pending = slot->asked;
+    resolver->submitting++;
+    for (unsigned i = 0; i < asked; i++) /* the slot may be free again after the last: c-ares may refuse at once */
+        ares_query(resolver->channel, name, DNS_CLASS_IN, slot->legs[i].type, on_answer, &slot->legs[i]);
+    resolver->submitting--;
+    wake_at(resolver, io_now(resolver->io) + resolver->timeout);
+}
+
+static void start_waiting(struct resolver *resolver)
+{
+    while (resolver->free_slots && resolver->waiting.first) {
+        struct resolver_query *query = resolver->waiting.first;
+        char *name = query->scratch[SCRATCH_NAME];
+        list_remove(&resolver->waiting, query);
+        fly(resolver, query, name);
+        free(name);
+    }
+}
+
+/* False: no name that DNS could hold, or one that c-ares would read otherwise than we mean it. */
+static bool copy_name(char text[LIMIT_DOMAIN + 1], struct slice name)
+{
+    if (name.n == 0 || name.n > LIMIT_DOMAIN || memchr(name.p, 0, name.n) || memchr(name.p, '\\', name.n))
+        return false;
+    slice_copy(text, LIMIT_DOMAIN + 1, name);
+    return true;
+}
+
+static void submit(struct resolver *resolver, struct resolver_query *query, struct slice name, unsigned want)
+{
+    char text[LIMIT_DOMAIN + 1];
+    sluice_assert(query->state == QUERY_IDLE && query->done && !resolver->closed);
+    query->resolver = resolver;
+    query->kind = (uint8_t)want;
+    if (!copy_name(text, name)) {
+        end_later(resolver, query, RESOLVER_NXDOMAIN);
+    } else if (want == 0) {
+        end_later(resolver, query, RESOLVER_NODATA);
+    } else if (resolver->free_slots && !resolver->waiting.first) {
+        fly(resolver, query, text);
+    } else {
+        query->scratch[SCRATCH_NAME] = strdup(text); /* the one allocation here; c-ares makes several a question */
+        if (!query->scratch[SCRATCH_NAME]) {
+            end_later(resolver, query, RESOLVER_SERVFAIL);
+            return;
+        }
+        query->state = QUERY_WAITING;
+        list_append(&resolver->waiting, query);
+    }
+}
+
+void resolver_mx_query(struct resolver *resolver, struct resolver_query *query, struct slice name)
+{
+    submit(resolver, query, name, WANT_MX);
+}
+
+void resolver_address_query(struct resolver *resolver, struct resolver_query *query, struct slice name, bool want_ipv4,
+                            bool want_ipv6)
+{
+    submit(resolver, query, name, (want_ipv4 ? WANT_IPV4 : 0u) | (want_ipv6 ? WANT_IPV6 : 0u));
+}
+
+void resolver_cancel(struct resolver *resolver, struct resolver_query *query)
+{
+    switch ((enum query_state)query->state) {
+    case QUERY_IDLE:
+        return;
+    case QUERY_WAITING:
+        list_remove(&resolver->waiting, query);
+        free(query->scratch[SCRATCH_NAME]);
+        end_later(resolver, query, RESOLVER_CANCELED);
+        return;
+    case QUERY_FLYING:
+        ((struct slot *)query->scratch[SCRATCH_SLOT])->query = NULL;
+        end_later(resolver, query, RESOLVER_CANCELED);
+        return;
+    case QUERY_ENDED:
+        query->kind = RESOLVER_CANCELED;
+        return;
+    }
+    sluice_assert(!"a state");
+}
+
+/* ---- coming in from io ---- */
+
+static void tear_down(struct resolver *resolver)
+{
+    ares_destroy(resolver->channel); /* closes its sockets, and so takes them from under watch */
+    while (resolver->waiting.first) {
+        struct resolver_query *query = resolver->waiting.first;
+        list_remove(&resolver->waiting, query);
+        free(query->scratch[SCRATCH_NAME]);
+    }
+    free(resolver->slots);
+    resolver->slots = NULL;
+    if (resolver->sockets.polls == 0)
+        free(resolver);
+}
+
+static void enter(struct resolver *resolver) { resolver->depth++; }
+
+/* To be called last: the resolver may be gone afterwards. */
+static void leave(struct resolver *resolver)
+{
+    sluice_assert(resolver->depth > 0);
+    if (--resolver->depth > 0)
+        return;
+    if (resolver->closed)
+        tear_down(resolver);
+    else
+        start_waiting(resolver);
+}
+
+static void on_delivery(struct io_timer *timer)
+{
+    struct resolver *resolver = container_of(timer, struct resolver, delivery);
+    struct resolver_query *query, *last = resolver->ended.last; /* what is added meanwhile comes in the next turn */
+    enter(resolver);
+    do {
+        struct resolver_answer answer;
+        query = resolver->ended.first;
+        list_remove(&resolver->ended, query);
+        answer.status = (enum resolver_status)query->kind;
+        answer.ttl_s = 0;
+        answer.mx_count = answer.address_count = 0;
+        bool is_last = query == last;
+        end_now(query, &answer);
+        if (is_last)
+            break;
+    } while (!resolver->closed);
+    leave(resolver);
+}
+
+static bool on_ready(void *context, int readable_fd, int writable_fd)
+{
+    struct resolver *resolver = context;
+    enter(resolver);
+    ares_process_fd(resolver->channel, readable_fd, writable_fd);
+    bool goes_on = !resolver->closed;
+    leave(resolver);
+    return goes_on;
+}
+
+static void on_starved(void *context)
+{
+    struct resolver *resolver = context;
+    resolver->starved = true;
+    wake_at(resolver, io_now(resolver->io) + DNS_STARVED_MS * NSEC_PER_MS);
+}
+
+static void on_idle(void *context)
+{
+    struct resolver *resolver = context;
+    if (resolver->closed && resolver->depth == 0)
+        free(resolver);
+}
+
+static void on_socket(void *context, ares_socket_t fd, int readable, int writable)
+{
+    struct resolver *resolver = context;
+    dns_sockets_want(&resolver->sockets, fd, readable, writable);
+}
+
+static void on_timer(struct io_timer *timer)
+{
+    struct resolver *resolver = container_of(timer, struct resolver, timer);
+    struct timeval left;
+    enter(resolver);
+    ares_process_fd(resolver->channel, ARES_SOCKET_BAD, ARES_SOCKET_BAD);
+    if (resolver->starved && !resolver->closed) {
+        resolver->starved = false;
+        (void)!dns_sockets_look(&resolver->sockets, resolver->channel);
+    }
+    if (!resolver->closed && ares_timeout(resolver->channel, NULL, &left))
+        wake_at(resolver, io_now(resolver->io) + left.tv_sec * NSEC_PER_S + left.tv_usec * NSEC_PER_US + NSEC_PER_MS);
+    leave(resolver);
+}
+
+/* ---- opening and closing ---- */
+
+static bool set_servers(struct resolver *resolver, const char *servers, char *error, size_t error_cap)
+{
+    enum { LIST_MAX = 1024 };
+    char list[LIST_MAX]; /* without blanks, which c-ares would take for part of an address */
+    size_t n = 0;
+    for (const char *p = servers; *p && n + 1 < sizeof list; p++)
+        if (*p != ' ' && *p != '\t')
+            list[n++] = *p;
+    list[n] = 0;
+    if (ares_set_servers_ports_csv(resolver->channel, list) == ARES_SUCCESS)
+        return true;
+    snprintf(error, error_cap, "resolver \"%s\": not a list of addresses; write 127.0.0.1:5353, [::1]:53", servers);
+    return false;
+}
+
+static bool open_channel(struct resolver *resolver, const struct resolver_config *config, char *error, size_t error_cap)
+{
+    enum { TIMEOUT_MAX_MS = 60 * 1000 };
+    nsec timeout_ms = resolver->timeout / NSEC_PER_MS;
+    struct ares_options options = {
+        /* The search list and aliases of this host are not for recipients' domains. */
+        .flags = ARES_FLAG_EDNS | ARES_FLAG_NOSEARCH | ARES_FLAG_NOALIASES,
+        .timeout = timeout_ms < 1                ? 1
+                   : timeout_ms > TIMEOUT_MAX_MS ? TIMEOUT_MAX_MS
+                                                 : (int)timeout_ms,
+        .tries = config->tries ? (int)config->tries : 3,
+        .ednspsz = DNS_UDP_OCTETS,
+        .sock_state_cb = on_socket,
+        .sock_state_cb_data = resolver,
+    };
+    int result = ares_init_options(&resolver->channel, &options,
+                                   ARES_OPT_FLAGS | ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES | ARES_OPT_EDNSPSZ |
+                                       ARES_OPT_SOCK_STATE_CB);
+    if (result != ARES_SUCCESS) {
+        snprintf(error, error_cap, "resolver: c-ares did not start: %s", ares_strerror(result));
+        return false;
+    }
+    if (!config->servers || !config->servers[0] || set_servers(resolver, config->servers, error, error_cap))
+        return true;
+    ares_destroy(resolver->channel);
+    return false;
+}
+
+struct resolver *resolver_open(struct io *io, const struct resolver_config *config, char *error, size_t error_cap)
+{
+    unsigned slots = config->queries_max ? config->queries_max : DNS_QUERIES;
+    struct resolver *resolver = calloc(1, sizeof *resolver);
+    struct slot *room = calloc(slots, sizeof *room);
+    if (!resolver || !room) {
+        snprintf(error, error_cap, "resolver: no memory for %u queries", slots);
+        free(resolver);
+        free(room);
+        return NULL;
+    }
+    resolver->io = io;
+    resolver->timeout = config->timeout > 0 ? config->timeout : 2 * NSEC_PER_S;
+    resolver->timer.fire = on_timer;
+    resolver->delivery.fire = on_delivery;
+    resolver->slots = room;
+    resolver->sockets.io = io;
+    resolver->sockets.context = resolver;
+    resolver->sockets.ready = on_ready;
+    resolver->sockets.starved = on_starved;
+    resolver->sockets.idle = on_idle;
+    dns_sockets_init(&resolver->sockets);
+    for (unsigned i = 0; i < slots; i++) {
+        room[i].resolver = resolver;
+        free_slot(&room[i]);
+    }
+    if (!open_channel(resolver, config, error, error_cap)) {
+        free(resolver->slots);
+        free(resolver);
+        return NULL;
+    }
+    return resolver;
+}
+
+void resolver_close(struct resolver *resolver)
+{
+    sluice_assert(!resolver->closed);
+    resolver->closed = true;
+    io_timer_clear(resolver->io, &resolver->timer);
+    io_timer_clear(resolver->io, &resolver->delivery);
+    if (resolver->depth == 0)
+        tear_down(resolver);
+}
