@@ -86,6 +86,22 @@ void sim_conns_free(struct sim_world *world)
     }
 }
 
+void sim_conn_let_go(struct sim_conn *conn)
+{
+    if (conn->watched)
+        conn->world->watch(conn->world->watch_context, &conn->address[0], &conn->address[1], false);
+    conn->watched = false;
+}
+
+void sim_watch(struct sim_world *world,
+               void (*watch)(void *context, const struct io_address *client, const struct io_address *server,
+                             bool open),
+               void *context)
+{
+    world->watch = watch;
+    world->watch_context = context;
+}
+
 static nsec hop(struct sim_conn *conn) { return conn->world->now + sim_link_delay(conn->world, &conn->link); }
 
 static void connect_over(struct sim_conn *conn, int result)
@@ -93,6 +109,7 @@ static void connect_over(struct sim_conn *conn, int result)
     struct sim_socket *client = conn->socket[0];
     sim_note(conn->world, "connect", conn->number, (uint32_t)result);
     if (result < 0) {
+        sim_conn_let_go(conn);
         client->conn = NULL;
         conn->socket[0] = NULL;
     }
@@ -232,6 +249,9 @@ void sim_connect(struct sim_socket *socket, struct io_op *op)
     socket->side = 0;
     socket->connect = op;
     draw_fate(conn);
+    conn->watched = world->watch != NULL;
+    if (conn->watched)
+        world->watch(world->watch_context, &conn->address[0], &conn->address[1], true);
     sim_schedule(world, &conn->opening, hop(conn));
 }
 

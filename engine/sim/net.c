@@ -179,6 +179,7 @@ void sim_socket_detach(struct sim_socket *socket, struct io_op *op)
         /* Cancelled half-way: the kernel's socket would go on alone, but its owner can only close it. */
         if (socket->conn && socket->conn->phase != CONN_OPEN) {
             struct sim_conn *conn = socket->conn;
+            sim_conn_let_go(conn);
             socket->conn = NULL;
             sim_conn_free(conn);
         }
@@ -211,6 +212,7 @@ void sim_socket_apply(struct sim_socket *socket, struct io_op *op)
     case OP_SEND:
         sluice_assert(!socket->send);
         socket->send = container_of(op, struct io_send, op);
+        socket->send_at = socket->io->world->now;
         sim_pipe_pump(socket);
         break;
     case OP_RECV:
@@ -273,6 +275,8 @@ static void socket_close(struct sim_socket *socket, enum farewell farewell)
     if (conn) {
         struct sim_pipe *in = &conn->pipe[socket->side], *out = &conn->pipe[!socket->side];
         conn->socket[socket->side] = NULL;
+        if (socket->side == 0)
+            sim_conn_let_go(conn);
         /* A kernel that throws away what nobody read says so with RST (RFC 1122 §4.2.2.13). */
         if (farewell == FAREWELL_CLOSE && in->arrived > in->consumed)
             farewell = FAREWELL_RESET;

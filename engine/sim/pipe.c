@@ -138,7 +138,9 @@ static void push_segment(struct sim_pipe *pipe, nsec at, uint64_t upto, int end)
         pipe->first = 0;
     }
     pipe->last_at = nsec_max(at, pipe->last_at); /* TCP keeps the order */
-    *segment(pipe, pipe->count++) = (struct sim_segment){world->now, pipe->last_at, upto, end};
+    const struct sim_socket *sender = pipe->conn->socket[!pipe->to];
+    nsec sent = sender && sender->send ? sender->send_at : world->now;
+    *segment(pipe, pipe->count++) = (struct sim_segment){sent, pipe->last_at, upto, end};
     if (!pipe->arrival.place)
         sim_schedule(world, &pipe->arrival, pipe->last_at);
 }

@@ -97,6 +97,12 @@ void sim_heal(struct sim_world *world); /* ends all partitions */
 unsigned sim_cut(struct sim_world *world, struct sim_host *a, struct sim_host *b);
 /* Closes with RST instead of FIN. Requires that no operation on fd is busy. */
 void sim_reset(struct io *io, int fd);
+/* Told of every connection from the client's own view: `open` when its connect is handed over, not `open` when it has
+ * failed or its descriptor is closed, by a crash too. It must not touch the world. */
+void sim_watch(struct sim_world *world,
+               void (*watch)(void *context, const struct io_address *client, const struct io_address *server,
+                             bool open),
+               void *context);
 /* Inside a `bytes` callback: when the byte at `offset` of what was delivered was handed over by its sender; `run` is
  * how many bytes from there on share that instant. */
 nsec sim_sent_at(struct io *io, int fd, size_t offset, size_t *run);

@@ -73,6 +73,8 @@ struct sim_world {
     uint64_t struck[SIM_FAULT_COUNT];
     unsigned batch;
     uint64_t events, trace;
+    void (*watch)(void *context, const struct io_address *client, const struct io_address *server, bool open);
+    void *watch_context;
     FILE *text;
     struct sim_zone *zone;
 };
@@ -166,6 +168,7 @@ struct sim_socket {
     struct io_send *send;
     struct io_accept *accept;
     unsigned poll_events;
+    nsec send_at; /* when its send was handed over */
     /* listening */
     struct sim_socket *next_listener;
     struct sim_conn *queue, **queue_end;
@@ -219,7 +222,7 @@ struct sim_conn {
     uint64_t number;
     struct sim_event opening;
     int phase, tries, refused;
-    bool black_hole, doomed, queued, sheltered;
+    bool black_hole, doomed, queued, sheltered, watched;
     struct sim_link link;
     struct sim_host *host[2];
     struct sim_socket *socket[2];
@@ -242,6 +245,7 @@ size_t sim_pipe_room(const struct sim_pipe *pipe);
 void sim_connect(struct sim_socket *socket, struct io_op *op);
 unsigned sim_accept_deliver(struct sim_socket *listener, struct io_accept *accept, unsigned most);
 struct sim_conn *sim_dequeue(struct sim_socket *listener); /* the oldest that is not accepted yet; NULL: none */
+void sim_conn_let_go(struct sim_conn *conn); /* the client's descriptor is closed, or its connect failed */
 void sim_conn_free(struct sim_conn *conn);
 void sim_conn_free_if_over(struct sim_conn *conn); /* neither end is held any more */
 void sim_conns_free(struct sim_world *world);
