@@ -3,10 +3,11 @@
 #include "backend.h"
 
 #include <netinet/in.h>
+#include <poll.h>
 #include <pthread.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/eventfd.h>
 #include <unistd.h>
 
 enum { SHARDS_MAX = 8, PATIENCE_S = 20 };
@@ -18,7 +19,8 @@ struct shard_thread {
     bool running;
     void (*init)(struct io *io, void *context);
     void *context;
-    atomic_bool stop;
+    int stop_event; /* an eventfd that the shard itself polls: it sleeps without limit, so a lost wake-up is seen */
+    struct io_op stopped;
     pthread_mutex_t lock; /* guards `ready` */
     pthread_cond_t changed;
     bool ready;
@@ -105,18 +107,26 @@ bool backend_until(struct backend *backend, bool (*condition)(void *context), vo
     return true;
 }
 
+static void on_stop(struct io_op *op, int result)
+{
+    (void)op;
+    check(result == POLLIN, "the eventfd");
+}
+
 static void *run_shard(void *context)
 {
     struct shard_thread *self = context;
     struct io *io = open_shard(self->backend, self->shard);
+    self->stopped.done = on_stop;
+    io_poll(io, &self->stopped, self->stop_event, POLLIN);
     if (self->init)
         self->init(io, self->context);
     pthread_mutex_lock(&self->lock);
     self->ready = true;
     pthread_cond_signal(&self->changed);
     pthread_mutex_unlock(&self->lock);
-    while (!atomic_load(&self->stop))
-        io_turn(io, io_now(io) + 20 * NSEC_PER_MS);
+    while (io_op_busy(&self->stopped))
+        io_turn(io, NSEC_NEVER);
     io_close_all(io);
     return NULL;
 }
@@ -127,6 +137,8 @@ void backend_start(struct backend *backend, unsigned shard, void (*init)(struct 
     check(shard > 0 && shard < backend->shards && !thread->running, "backend_start");
     *thread =
         (struct shard_thread){.backend = backend, .shard = shard, .running = true, .init = init, .context = context};
+    thread->stop_event = eventfd(0, EFD_CLOEXEC);
+    check(thread->stop_event >= 0, "eventfd");
     pthread_mutex_init(&thread->lock, NULL);
     pthread_cond_init(&thread->changed, NULL);
     check(pthread_create(&thread->thread, NULL, run_shard, thread) == 0, "pthread_create");
@@ -140,8 +152,9 @@ void backend_stop(struct backend *backend, unsigned shard)
 {
     struct shard_thread *thread = &backend->threads[shard];
     check(thread->running, "backend_stop");
-    atomic_store(&thread->stop, true);
+    check(eventfd_write(thread->stop_event, 1) == 0, "eventfd_write");
     check(pthread_join(thread->thread, NULL) == 0, "pthread_join");
+    close(thread->stop_event);
     pthread_mutex_destroy(&thread->lock);
     pthread_cond_destroy(&thread->changed);
     thread->running = false;
