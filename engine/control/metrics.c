@@ -125,6 +125,12 @@ struct metrics_shard *metrics_of(struct metrics *metrics, unsigned shard)
     return &metrics->blocks[shard];
 }
 
+const struct metrics_shard *metrics_look(const struct metrics *metrics, unsigned shard)
+{
+    sluice_assert(shard < metrics->shards);
+    return &metrics->blocks[shard];
+}
+
 uint64_t metrics_total(const struct metrics *metrics, enum metric metric)
 {
     uint64_t total = 0;

@@ -122,6 +122,8 @@ void metrics_free(struct metrics *metrics);
 unsigned metrics_shards(const struct metrics *metrics);
 /* The block of one shard; borrows until metrics_free. */
 struct metrics_shard *metrics_of(struct metrics *metrics, unsigned shard);
+/* The same for those who only read. */
+const struct metrics_shard *metrics_look(const struct metrics *metrics, unsigned shard);
 
 /* ---- for the shard alone ---- */
 
@@ -166,6 +168,12 @@ struct metrics_board {
 };
 must_use bool metrics_board_read(const struct metrics_shard *shard, struct metrics_row *rows,
                                  struct metrics_board *board);
+
+/* When the board was published, UTC; 0: never yet. */
+static inline int64_t metrics_board_time(const struct metrics_shard *shard)
+{
+    return __atomic_load_n(&shard->board.wall_ms, __ATOMIC_RELAXED);
+}
 
 /* Prometheus' text, line by line without the line's end. */
 void metrics_expose(const struct metrics *metrics, void (*line)(void *context, const char *text), void *context);

@@ -1,0 +1,32 @@
+/* http.h - /metrics, /health and /status for those who watch the engine.
+ *
+ *     GET /metrics  Prometheus' text format 0.0.4
+ *     GET /health   200 "ok", or 503 with the reason in one line
+ *     GET /status   JSON, what `sluice status` shows
+ *
+ * A thread of its own (libmicrohttpd), which reads the metrics and nothing else of the engine. It may take the time it
+ * needs: shards never wait for it. */
+#ifndef CONTROL_HTTP_H
+#define CONTROL_HTTP_H
+
+#include "control/metrics.h"
+#include "io/io.h"
+
+struct http;
+
+struct http_config {
+    struct io_address at;
+    const struct metrics *metrics; /* borrows until http_close */
+    const char *engine;            /* the engine's id; borrows until http_close */
+};
+
+/* NULL on failure with a sentence in `error`. Its thread takes no signals. */
+must_use struct http *http_open(const struct http_config *config, char *error, size_t error_cap);
+void http_close(struct http *http); /* answers what was asked, then ends the thread; NULL: does nothing */
+
+/* Healthy: all shards are connected to Redis and published their board within the last `HTTP_SILENCE_S` seconds. Else
+ * `reason` says in one line what is not so. `wall_ms`: UTC now. */
+enum { HTTP_SILENCE_S = 15 };
+bool http_healthy(const struct metrics *metrics, int64_t wall_ms, char *reason, size_t cap);
+
+#endif
