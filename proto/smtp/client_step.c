@@ -436,8 +436,9 @@ static const struct row table[CLIENT_STATE_COUNT] = {
         [CLIENT_INPUT_OK] = session_over, [CLIENT_INPUT_LATER] = session_over, [CLIENT_INPUT_NEVER] = session_over,
         [CLIENT_INPUT_CLOSING] = session_over, [CLIENT_INPUT_LOST] = session_over}},
     [CLIENT_CLOSED] = {{ /* what was on its way when the session ended */
-        [CLIENT_INPUT_BROKEN] = stay, [CLIENT_INPUT_OK] = stay, [CLIENT_INPUT_GO] = stay, [CLIENT_INPUT_LATER] = stay, [CLIENT_INPUT_NEVER] = stay,
-        [CLIENT_INPUT_CLOSING] = stay, [CLIENT_INPUT_LOST] = stay}},
+        [CLIENT_INPUT_BROKEN] = stay, [CLIENT_INPUT_OK] = stay, [CLIENT_INPUT_GO] = stay,
+        [CLIENT_INPUT_LATER] = stay, [CLIENT_INPUT_NEVER] = stay, [CLIENT_INPUT_CLOSING] = stay,
+        [CLIENT_INPUT_LOST] = stay}},
 };
 /* clang-format on */
 
