@@ -229,6 +229,17 @@ static void draw_fate(struct sim_conn *conn)
         conn->pipe[sim_below(world, 2)].cut_at = 1 + sim_below(world, CUT_WITHIN);
 }
 
+static void tell_ends(const struct sim_conn *conn)
+{
+    char from[128], to[128];
+    io_address_text(&conn->address[0], from, sizeof from);
+    io_address_text(&conn->address[1], to, sizeof to);
+    sim_tell(conn->world, "connect %llu: %s port %u to %s port %u, pipes %llu and %llu",
+             (unsigned long long)conn->number, from, io_address_port(&conn->address[0]), to,
+             io_address_port(&conn->address[1]), (unsigned long long)(2 * conn->number),
+             (unsigned long long)(2 * conn->number + 1));
+}
+
 void sim_connect(struct sim_socket *socket, struct io_op *op)
 {
     struct sim_world *world = socket->io->world;
@@ -249,6 +260,8 @@ void sim_connect(struct sim_socket *socket, struct io_op *op)
     socket->side = 0;
     socket->connect = op;
     draw_fate(conn);
+    if (world->text)
+        tell_ends(conn);
     conn->watched = world->watch != NULL;
     if (conn->watched)
         world->watch(world->watch_context, &conn->address[0], &conn->address[1], true);

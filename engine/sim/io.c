@@ -416,7 +416,6 @@ struct io *io_open(const struct io_config *config, char *error, size_t error_cap
     io->group = group;
     io->host = group->host;
     io->shard = config->shard;
-    io->sessions_max = config->sessions_max;
     io->number = ++world->io_count;
     io->random = sim_random(world);
     io->turn.happen = take_turn;
@@ -430,6 +429,7 @@ struct io *io_open(const struct io_config *config, char *error, size_t error_cap
     world->ios = io;
     group->ios[io->shard] = io;
     sim_note(world, "open", io->number, group->host->number);
+    sim_tell(world, "open %u: shard %u on %s", io->number, io->shard, io->host->name);
     return io;
 }
 

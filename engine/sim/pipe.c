@@ -271,6 +271,7 @@ static void move(struct sim_pipe *pipe, struct io_send *send)
         size_t take = part->iov_len - skip < left ? part->iov_len - skip : left;
         const char *bytes = (const char *)part->iov_base + skip;
         copy_in(pipe, bytes, take);
+        sim_tell_bytes(world, pipe_name(pipe), bytes, take);
         hash = sim_hash(hash, bytes, take);
         left -= take;
         skip = 0;

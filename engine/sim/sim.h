@@ -40,7 +40,9 @@ uint64_t sim_events(const struct sim_world *world); /* turns run so far: the ins
 
 /* A hash of all that has happened: when, who, what, which bytes. */
 uint64_t sim_trace(const struct sim_world *world);
-void sim_trace_to(struct sim_world *world, FILE *file); /* the same as text, a line each; NULL: off */
+/* The same as text, a line each, with addresses and the first bytes of every send: `pipe` 2n + 1 leads from the client
+ * of connection n to its server, 2n back. NULL: off. */
+void sim_trace_to(struct sim_world *world, FILE *file);
 
 /* Moves the wall clock of one host, or of all (NULL), by `by`; the monotonic clock knows nothing of it. */
 void sim_wall_jump(struct sim_world *world, struct sim_host *host, nsec by);

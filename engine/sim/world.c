@@ -1,6 +1,7 @@
 /* world.c - the one clock of a simulation: what happens next, to whom, and by which chance. */
 #include "sim/world.h"
 
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -50,8 +51,36 @@ void sim_note(struct sim_world *world, const char *what, uint64_t who, uint64_t 
     memcpy(&word, what, strnlen(what, 8));
     world->trace = mix(mix(mix(mix(world->trace, (uint64_t)world->now), word), who), number);
     if (world->text)
-        fprintf(world->text, "%lld.%09lld %s %llu %llx\n", (long long)(world->now / NSEC_PER_S),
-                (long long)(world->now % NSEC_PER_S), what, (unsigned long long)who, (unsigned long long)number);
+        sim_tell(world, "%s %llu %llx", what, (unsigned long long)who, (unsigned long long)number);
+}
+
+static void tell_when(struct sim_world *world)
+{
+    fprintf(world->text, "%lld.%09lld ", (long long)(world->now / NSEC_PER_S), (long long)(world->now % NSEC_PER_S));
+}
+
+void sim_tell(struct sim_world *world, const char *format, ...)
+{
+    if (!world->text)
+        return;
+    va_list args;
+    va_start(args, format);
+    tell_when(world);
+    vfprintf(world->text, format, args);
+    fputc('\n', world->text);
+    va_end(args);
+}
+
+void sim_tell_bytes(struct sim_world *world, uint64_t who, const char *bytes, size_t n)
+{
+    enum { MOST = 160 };
+    if (!world->text)
+        return;
+    tell_when(world);
+    fprintf(world->text, "bytes %llu: %zu \"", (unsigned long long)who, n);
+    for (size_t i = 0; i < n && i < MOST; i++)
+        fprintf(world->text, bytes[i] < ' ' || bytes[i] > '~' ? "\\x%02x" : "%c", (unsigned char)bytes[i]);
+    fputs(n > MOST ? "\"...\n" : "\"\n", world->text);
 }
 
 uint64_t sim_trace(const struct sim_world *world) { return world->trace; }

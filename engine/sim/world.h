@@ -94,6 +94,9 @@ bool sim_advance(struct sim_world *world, nsec limit);
 
 /* Into the trace: what happened to whom. */
 void sim_note(struct sim_world *world, const char *what, uint64_t who, uint64_t number);
+/* Only into the text: what people want to see beside it. */
+void sim_tell(struct sim_world *world, const char *format, ...) printf_like(2, 3);
+void sim_tell_bytes(struct sim_world *world, uint64_t who, const char *bytes, size_t n);
 uint64_t sim_hash(uint64_t hash, const char *bytes, size_t n);
 
 /* ---- io.c ---- */
@@ -124,7 +127,7 @@ struct io {
     struct timers timers;
     struct io_op submitted, ready, batch; /* rings with themselves as sentinels */
     struct sim_socket **sockets;
-    unsigned socket_cap, socket_count, socket_free, sessions_max;
+    unsigned socket_cap, socket_count, socket_free;
     struct resolver *resolvers;
     void (*on_post)(void *context, unsigned from, const struct io_post *post);
     void *post_context;
