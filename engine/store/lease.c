@@ -14,7 +14,7 @@ static void read_lease(struct store *store, struct store_request *r, const struc
     struct store_answer answer;
     (void)repeated;
     if (step_head(reply, &answer)) {
-        answer.first = (uint64_t)resp_to_number(resp_member(reply, 2));
+        answer.first = resp_to_unsigned(resp_member(reply, 2));
         step_items_of(store, resp_member(reply, 3));
     }
     step_done(store, r, &answer);
@@ -63,7 +63,7 @@ static void read_adopt(struct store *store, struct store_request *r, const struc
     struct store_answer answer;
     (void)repeated;
     if (step_head(reply, &answer)) {
-        answer.first = (uint64_t)resp_to_number(resp_member(reply, 2));
+        answer.first = resp_to_unsigned(resp_member(reply, 2));
         answer.is_batch = resp_to_number(resp_member(reply, 3)) == 1;
         answer.ledger = resp_to_text(resp_member(reply, 4));
         step_items_of(store, resp_member(reply, 5));

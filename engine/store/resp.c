@@ -337,17 +337,25 @@ struct slice resp_to_text(const struct resp_node *node)
     return is_text ? node->text : (struct slice){"", 0};
 }
 
+uint64_t resp_to_unsigned(const struct resp_node *node)
+{
+    if (node && node->type == RESP_NUMBER)
+        return node->number < 0 ? 0 : (uint64_t)node->number;
+    struct slice text = resp_to_text(node);
+    uint64_t number = 0;
+    for (size_t i = 0; i < text.n; i++) {
+        uint64_t digit = (uint64_t)(unsigned char)text.p[i] - '0';
+        if (digit > 9 || number > (UINT64_MAX - digit) / 10)
+            return 0;
+        number = 10 * number + digit;
+    }
+    return number;
+}
+
 int64_t resp_to_number(const struct resp_node *node)
 {
     if (node && node->type == RESP_NUMBER)
         return node->number;
-    struct slice text = resp_to_text(node);
-    bool negative = text.n && text.p[0] == '-';
-    uint64_t number = 0;
-    for (size_t i = negative; i < text.n; i++) {
-        if (text.p[i] < '0' || text.p[i] > '9' || number > (uint64_t)INT64_MAX / 10 - 1)
-            return 0;
-        number = 10 * number + (uint64_t)(text.p[i] - '0');
-    }
-    return negative ? -(int64_t)number : (int64_t)number;
+    uint64_t number = resp_to_unsigned(node);
+    return number > INT64_MAX ? 0 : (int64_t)number;
 }

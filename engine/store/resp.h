@@ -67,8 +67,9 @@ must_use int resp_in_next(struct resp_in *in, const struct resp_node **nodes, un
 
 /* Member `i` of an array; NULL if it has none, or is no array. */
 const struct resp_node *resp_member(const struct resp_node *array, unsigned i);
-/* A number, also one given as text; 0 for anything else, and for NULL. */
+/* A number, also one given as digits; 0 for anything else, one that is out of range, and NULL. */
 int64_t resp_to_number(const struct resp_node *node);
+uint64_t resp_to_unsigned(const struct resp_node *node);
 struct slice resp_to_text(const struct resp_node *node); /* empty for anything but text, and for NULL */
 
 #endif

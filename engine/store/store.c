@@ -131,7 +131,7 @@ static void read_totals(const struct resp_node *totals, struct store_view *view)
     for (unsigned i = 0; totals && i + 1 < totals->count; i += 2) {
         enum event_type type = event_type_parse(resp_to_text(resp_member(totals, i)));
         if (type != EVENT_BROKEN)
-            view->totals[type] = (uint64_t)resp_to_number(resp_member(totals, i + 1));
+            view->totals[type] = resp_to_unsigned(resp_member(totals, i + 1));
     }
 }
 
@@ -141,7 +141,7 @@ static void read_orphans(const struct resp_node *orphans, struct store_view *vie
         unsigned n = view->orphan_count++;
         slice_copy(view->orphans[n], sizeof view->orphans[n], resp_to_text(resp_member(orphans, i)));
         slice_copy(view->orphan_owner[n], sizeof view->orphan_owner[n], resp_to_text(resp_member(orphans, i + 1)));
-        view->orphan_incarnation[n] = (uint64_t)resp_to_number(resp_member(orphans, i + 2));
+        view->orphan_incarnation[n] = resp_to_unsigned(resp_member(orphans, i + 2));
     }
 }
 
@@ -150,7 +150,7 @@ static void read_parked(const struct resp_node *lists, struct store_view *view)
     for (unsigned i = 0; lists && i + 1 < lists->count && view->parked_count < countof(view->parked_lists); i += 2) {
         struct store_parked *list = &view->parked_lists[view->parked_count++];
         slice_copy(list->isp, sizeof list->isp, resp_to_text(resp_member(lists, i)));
-        list->records = (uint64_t)resp_to_number(resp_member(lists, i + 1));
+        list->records = resp_to_unsigned(resp_member(lists, i + 1));
     }
 }
 
@@ -162,12 +162,12 @@ static void read_look(struct store *store, struct store_request *r, const struct
     (void)repeated;
     *view = (struct store_view){0};
     if (step_head(reply, &answer)) {
-        view->taken = (uint64_t)resp_to_number(resp_member(reply, TAKEN));
-        view->pushed = (uint64_t)resp_to_number(resp_member(reply, PUSHED));
-        view->parked = (uint64_t)resp_to_number(resp_member(reply, PARKED));
-        view->retry = (uint64_t)resp_to_number(resp_member(reply, RETRY));
-        view->held = (uint64_t)resp_to_number(resp_member(reply, HELD));
-        view->leases = (uint64_t)resp_to_number(resp_member(reply, LEASES));
+        view->taken = resp_to_unsigned(resp_member(reply, TAKEN));
+        view->pushed = resp_to_unsigned(resp_member(reply, PUSHED));
+        view->parked = resp_to_unsigned(resp_member(reply, PARKED));
+        view->retry = resp_to_unsigned(resp_member(reply, RETRY));
+        view->held = resp_to_unsigned(resp_member(reply, HELD));
+        view->leases = resp_to_unsigned(resp_member(reply, LEASES));
         view->retry_due_ms = resp_to_number(resp_member(reply, DUE));
         slice_copy(view->phase, sizeof view->phase, resp_to_text(resp_member(reply, PHASE)));
         slice_copy(view->reason, sizeof view->reason, resp_to_text(resp_member(reply, REASON)));
