@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/prctl.h>
 #include <sys/random.h>
 #include <time.h>
@@ -290,6 +291,22 @@ static void close_orphans(struct io *io)
     } while (io->batch_count);
 }
 
+void left_leave(struct io *io, struct io_left *left)
+{
+    left->next = io->left;
+    left->at = &io->left;
+    if (left->next)
+        left->next->at = &left->next;
+    io->left = left;
+}
+
+void left_take(struct io_left *left)
+{
+    *left->at = left->next;
+    if (left->next)
+        left->next->at = left->at;
+}
+
 void io_close_all(struct io *io)
 {
     sluice_assert(!io->turning);
@@ -298,5 +315,10 @@ void io_close_all(struct io *io)
     close_orphans(io);
     descriptor_close_all(&io->descriptors);
     ring_close(&io->ring);
+    while (io->left) {
+        struct io_left *left = io->left;
+        left_take(left);
+        free(left);
+    }
     release(io);
 }

@@ -5,6 +5,7 @@
 #include "io/arena.h"
 #include "io/descriptor.h"
 #include "io/io.h"
+#include "io/left.h"
 #include "io/post.h"
 #include "io/ring.h"
 #include "io/timer.h"
@@ -60,6 +61,7 @@ struct io {
     void *receive_context;
 
     uint64_t random[4];
+    struct io_left *left;
 };
 
 /* ---- operation.c: one operation's life; it also implements io_connect .. io_cancel ---- */

@@ -1,4 +1,5 @@
 /* dns.c - asks real name servers: c-ares does the asking, over UDP and TCP, and io.h tells it when to look. */
+#include "io/left.h"
 #include "net/dns_answer.h"
 #include "net/dns_socket.h"
 #include "net/resolver.h"
@@ -57,6 +58,7 @@ struct slot {
 };
 
 struct resolver {
+    struct io_left left; /* first: the block itself stays behind while io polls */
     struct io *io;
     ares_channel channel;
     nsec timeout;
@@ -94,6 +96,13 @@ static void list_remove(struct query_list *list, struct resolver_query *query)
 }
 
 /* ---- ending a query ---- */
+
+static void plain_answer(struct resolver_answer *answer, enum resolver_status status)
+{
+    answer->status = status;
+    answer->ttl_s = 0;
+    answer->mx_count = answer->address_count = 0;
+}
 
 static void end_now(struct resolver_query *query, const struct resolver_answer *answer)
 {
@@ -183,9 +192,7 @@ static void on_answer(void *argument, int result, int timeouts, unsigned char *b
     if (slot->resolver->closed)
         return;
     struct resolver_answer answer;
-    answer.status = status_of(result);
-    answer.ttl_s = 0;
-    answer.mx_count = answer.address_count = 0;
+    plain_answer(&answer, status_of(result));
     bool spoken = result == ARES_SUCCESS || result == ARES_ENODATA || result == ARES_ENOTFOUND;
     if (spoken && bytes && length > 0)
         dns_answer_read((struct slice){(const char *)bytes, (size_t)length}, leg->type, &answer);
@@ -268,12 +275,11 @@ static void submit(struct resolver *resolver, struct resolver_query *query, stru
         fly(resolver, query, text);
     } else {
         query->scratch[SCRATCH_NAME] = strdup(text); /* the one allocation here; c-ares makes several a question */
-        if (!query->scratch[SCRATCH_NAME]) {
-            end_later(resolver, query, RESOLVER_SERVFAIL);
-            return;
-        }
         query->state = QUERY_WAITING;
-        list_append(&resolver->waiting, query);
+        if (query->scratch[SCRATCH_NAME])
+            list_append(&resolver->waiting, query);
+        else
+            end_later(resolver, query, RESOLVER_SERVFAIL);
     }
 }
 
@@ -296,17 +302,15 @@ void resolver_cancel(struct resolver *resolver, struct resolver_query *query)
     case QUERY_WAITING:
         list_remove(&resolver->waiting, query);
         free(query->scratch[SCRATCH_NAME]);
-        end_later(resolver, query, RESOLVER_CANCELED);
-        return;
+        break;
     case QUERY_FLYING:
         ((struct slot *)query->scratch[SCRATCH_SLOT])->query = NULL;
-        end_later(resolver, query, RESOLVER_CANCELED);
-        return;
+        break;
     case QUERY_ENDED:
         query->kind = RESOLVER_CANCELED;
         return;
     }
-    sluice_assert(!"a state");
+    end_later(resolver, query, RESOLVER_CANCELED);
 }
 
 /* ---- coming in from io ---- */
@@ -323,6 +327,8 @@ static void tear_down(struct resolver *resolver)
     resolver->slots = NULL;
     if (resolver->sockets.polls == 0)
         free(resolver);
+    else
+        left_leave(resolver->io, &resolver->left);
 }
 
 static void enter(struct resolver *resolver) { resolver->depth++; }
@@ -348,9 +354,7 @@ static void on_delivery(struct io_timer *timer)
         struct resolver_answer answer;
         query = resolver->ended.first;
         list_remove(&resolver->ended, query);
-        answer.status = (enum resolver_status)query->kind;
-        answer.ttl_s = 0;
-        answer.mx_count = answer.address_count = 0;
+        plain_answer(&answer, (enum resolver_status)query->kind);
         bool is_last = query == last;
         end_now(query, &answer);
         if (is_last)
@@ -379,8 +383,10 @@ static void on_starved(void *context)
 static void on_idle(void *context)
 {
     struct resolver *resolver = context;
-    if (resolver->closed && resolver->depth == 0)
-        free(resolver);
+    if (!resolver->closed || resolver->depth > 0)
+        return;
+    left_take(&resolver->left);
+    free(resolver);
 }
 
 static void on_socket(void *context, ares_socket_t fd, int readable, int writable)
@@ -475,12 +481,11 @@ struct resolver *resolver_open(struct io *io, const struct resolver_config *conf
         room[i].resolver = resolver;
         free_slot(&room[i]);
     }
-    if (!open_channel(resolver, config, error, error_cap)) {
-        free(resolver->slots);
-        free(resolver);
-        return NULL;
-    }
-    return resolver;
+    if (open_channel(resolver, config, error, error_cap))
+        return resolver;
+    free(room);
+    free(resolver);
+    return NULL;
 }
 
 void resolver_close(struct resolver *resolver)

@@ -62,7 +62,7 @@ struct resolver_config {
 /* NULL on failure with a sentence in `error`. */
 must_use struct resolver *resolver_open(struct io *io, const struct resolver_config *config, char *error,
                                         size_t error_cap);
-/* Forgets every query without calling `done`, frees. */
+/* Forgets every query without calling `done`, frees. At any moment, also inside a `done`; before io_close_all. */
 void resolver_close(struct resolver *resolver);
 
 /* `name` is borrowed until return. */
