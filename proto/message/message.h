@@ -7,8 +7,8 @@
  *  - octets below 0x80 alone (but for a To address that needs SMTPUTF8, which `utf8` tells), lines end in CRLF and
  *    nowhere else stands a CR or LF, no NUL, no line is longer than LIMIT_TEXT_LINE; the last line ends in CRLF;
  *  - a merge field adds no header, no address and no MIME boundary;
- *  - From, To, Subject, Date, Message-ID and MIME-Version stand there once each; Message-ID is
- *    <campaign.seq.token@domain of the sender>, and the header X-Campaign holds campaign/seq;
+ *  - From, To, Date, Message-ID and MIME-Version stand there once each; Message-ID is
+ *    <campaign.seq.token@domain of the sender>, and the header X-Campaign holds campaign/seq, never folded;
  *  - text is in quoted-printable or base64, whichever is shorter for the template. Dots are not stuffed: that is the
  *    session's.
  *
@@ -86,9 +86,5 @@ struct message_rendered {
 
 must_use enum message_result message_render(const struct message_plan *plan, const struct message_recipient *recipient,
                                             char *to, size_t cap, struct message_rendered *rendered);
-
-/* The headers of a plan in the order in which they are written, for who signs them. */
-unsigned message_plan_headers(const struct message_plan *plan);
-struct slice message_plan_header_name(const struct message_plan *plan, unsigned index);
 
 #endif

@@ -1,0 +1,296 @@
+/* message.c - turns a campaign's hash into a plan, and a plan and a recipient into the octets that DATA carries. */
+#include "proto/message/message.h"
+
+#include "proto/message/header.h"
+#include "proto/message/line.h"
+#include "proto/message/mime.h"
+#include "proto/number.h"
+
+/* The fields of the hash that make the message; p is NULL for one that is not there. */
+struct fields {
+    struct slice from, subject, html, text, mime, reply_to, headers, list_unsubscribe, strict;
+};
+
+/* ---- what all that plan use ---- */
+
+bool plan_fail(struct planning *planning, struct slice field, const char *reason, struct slice name)
+{
+    *planning->error = (struct message_error){.field = field, .reason = reason, .name = name};
+    return false;
+}
+
+bool plan_fail_at(struct planning *planning, struct slice field, const struct template_error *error)
+{
+    *planning->error = (struct message_error){field, error->reason, error->name, true, error->position};
+    return false;
+}
+
+static struct piece *new_piece(struct planning *planning)
+{
+    struct piece *piece = room_take(planning->room, sizeof(*piece));
+    if (!piece)
+        return NULL;
+    *planning->plan->last_piece = piece;
+    planning->plan->last_piece = &piece->next;
+    return piece;
+}
+
+bool plan_static(struct planning *planning, struct slice bytes)
+{
+    struct piece *piece = new_piece(planning);
+    if (piece)
+        piece->bytes = bytes;
+    return piece != NULL;
+}
+
+bool plan_part(struct planning *planning, struct slice field, const struct part *part)
+{
+    struct piece *piece = new_piece(planning);
+    if (piece)
+        *piece = (struct piece){.field = field, .part = part};
+    return piece != NULL;
+}
+
+/* ---- reading the hash ---- */
+
+static struct fields read_fields(const struct slice *items, unsigned count)
+{
+    struct fields fields = {.strict = {NULL, 0}};
+    const struct {
+        struct slice name, *value;
+    } known[] = {
+        {SLICE("from"), &fields.from},       {SLICE("subject"), &fields.subject},
+        {SLICE("html"), &fields.html},       {SLICE("text"), &fields.text},
+        {SLICE("mime"), &fields.mime},       {SLICE("reply_to"), &fields.reply_to},
+        {SLICE("headers"), &fields.headers}, {SLICE("list_unsubscribe"), &fields.list_unsubscribe},
+        {SLICE("strict"), &fields.strict},
+    };
+    for (unsigned i = 0; i + 1 < count; i += 2)
+        for (size_t j = 0; j < countof(known); j++)
+            if (slice_equal(items[i], known[j].name))
+                *known[j].value = items[i + 1].p ? items[i + 1] : SLICE("");
+    return fields;
+}
+
+/* Headers of people's own may not be those that stand there already, nor those that only a receiver writes. */
+static bool is_ours(struct slice name, const struct fields *fields)
+{
+    static const struct slice names[] = {
+        SLICE("From"),
+        SLICE("To"),
+        SLICE("Subject"),
+        SLICE("Date"),
+        SLICE("Message-ID"),
+        SLICE("MIME-Version"),
+        SLICE("X-Campaign"),
+        SLICE("Bcc"),
+        SLICE("Return-Path"),
+        SLICE("Received"),
+        SLICE("Delivered-To"),
+        SLICE("DKIM-Signature"),
+        SLICE("Authentication-Results"),
+    };
+    for (size_t i = 0; i < countof(names); i++)
+        if (slice_equal_nocase(name, names[i]))
+            return true;
+    if (name.n > 8 && slice_equal_nocase((struct slice){name.p, 8}, SLICE("Content-")))
+        return true;
+    return (fields->reply_to.n && slice_equal_nocase(name, SLICE("Reply-To"))) ||
+           (fields->list_unsubscribe.n && (slice_equal_nocase(name, SLICE("List-Unsubscribe")) ||
+                                           slice_equal_nocase(name, SLICE("List-Unsubscribe-Post"))));
+}
+
+static bool is_mailboxes(struct slice name)
+{
+    return slice_equal_nocase(name, SLICE("Reply-To")) || slice_equal_nocase(name, SLICE("Cc")) ||
+           slice_equal_nocase(name, SLICE("Sender"));
+}
+
+/* An un-escaped string of the JSON, in the room if it has to be copied. */
+static bool read_string(struct planning *p, const struct json *json, uint32_t index, struct slice *text)
+{
+    *text = json_raw(json, index);
+    if (!json->tokens[index].escaped)
+        return true;
+    char *copy = room_take(p->room, text->n);
+    if (copy)
+        *text = (struct slice){copy, json_string(json, index, copy)};
+    return copy != NULL;
+}
+
+static bool plan_header(struct planning *p, const struct fields *fields, const struct json *json, uint32_t key)
+{
+    static const struct slice field = SLICE("headers");
+    struct slice name, value;
+    if (!read_string(p, json, key, &name))
+        return false;
+    if (!header_is_name(name))
+        return plan_fail(p, field, "no header can have this name", name);
+    if (json->tokens[key + 1].type != JSON_STRING)
+        return plan_fail(p, field, "the value is not a string", name);
+    if (!read_string(p, json, key + 1, &value))
+        return false;
+    if (is_ours(name, fields))
+        return plan_fail(p, field, "this header would appear twice or is not the sender's to write", name);
+    for (const struct line *line = p->plan->lines; line; line = line->next)
+        if (slice_equal_nocase(line->name, name))
+            return plan_fail(p, field, "this header is there twice", name);
+    if (is_mailboxes(name))
+        return line_plan_mailboxes(p, field, name, value,
+                                   slice_equal_nocase(name, SLICE("Sender")) ? 1 : PLAN_MAILBOXES_MAX, false);
+    return header_is_structured(name) ? line_plan_words(p, field, name, value) : line_plan_text(p, field, name, value);
+}
+
+static bool plan_own_headers(struct planning *p, const struct fields *fields)
+{
+    uint32_t cap = (uint32_t)JSON_TOKENS_MAX(fields->headers.n);
+    struct json_token *tokens = room_take(p->room, cap * sizeof(*tokens));
+    struct json_error json_error;
+    struct json json;
+    if (!tokens)
+        return false;
+    if (!json_scan(fields->headers, tokens, cap, &json, &json_error))
+        return plan_fail_at(p, SLICE("headers"),
+                            &(struct template_error){json_error.reason, SLICE(""), json_error.position});
+    if (tokens[0].type != JSON_OBJECT)
+        return plan_fail(p, SLICE("headers"), "is not a JSON object", SLICE(""));
+    for (uint32_t i = 1; i < tokens[0].next; i = tokens[i + 1].next)
+        if (!plan_header(p, fields, &json, i))
+            return false;
+    return true;
+}
+
+static bool plan_headers(struct planning *p, const struct fields *fields)
+{
+    if (fields->from.n == 0)
+        return plan_fail(p, SLICE("from"), "missing", SLICE(""));
+    if (!line_plan_mailboxes(p, SLICE("from"), SLICE("From"), fields->from, 1, true) || !line_plan_own(p, LINE_TO))
+        return false;
+    if (fields->subject.p && !line_plan_text(p, SLICE("subject"), SLICE("Subject"), fields->subject))
+        return false;
+    if (!line_plan_own(p, LINE_DATE) || !line_plan_own(p, LINE_MESSAGE_ID))
+        return false;
+    if (fields->reply_to.n &&
+        !line_plan_mailboxes(p, SLICE("reply_to"), SLICE("Reply-To"), fields->reply_to, PLAN_MAILBOXES_MAX, false))
+        return false;
+    if (fields->list_unsubscribe.n && !line_plan_urls(p, SLICE("list_unsubscribe"), fields->list_unsubscribe))
+        return false;
+    if (fields->headers.n && !plan_own_headers(p, fields))
+        return false;
+    return line_plan_own(p, LINE_CAMPAIGN);
+}
+
+static bool plan_all(struct planning *p, const struct fields *fields)
+{
+    if (fields->strict.n > 1 || (fields->strict.n && fields->strict.p[0] != '0' && fields->strict.p[0] != '1'))
+        return plan_fail(p, SLICE("strict"), "is 0 or 1", SLICE(""));
+    p->plan->strict = slice_equal(fields->strict, SLICE("1"));
+    if (!fields->html.p && !fields->text.p)
+        return plan_fail(p, SLICE("html"), "missing, and so are text and mime: there is nothing to say", SLICE(""));
+    return plan_headers(p, fields) && mime_plan_bodies(p, fields->text, fields->html);
+}
+
+size_t message_plan_room(const struct slice *items, unsigned count)
+{
+    struct fields fields = read_fields(items, count);
+    size_t headers = fields.headers.n;
+    return sizeof(struct message_plan) + 8 * line_room(0) + line_room(fields.from.n) + line_room(fields.subject.n) +
+           line_room(fields.reply_to.n) + line_room(fields.list_unsubscribe.n) +
+           JSON_TOKENS_MAX(headers) * sizeof(struct json_token) + headers / 6 * line_room(0) + line_room(headers) +
+           mime_room(fields.html) + mime_room(fields.text);
+}
+
+struct message_plan *message_plan_make(const struct slice *items, unsigned count, void *memory, size_t size,
+                                       size_t *used, struct message_error *error)
+{
+    struct fields fields = read_fields(items, count);
+    struct room room = {.p = memory, .cap = size};
+    struct message_plan *plan = room_take(&room, sizeof(*plan));
+    struct planning planning = {plan, &room, error};
+    bool made = false;
+    if (plan) {
+        plan->sender = SLICE("");
+        plan->last_line = &plan->lines;
+        plan->last_piece = &plan->pieces;
+        made = plan_all(&planning, &fields);
+    }
+    if (room.full)
+        plan_fail(&planning, SLICE(""), "the room for its plan is too small", SLICE(""));
+    if (used)
+        *used = room.n;
+    return made && !room.full ? plan : NULL;
+}
+
+struct slice message_plan_sender(const struct message_plan *plan) { return plan->sender; }
+
+/* ---- rendering ---- */
+
+static bool render_body(const struct message_plan *plan, const struct message_recipient *recipient, struct out *out,
+                        struct message_error *error)
+{
+    for (const struct piece *piece = plan->pieces; piece; piece = piece->next) {
+        struct template_error fault;
+        if (!piece->part) {
+            out_slice(out, piece->bytes);
+        } else if (!part_render(piece->part, recipient->json, plan->strict, out, &fault)) {
+            *error = (struct message_error){piece->field, fault.reason, fault.name, true, fault.position};
+            return false;
+        }
+    }
+    return true;
+}
+
+enum message_result message_render(const struct message_plan *plan, const struct message_recipient *recipient, char *to,
+                                   size_t cap, struct message_rendered *rendered)
+{
+    struct out out = {to, cap, 0};
+    struct line_render r = {.recipient = recipient, .strict = plan->strict, .out = &out, .error = &rendered->error};
+    memset(rendered, 0, sizeof(*rendered));
+    const char *at = memrchr(plan->sender.p, '@', plan->sender.n);
+    if (at)
+        r.domain = (struct slice){at + 1, (size_t)(plan->sender.p + plan->sender.n - at - 1)};
+    for (const struct line *line = plan->lines; line; line = line->next)
+        if (!line_render(&r, line))
+            return MESSAGE_INVALID;
+    out_write(&out, "\r\n", 2); /* RFC 5322 §2.1 */
+    rendered->body = out.n;
+    if (!render_body(plan, recipient, &out, &rendered->error))
+        return MESSAGE_INVALID;
+    if (out.n > LIMIT_MESSAGE) {
+        rendered->error.reason = "longer than a message may be";
+        return MESSAGE_INVALID;
+    }
+    rendered->n = out.n;
+    rendered->utf8 = r.utf8 || plan->utf8;
+    if (out.n > cap)
+        return MESSAGE_TOO_SMALL;
+    rendered->message_id = (struct slice){to + r.message_id_at, r.message_id_n};
+    return MESSAGE_OK;
+}
+
+/* ---- errors ---- */
+
+size_t message_error_text(const struct message_error *error, char *to, size_t cap)
+{
+    sluice_assert(cap > 0);
+    struct out out = {to, cap - 1, 0};
+    char digits[NUMBER_DIGITS_MAX];
+    if (error->field.n) {
+        out_slice(&out, error->field);
+        out_write(&out, ": ", 2);
+    }
+    out_slice(&out, slice_of(error->reason));
+    if (error->name.n) {
+        out_write(&out, " \"", 2);
+        for (size_t i = 0; i < error->name.n; i++) /* a name is people's: it may hold anything */
+            out_char(&out, error->name.p[i] == 0x7F || (unsigned char)error->name.p[i] < ' ' ? ' ' : error->name.p[i]);
+        out_char(&out, '"');
+    }
+    if (error->has_position) {
+        out_slice(&out, SLICE(", at byte "));
+        out_write(&out, digits, number_write(digits, error->position));
+    }
+    size_t n = out.n < cap ? out.n : cap - 1;
+    to[n] = 0;
+    return n;
+}
