@@ -1,4 +1,6 @@
-/* backend_simulated.c - lets the io contract suite run in a world of engine/sim, all shards on one thread. */
+/* backend_simulated.c - lets the io contract suite run in a world of engine/sim, all shards on one thread.
+ *
+ * SIM_SEED in the environment chooses another world; an odd one lets every turn run a single callback. */
 #include "backend.h"
 
 #include "sim/sim.h"
@@ -38,7 +40,10 @@ struct backend *backend_open(unsigned shards)
 {
     struct backend *backend = had(calloc(1, sizeof *backend), "no memory");
     had(shards && shards <= SHARDS_MOST ? backend : NULL, "too many shards");
-    backend->world = sim_world_new(SEED);
+    const char *chosen = getenv("SIM_SEED");
+    unsigned long seed = chosen ? strtoul(chosen, NULL, 10) : SEED;
+    backend->world = sim_world_new(seed);
+    sim_batch(backend->world, seed % 2 ? 1 : 0);
     backend->host = sim_host_new(backend->world, "here");
     backend->group = sim_process(backend->host, shards);
     backend->port_next = 20000;
