@@ -26,8 +26,7 @@ static void value_value(struct template_sink *sink, struct slice value)
 
 static bool fail(struct line_render *r, const struct line *line, const char *reason, struct slice name)
 {
-    *r->error =
-        (struct message_error){.field = line->field.n ? line->field : line->name, .reason = reason, .name = name};
+    plan_error(r->error, line->field.n ? line->field : line->name, reason, name);
     return false;
 }
 

@@ -15,13 +15,15 @@ struct fields {
 
 bool plan_fail(struct planning *planning, struct slice field, const char *reason, struct slice name)
 {
-    *planning->error = (struct message_error){.field = field, .reason = reason, .name = name};
+    plan_error(planning->error, field, reason, name);
     return false;
 }
 
 bool plan_fail_at(struct planning *planning, struct slice field, const struct template_error *error)
 {
-    *planning->error = (struct message_error){field, error->reason, error->name, true, error->position};
+    plan_error(planning->error, field, error->reason, error->name);
+    planning->error->has_position = true;
+    planning->error->position = error->position;
     return false;
 }
 
@@ -233,7 +235,9 @@ static bool render_body(const struct message_plan *plan, const struct message_re
         if (!piece->part) {
             out_slice(out, piece->bytes);
         } else if (!part_render(piece->part, recipient->json, plan->strict, out, &fault)) {
-            *error = (struct message_error){piece->field, fault.reason, fault.name, true, fault.position};
+            plan_error(error, piece->field, fault.reason, fault.name);
+            error->has_position = true;
+            error->position = fault.position;
             return false;
         }
     }
@@ -280,10 +284,10 @@ size_t message_error_text(const struct message_error *error, char *to, size_t ca
         out_write(&out, ": ", 2);
     }
     out_slice(&out, slice_of(error->reason));
-    if (error->name.n) {
+    if (error->name[0]) {
         out_write(&out, " \"", 2);
-        for (size_t i = 0; i < error->name.n; i++) /* a name is people's: it may hold anything */
-            out_char(&out, error->name.p[i] == 0x7F || (unsigned char)error->name.p[i] < ' ' ? ' ' : error->name.p[i]);
+        for (const char *p = error->name; *p; p++) /* people's: it may hold anything */
+            out_char(&out, *p == 0x7F || (unsigned char)*p < ' ' ? ' ' : *p);
         out_char(&out, '"');
     }
     if (error->has_position) {

@@ -33,11 +33,13 @@
 #include "sluice/limits.h"
 #include "sluice/slice.h"
 
-/* What is wrong, and where. Constants and slices of what was passed in. */
+enum { MESSAGE_ERROR_NAME = 64 };
+
+/* What is wrong, and where. Borrows nothing. */
 struct message_error {
-    struct slice field; /* of the hash ("html"), or the header's name; empty: the campaign or recipient as a whole */
-    const char *reason; /* a constant: "the section is not closed" */
-    struct slice name;  /* of the merge field, section or header that it is about; may be empty */
+    struct slice field;            /* a constant: of the hash ("html"), or one of our headers; empty: the whole */
+    const char *reason;            /* a constant: "the section is not closed" */
+    char name[MESSAGE_ERROR_NAME]; /* beginning of the merge field's, section's or header's name; may be "" */
     bool has_position;
     size_t position; /* in the field's value, from 0 */
 };

@@ -59,6 +59,12 @@ struct planning {
     struct message_error *error;
 };
 
+static inline void plan_error(struct message_error *error, struct slice field, const char *reason, struct slice name)
+{
+    *error = (struct message_error){.field = field, .reason = reason};
+    slice_copy(error->name, sizeof(error->name), name);
+}
+
 /* Sets the error; returns false. */
 bool plan_fail(struct planning *planning, struct slice field, const char *reason, struct slice name);
 /* The same with the error of a template whose source is the field's own value, so that its position means something. */

@@ -204,10 +204,10 @@ static bool compile_tag(struct compile *c, const struct tag *tag)
 bool template_compile(struct slice source, struct template_node *nodes, uint32_t cap, struct template *template,
                       struct template_error *error)
 {
+    if (source.n == 0)
+        source = SLICE(""); /* what is not there may have no address */
     struct compile c = {.source = source, .opener = SLICE("{{"), .closer = SLICE("}}"), .nodes = nodes, .cap = cap};
     c.error = error;
-    if (source.n == 0)
-        c.source = SLICE("");
     if (source.n > INT32_MAX)
         return fail(error, "the template is too long", SLICE(""), 0);
     size_t valid = utf8_valid_until(source);

@@ -235,7 +235,7 @@ static void what_is_incomplete_has_a_reason(void **state)
 static void error_texts_fit_their_room(void **state)
 {
     (void)state;
-    struct message_error error = {SLICE("html"), "no such field", SLICE("na\nme"), true, 12};
+    struct message_error error = {SLICE("html"), "no such field", "na\nme", true, 12};
     char text[MESSAGE_ERROR_TEXT];
     assert_int_equal(message_error_text(&error, text, sizeof(text)), 39);
     assert_int_equal(message_error_text(&error, text, 5), 4);
