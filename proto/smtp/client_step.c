@@ -204,10 +204,10 @@ static enum client_state ehlo_unknown(struct client *client, const struct client
     return CLIENT_HELO;
 }
 
-static enum client_state helo_accepted(struct client *client, const struct client_turn *turn)
+static enum client_state ready(struct client *client, const struct client_turn *turn)
 {
     (void)turn;
-    caps_clear(&client->caps);
+    client->front = (struct client_group){0};
     return CLIENT_READY;
 }
 
@@ -272,13 +272,6 @@ static enum client_state reset(struct client *client, const struct client_turn *
     client->front = (struct client_group){0};
     say_rset(turn->out);
     return CLIENT_RSET;
-}
-
-static enum client_state ready(struct client *client, const struct client_turn *turn)
-{
-    (void)turn;
-    client->front = (struct client_group){0};
-    return CLIENT_READY;
 }
 
 static enum client_state mail_refused(struct client *client, const struct client_turn *turn)
@@ -395,7 +388,7 @@ static const struct row table[CLIENT_STATE_COUNT] = {
         [CLIENT_INPUT_OK] = ehlo_accepted, [CLIENT_INPUT_LATER] = session_refused, [CLIENT_INPUT_NEVER] = ehlo_unknown,
         [CLIENT_INPUT_CLOSING] = session_over, [CLIENT_INPUT_LOST] = session_over}},
     [CLIENT_HELO] = {{
-        [CLIENT_INPUT_OK] = helo_accepted, [CLIENT_INPUT_LATER] = session_refused, [CLIENT_INPUT_NEVER] = session_refused,
+        [CLIENT_INPUT_OK] = ready, [CLIENT_INPUT_LATER] = session_refused, [CLIENT_INPUT_NEVER] = session_refused,
         [CLIENT_INPUT_CLOSING] = session_over, [CLIENT_INPUT_LOST] = session_over}},
     [CLIENT_READY] = {{
         [CLIENT_INPUT_CLOSING] = session_over, [CLIENT_INPUT_LOST] = session_over,

@@ -251,6 +251,27 @@ static void test_room(void **state)
     act(&run, 'L');
 }
 
+/* What has been told must be taken before more is said: the slot's number is free only then. */
+static void test_results_first(void **state)
+{
+    (void)state;
+    char room[CLIENT_OUT_MAX];
+    struct run run;
+    begin(&run, "2");
+    reply(&run, "250-mx\r\n250 SIZE 10\r\n");
+    run.envelope.size = 11;
+    struct client_out out = {room, 0, sizeof room};
+    assert_int_equal(client_offer(&run.client, &run.envelope, &out), 0);
+    run.offered++;
+    assert_int_equal(out.n, 0);
+    assert_false(client_wants(&run.client));
+    struct client_result result;
+    assert_int_equal(client_next(&run.client, &result), CLIENT_ENDED);
+    assert_int_equal(result.happening, HAPPENING_SIZE);
+    assert_int_equal(client_next(&run.client, &result), CLIENT_NOTHING);
+    assert_true(client_wants(&run.client));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -258,6 +279,7 @@ int main(void)
         cmocka_unit_test(test_waits),
         cmocka_unit_test(test_losses),
         cmocka_unit_test(test_room),
+        cmocka_unit_test(test_results_first),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
