@@ -228,6 +228,43 @@ static void many_receivers_at_once_lose_nothing(void **state)
     test_free(ends);
 }
 
+/* Far more than one hand-over to the kernel takes, all started between two turns. */
+static void hundreds_of_operations_start_at_once(void **state)
+{
+    enum { PAIRS = 100, POLLS = 2 };
+    struct stage *stage = *state;
+    struct end *ends = test_calloc((size_t)2 * PAIRS, sizeof *ends);
+    struct single *polls = test_calloc((size_t)2 * PAIRS * POLLS, sizeof *polls);
+    char *pattern = pattern_new(10);
+    for (unsigned i = 0; i < PAIRS; i++)
+        pair_open(stage, AF_UNIX, &ends[2 * i], &ends[2 * i + 1]);
+    for (unsigned i = 0; i < 2 * PAIRS; i++) {
+        ends[i].wanted = 10;
+        end_recv(&ends[i]);
+        end_send(&ends[i], pattern, 10);
+        for (unsigned k = 0; k < POLLS; k++) {
+            single_init(&polls[i * POLLS + k], stage);
+            io_poll(stage->io, &polls[i * POLLS + k].op, ends[i].fd, POLLOUT);
+        }
+    }
+    for (unsigned i = 0; i < 2 * PAIRS; i++) {
+        stage_until(stage, end_has_wanted, &ends[i]);
+        for (unsigned k = 0; k < POLLS; k++)
+            stage_until(stage, single_is_done, &polls[i * POLLS + k]);
+    }
+    for (unsigned i = 0; i < 2 * PAIRS; i++)
+        io_cancel(stage->io, &ends[i].recv.op);
+    for (unsigned i = 0; i < 2 * PAIRS; i++) {
+        end_close(&ends[i]);
+        assert_int_equal(ends[i].sent, 1);
+        assert_int_equal(ends[i].ended, 1);
+        assert_int_equal(polls[i * POLLS].done, 1);
+    }
+    test_free(pattern);
+    test_free(polls);
+    test_free(ends);
+}
+
 const struct CMUnitTest contract_bytes[CONTRACT_TESTS_MAX] = {
     cmocka_unit_test(bytes_go_both_ways_over_ipv4),
     cmocka_unit_test(bytes_go_both_ways_over_ipv6),
@@ -240,4 +277,5 @@ const struct CMUnitTest contract_bytes[CONTRACT_TESTS_MAX] = {
     cmocka_unit_test(a_receiver_may_send_from_its_callback),
     cmocka_unit_test(an_idle_receive_says_nothing),
     cmocka_unit_test(many_receivers_at_once_lose_nothing),
+    cmocka_unit_test(hundreds_of_operations_start_at_once),
 };
