@@ -334,10 +334,8 @@ static unsigned run_what_is_due(struct io *io)
 unsigned io_turn(struct io *io, nsec until)
 {
     struct sim_world *world = io->world;
-    if (world->running == io) {
-        io->until = until;
+    if (world->running == io)
         return run_what_is_due(io);
-    }
     sluice_assert(!world->running);
     sim_hand_over(world);
     while (!something_is_due(io) && until > world->now) {
@@ -361,16 +359,15 @@ static void take_turn(struct sim_event *event)
     struct sim_world *world = io->world;
     world->events++;
     world->running = io;
-    io->until = world->now;
-    io->on_turn(io->context);
+    nsec until = io->on_turn(io->context);
     world->running = NULL;
     io->busy_until = world->now + TURN_TAKES;
-    nsec at = something_is_due(io) ? world->now : nsec_min(io->until, timer_next(&io->timers));
+    nsec at = something_is_due(io) ? world->now : nsec_min(until, timer_next(&io->timers));
     if (at != NSEC_NEVER)
         sim_schedule(world, &io->turn, nsec_max(at, io->busy_until));
 }
 
-void sim_on_turn(struct io *io, void (*turn)(void *context), void *context)
+void sim_on_turn(struct io *io, nsec (*turn)(void *context), void *context)
 {
     io->on_turn = turn;
     io->context = context;
@@ -380,7 +377,12 @@ void sim_on_turn(struct io *io, void (*turn)(void *context), void *context)
         sim_unschedule(io->world, &io->turn);
 }
 
-static void turn_alone(void *context) { (void)io_turn(context, NSEC_NEVER); }
+static nsec turn_alone(void *context)
+{
+    (void)io_turn(context, NSEC_NEVER);
+    return NSEC_NEVER;
+}
+
 void sim_serve(struct io *io) { sim_on_turn(io, turn_alone, io); }
 
 /* ---- beginning and end ---- */

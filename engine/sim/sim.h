@@ -6,8 +6,8 @@
  * trace (sim_trace). All of a world belongs to one thread.
  *
  * How it is driven. An io with a turn function (sim_on_turn) is called by sim_step whenever something is due for it;
- * its io_turn then runs what is due and returns at once, noting `until` as the next wake-up. An io without one is
- * turned by its owner: its io_turn advances the world, others' turns included, until something is due for it.
+ * its io_turn then runs what is due and returns at once, whatever `until` says. An io without one is turned by its
+ * owner: its io_turn advances the world, others' turns included, until something is due for it.
  *
  * What is submitted takes effect when the turn that submitted it is over; a crash in between may lose it, as it would
  * lose what was not yet handed to the kernel. The world is test equipment: it allocates as it likes and frees all. */
@@ -61,9 +61,9 @@ void sim_host_shelter(struct sim_host *host, bool sheltered);
 /* A process: what io_open takes as its group. The world owns it. */
 must_use struct io_group *sim_process(struct sim_host *host, unsigned shards);
 
-/* `turn` is called whenever something is due for the io, and calls io_turn once; for a shard it is shard_turn. The
- * first call comes at once. */
-void sim_on_turn(struct io *io, void (*turn)(void *context), void *context);
+/* `turn` is called whenever something is due for the io: it calls io_turn once, does what follows from it, and returns
+ * until when it may sleep, as shard_turn does. The first call comes at once. */
+void sim_on_turn(struct io *io, nsec (*turn)(void *context), void *context);
 /* For peers that only answer: their turn is io_turn alone. */
 void sim_serve(struct io *io);
 /* Most callbacks that one turn runs; 0 (default): all that are due, now and then fewer. 1 makes every callback an event

@@ -119,10 +119,10 @@ struct io {
     unsigned shard, number;
     uint64_t random;
     struct sim_event turn;
-    void (*on_turn)(void *context);
+    nsec (*on_turn)(void *context);
     void *context;
     bool is_dirty, posted;
-    nsec until, busy_until;
+    nsec busy_until;
     struct arena arena; /* of the timers */
     struct timers timers;
     struct io_op submitted, ready, batch; /* rings with themselves as sentinels */
