@@ -52,6 +52,7 @@ static const struct row table[] = {
     {METRIC_RENDERED, KIND_COUNTER, "sluice_rendered_total", "", "Messages rendered."},
     {METRIC_TURNS, KIND_COUNTER, "sluice_turns_total", "", "Turns of the shards' loops."},
     {METRIC_POSTS_RECEIVED, KIND_COUNTER, "sluice_posts_total", "", "Posts received from other shards."},
+    {METRIC_POSTS_DROPPED, KIND_COUNTER, "sluice_posts_dropped_total", "", "Posts that found a full ring; they are repeated."},
     {METRIC_SESSIONS, KIND_GAUGE, "sluice_sessions", "", "SMTP sessions that are open."},
     {METRIC_SESSIONS_BUSY, KIND_GAUGE, "sluice_sessions_busy", "", "SMTP sessions with a message."},
     {METRIC_CONNECTING, KIND_GAUGE, "sluice_sessions_connecting", "", "SMTP sessions that are not ready yet."},

@@ -52,6 +52,7 @@ enum metric {
     METRIC_RENDERED,   /* messages that left the press */
     METRIC_TURNS,      /* turns of the shard's loop */
     METRIC_POSTS_RECEIVED,
+    METRIC_POSTS_DROPPED, /* the ring was full: hints, which are repeated */
     /* gauges */
     METRIC_SESSIONS, /* open now */
     METRIC_SESSIONS_BUSY,

@@ -9,6 +9,8 @@
 
 struct campaign;
 struct lease;
+struct session;
+struct site;
 
 enum permit {
     PERMIT_NONE = 0,
@@ -21,18 +23,27 @@ struct attempt {
     struct attempt *next, *prev; /* in the one queue that it stands in */
     struct campaign *campaign;
     struct lease *lease;
-    uint32_t index;    /* within the lease */
-    uint32_t number;   /* of this attempt, 1 for the first */
+    struct site *site;       /* where its domain's mail goes; NULL before it is routed */
+    struct session *session; /* that carries it; NULL while it waits */
     uint64_t seq;
-    int64_t first_ms;  /* UTC of the recipient's first attempt; 0: this is it */
-    struct slice raw;  /* the recipient's entry as it was pushed */
-    struct slice to;   /* the address as it was given */
-    struct slice id;   /* the recipient's own id; may be empty */
+    uint32_t index;          /* within the lease */
+    uint32_t number;         /* of this attempt, 1 for the first */
+    int64_t first_ms;        /* UTC of the recipient's first attempt; 0: this is it */
+    struct slice raw;        /* the recipient's entry as it was pushed */
+    struct slice to;         /* the address as it was given */
+    struct slice domain;     /* its domain as A-labels */
+    struct slice id;         /* the recipient's own id; may be empty */
     struct slice last_source; /* name of the source of the attempt before; may be empty */
+
+    /* The ledger's. */
+    struct attempt *dirty_next;
     enum permit permit;
-    bool withdrawn;    /* its permit is being given back */
-    nsec started;      /* io_now when MAIL was handed to the ring */
-    nsec started_wall;
+    uint32_t asks;      /* how often a permit was asked for: an answer counts only for the last */
+    uint16_t pins;      /* answers outstanding; the attempt stays until there are none */
+    bool dirty;         /* stands in the list of this turn's changes */
+    bool permit_wanted;
+    bool permit_set;    /* Redis has the bit, or will when it has read what was sent */
+    bool ended;         /* owes nothing more; freed when nothing pins it */
 };
 
 #endif

@@ -1,0 +1,319 @@
+/* What surrounds the shards: what the machine must allow, the private Redis, threads, signals. */
+#include "control/engine.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "control/embedded.h"
+#include "control/http.h"
+#include "control/log.h"
+#include "control/metrics.h"
+#include "flow/shard.h"
+
+/* How soon a shard that sleeps sees a signal. */
+static const nsec look_up = 200 * NSEC_PER_MS;
+
+struct engine {
+    const struct config *config;
+    struct log log;
+    struct metrics *metrics;
+    struct io_group *group;
+    struct embedded *embedded;
+    struct http *http;
+    char redis[512];
+    uint64_t incarnation;
+    unsigned shards;
+    atomic_int stopping; /* 1: finish, 2: now */
+    atomic_int opened, failed, gone;
+    int lock;
+};
+
+struct engine_thread {
+    struct engine *engine;
+    pthread_t thread;
+    unsigned index;
+    bool running;
+};
+
+/* ---- what the machine must allow ---- */
+
+static unsigned usable_cores(void)
+{
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof set, &set) != 0)
+        return 1;
+    int count = CPU_COUNT(&set);
+    return count > 0 ? (unsigned)count : 1;
+}
+
+static bool allow_descriptors(struct engine *engine)
+{
+    rlim_t need = (rlim_t)engine->shards * engine->config->sessions_max + 256;
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+        return true;
+    rlim_t had = limit.rlim_cur;
+    limit.rlim_cur = limit.rlim_max;
+    if (had < limit.rlim_max)
+        setrlimit(RLIMIT_NOFILE, &limit);
+    if (limit.rlim_max >= need)
+        return true;
+    fprintf(stderr,
+            "sluice: %llu file descriptors are allowed, %llu are needed for %u shards of %u sessions; raise the limit "
+            "(LimitNOFILE= in the unit, ulimit -n) or lower sessions_max\n",
+            (unsigned long long)limit.rlim_max, (unsigned long long)need, engine->shards, engine->config->sessions_max);
+    return false;
+}
+
+/* Binding is the only proof that an address is this machine's. */
+static bool have_source(const struct config_source *source)
+{
+    int fd = socket(source->address.storage.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0) {
+        fprintf(stderr, "sluice: no socket for source %s: %s\n", source->name, strerror(errno));
+        return false;
+    }
+    bool bound = bind(fd, (const struct sockaddr *)&source->address.storage, source->address.length) == 0;
+    int error = errno;
+    close(fd);
+    if (bound)
+        return true;
+    char address[128];
+    io_address_text(&source->address, address, sizeof address);
+    if (error == EADDRNOTAVAIL)
+        fprintf(stderr,
+                "sluice: source %s (%s) is not an address of this machine; add it to an interface (ip address add "
+                "%s dev ...) or take it out of the configuration\n",
+                source->name, address, address);
+    else
+        fprintf(stderr, "sluice: source %s (%s) cannot be used: %s\n", source->name, address, strerror(error));
+    return false;
+}
+
+static bool have_sources(const struct config *config)
+{
+    bool all = true;
+    for (unsigned i = 0; i < config->source_count; i++)
+        all = have_source(&config->sources[i]) && all;
+    return all;
+}
+
+static void warn_of_ports(const struct engine *engine)
+{
+    FILE *file = fopen("/proc/sys/net/ipv4/ip_local_port_range", "r");
+    unsigned low = 0, high = 0;
+    if (!file)
+        return;
+    int fields = fscanf(file, "%u %u", &low, &high);
+    fclose(file);
+    unsigned most = 0;
+    for (unsigned i = 0; i < engine->config->isp_count; i++)
+        if (engine->config->isps[i].limits.connections > most)
+            most = engine->config->isps[i].limits.connections;
+    if (fields == 2 && high > low && most > high - low)
+        log_warning(&engine->log, "fewer local ports than an isp's connections", log_number("ports", high - low),
+                    log_number("connections", most),
+                    log_text("allow", "sysctl net.ipv4.ip_local_port_range=\"1024 65535\""));
+}
+
+/* ---- a shard's thread ---- */
+
+static void pin(unsigned index, unsigned shards)
+{
+    cpu_set_t allowed, one;
+    if (sched_getaffinity(0, sizeof allowed, &allowed) != 0 || (unsigned)CPU_COUNT(&allowed) < shards)
+        return; /* more shards than cores: the scheduler knows better */
+    unsigned seen = 0;
+    for (int cpu = 0; cpu < CPU_SETSIZE; cpu++)
+        if (CPU_ISSET(cpu, &allowed) && seen++ == index) {
+            CPU_ZERO(&one);
+            CPU_SET(cpu, &one);
+            pthread_setaffinity_np(pthread_self(), sizeof one, &one);
+            return;
+        }
+}
+
+static struct shard *thread_open(struct engine_thread *thread)
+{
+    struct engine *engine = thread->engine;
+    char error[512];
+    struct io_config io_config = {
+        .group = engine->group, .shard = thread->index, .sessions_max = engine->config->sessions_max};
+    struct io *io = io_open(&io_config, error, sizeof error);
+    struct shard *shard = NULL;
+    if (io) {
+        struct shard_config config = {.io = io,
+                                      .config = engine->config,
+                                      .metrics = metrics_of(engine->metrics, thread->index),
+                                      .log = &engine->log,
+                                      .redis = engine->redis,
+                                      .index = thread->index,
+                                      .shards = engine->shards,
+                                      .incarnation = engine->incarnation};
+        shard = shard_open(&config, error, sizeof error);
+    }
+    if (!shard)
+        fprintf(stderr, "sluice: shard %u: %s\n", thread->index, error);
+    return shard;
+}
+
+static void *thread_main(void *argument)
+{
+    struct engine_thread *thread = argument;
+    struct engine *engine = thread->engine;
+    pin(thread->index, engine->shards);
+    struct shard *shard = thread_open(thread);
+    atomic_fetch_add(shard ? &engine->opened : &engine->failed, 1);
+    while (shard && atomic_load(&engine->opened) + atomic_load(&engine->failed) < (int)engine->shards)
+        usleep(1000); /* a shard must not post to one that is not there */
+    if (!shard)
+        return NULL;
+    if (!atomic_load(&engine->failed)) {
+        nsec next = 0;
+        while (!shard_is_gone(shard)) {
+            nsec now = shard_now(shard);
+            int stopping = atomic_load(&engine->stopping);
+            if (stopping)
+                shard_finish(shard, now + (stopping > 1 ? 0 : engine->config->shutdown));
+            next = shard_turn(shard, nsec_min(next, now + look_up));
+        }
+    }
+    atomic_fetch_add(&engine->gone, 1);
+    while (atomic_load(&engine->gone) < atomic_load(&engine->opened))
+        usleep(1000); /* others may still post to this one */
+    shard_close(shard, io_close_all);
+    return NULL;
+}
+
+static bool run_threads(struct engine *engine)
+{
+    struct engine_thread *threads = calloc(engine->shards, sizeof *threads);
+    if (!threads)
+        return false;
+    for (unsigned i = 0; i < engine->shards; i++) {
+        threads[i] = (struct engine_thread){.engine = engine, .index = i};
+        threads[i].running = pthread_create(&threads[i].thread, NULL, thread_main, &threads[i]) == 0;
+        if (!threads[i].running)
+            atomic_fetch_add(&engine->failed, 1);
+    }
+    sigset_t signals;
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGINT);
+    struct timespec second = {.tv_sec = 1};
+    while (atomic_load(&engine->gone) + atomic_load(&engine->failed) < (int)engine->shards) {
+        int signal = sigtimedwait(&signals, NULL, &second);
+        if (signal > 0) {
+            log_info(&engine->log, "asked to end: open messages are finished, the rest is given back",
+                     log_text("signal", signal == SIGTERM ? "SIGTERM" : "SIGINT"));
+            atomic_fetch_add(&engine->stopping, 1);
+        }
+        if (engine->embedded)
+            embedded_tend(engine->embedded);
+    }
+    for (unsigned i = 0; i < engine->shards; i++)
+        if (threads[i].running)
+            pthread_join(threads[i].thread, NULL);
+    free(threads);
+    return atomic_load(&engine->failed) == 0;
+}
+
+/* ---- start and end ---- */
+
+static uint64_t new_incarnation(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)(now.tv_nsec / NSEC_PER_MS);
+}
+
+static bool open_redis(struct engine *engine, char *error, size_t cap)
+{
+    if (engine->config->redis[0]) {
+        snprintf(engine->redis, sizeof engine->redis, "%s", engine->config->redis);
+        return true;
+    }
+    embedded_url(engine->config->state_dir, engine->redis, sizeof engine->redis);
+    engine->embedded = embedded_open(engine->config->state_dir, &engine->log, error, cap);
+    return engine->embedded != NULL;
+}
+
+static bool open_http(struct engine *engine, char *error, size_t cap)
+{
+    if (!engine->config->http[0])
+        return true;
+    struct http_config config = {.metrics = engine->metrics, .engine = engine->config->engine};
+    if (!config_at(slice_of(engine->config->http), 0, &config.at)) {
+        snprintf(error, cap, "http: \"%s\" is no address and port", engine->config->http);
+        return false;
+    }
+    engine->http = http_open(&config, error, cap);
+    return engine->http != NULL;
+}
+
+static bool engine_open(struct engine *engine, char *error, size_t cap)
+{
+    if (!have_sources(engine->config) || !allow_descriptors(engine)) {
+        snprintf(error, cap, "not started");
+        return false;
+    }
+    engine->lock = embedded_lock(engine->config->state_dir, engine->config->engine, error, cap);
+    if (engine->lock < 0)
+        return false;
+    engine->metrics = metrics_create(engine->shards);
+    engine->group = io_group_open(engine->shards);
+    if (!engine->metrics || !engine->group) {
+        snprintf(error, cap, "no memory");
+        return false;
+    }
+    return open_redis(engine, error, cap) && open_http(engine, error, cap);
+}
+
+static void engine_close(struct engine *engine)
+{
+    http_close(engine->http);
+    embedded_close(engine->embedded);
+    if (engine->group)
+        io_group_close(engine->group);
+    if (engine->metrics)
+        metrics_free(engine->metrics);
+    if (engine->lock >= 0)
+        close(engine->lock);
+}
+
+int engine_run(const struct config *config, unsigned shards)
+{
+    struct engine engine = {.config = config, .incarnation = new_incarnation(), .lock = -1};
+    engine.shards = shards ? shards : config->shards ? config->shards : usable_cores();
+    log_init(&engine.log, STDERR_FILENO, (enum log_level)config->log_level);
+    sigset_t signals; /* all threads inherit this: signals are waited for, never handled */
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGINT);
+    sigaddset(&signals, SIGPIPE);
+    pthread_sigmask(SIG_BLOCK, &signals, NULL);
+    char error[512];
+    if (!engine_open(&engine, error, sizeof error)) {
+        fprintf(stderr, "sluice: %s\n", error);
+        engine_close(&engine);
+        return 1;
+    }
+    warn_of_ports(&engine);
+    log_info(&engine.log, "engine runs", log_text("engine", config->engine), log_number("shards", engine.shards),
+             log_number("sources", config->source_count),
+             log_text("redis", config->redis[0] ? "configured" : "private"));
+    bool ran = run_threads(&engine);
+    log_info(&engine.log, "engine has ended", log_text("engine", config->engine));
+    engine_close(&engine);
+    return ran ? 0 : 1;
+}

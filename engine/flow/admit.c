@@ -1,0 +1,238 @@
+/* Where an attempt waits, and how it ends: admission, parking, settling, deferring together. */
+#include "flow/shard.h"
+
+bool carry_may_start(struct shard *shard)
+{
+    return shard->phase == SHARD_RUNNING && store_connected(shard->store) && !store_busy(shard->store) &&
+           events_has_room(&shard->events) && io_now(shard->io) < shard->alive_until;
+}
+
+/* ---- marks: whose lanes are to be looked at when the turn ends ---- */
+
+void carry_mark(struct shard *shard, struct backlog *backlog)
+{
+    if (backlog->marked)
+        return;
+    backlog->marked = true;
+    backlog->marked_next = shard->marked;
+    shard->marked = backlog;
+}
+
+void carry_mark_all(struct shard *shard)
+{
+    for (struct backlog *backlog = shard->lanes.backlogs; backlog; backlog = backlog->next)
+        carry_mark(shard, backlog);
+}
+
+/* ---- the end of an attempt ---- */
+
+static void end_attempt(struct shard *shard, struct attempt *attempt)
+{
+    if (attempt->site)
+        route_release(&shard->route, attempt->site);
+    attempt->site = NULL;
+    ledger_forget(&shard->ledger, attempt);
+}
+
+enum event_type carry_end(struct shard *shard, struct attempt *attempt, const struct outcome *outcome,
+                          struct slice source)
+{
+    const struct site *site = attempt->site;
+    struct outcome_world world = {.limits = site ? site->limits : &shard->config->defaults,
+                                  .source = source,
+                                  .isp = slice_of(site ? site->isp : ""),
+                                  .wall = io_wall(shard->io),
+                                  .random = io_random(shard->io)};
+    struct settlement *settlement = events_next(&shard->events);
+    outcome_settle(settlement, attempt, outcome, &world);
+    memcpy(settlement->isp, site ? site->isp : "", site ? sizeof settlement->isp : 1);
+    settlement->event.isp = slice_of(settlement->isp);
+    enum event_type type = settlement->event.type;
+    metrics_event(shard->metrics, type);
+    events_add(&shard->events);
+    end_attempt(shard, attempt);
+    return type;
+}
+
+void carry_settle(struct shard *shard, struct attempt *attempt, const struct outcome *outcome)
+{
+    carry_end(shard, attempt, outcome, SLICE(""));
+}
+
+static void park(struct shard *shard, struct attempt *attempt)
+{
+    struct settlement *settlement = events_next(&shard->events);
+    memcpy(settlement->isp, attempt->site->list, sizeof settlement->isp);
+    outcome_park(settlement, attempt, slice_of(settlement->isp));
+    metrics_add(shard->metrics, METRIC_PARKED, 1);
+    events_add(&shard->events);
+    end_attempt(shard, attempt);
+}
+
+/* The lease is another's: whoever has it tells what becomes of the recipient. */
+static void drop(struct shard *shard, struct attempt *attempt)
+{
+    struct lease *lease = attempt->lease;
+    lease->open--;
+    end_attempt(shard, attempt);
+    intake_answered(&shard->intake, lease);
+}
+
+static void cancel(struct shard *shard, struct attempt *attempt)
+{
+    struct outcome outcome;
+    outcome_make(&outcome, STAGE_RECIPIENT, HAPPENING_CANCELLED, SLICE("the campaign was cancelled"));
+    carry_settle(shard, attempt, &outcome);
+}
+
+/* Ends what may not be started: true if it did. */
+bool carry_stopped(struct shard *shard, struct attempt *attempt)
+{
+    struct campaign *campaign = attempt->campaign;
+    if (attempt->lease->lost)
+        drop(shard, attempt);
+    else if (campaign->state == STORE_CANCELLED)
+        cancel(shard, attempt);
+    else if (!campaign_runs(campaign) || campaign->pool < 0)
+        park(shard, attempt);
+    else
+        return false;
+    return true;
+}
+
+/* ---- admission ---- */
+
+static void post_look(struct shard *shard, unsigned to, const struct campaign *campaign)
+{
+    shard_post(shard, to, SHARD_POST_LOOK, campaign->id, strlen(campaign->id));
+}
+
+static struct backlog *choose_backlog(struct shard *shard, struct attempt *attempt, struct backlog *backlog)
+{
+    if (!attempt->last_source.n)
+        return backlog;
+    nsec when;
+    struct lane *lane = backlog_lane(&shard->lanes, backlog, attempt->last_source);
+    if (!lane)
+        return backlog;
+    enum lane_why why = lane_ask(&shard->lanes, lane, io_now(shard->io), &when);
+    return why == LANE_SOURCE || why == LANE_HELD ? backlog : &lane->own;
+}
+
+static bool memory_is_tight(const struct shard *shard) { return intake_attempts(&shard->intake) > INTAKE_ATTEMPTS / 4; }
+
+/* Routed: it waits here, or, if it cannot start soon or not here, in Redis. */
+void carry_place(struct shard *shard, struct attempt *attempt, bool front)
+{
+    if (carry_stopped(shard, attempt))
+        return;
+    struct site *site = attempt->site;
+    int home = lanes_shard_of(&shard->lanes, site->limits, isp_bucket(site->isp_hash));
+    if (home >= 0 && (unsigned)home != shard->index) {
+        post_look(shard, (unsigned)home, attempt->campaign);
+        park(shard, attempt);
+        return;
+    }
+    struct backlog *backlog = lanes_backlog(&shard->lanes, (unsigned)attempt->campaign->pool, slice_of(site->isp),
+                                            site->isp_hash, site->limits, io_now(shard->io));
+    /* What was parked before had its place reserved: nobody is parked twice for one attempt. */
+    bool reserved = front || attempt->lease->parked_before;
+    if (!backlog || (!reserved && backlog->waiting >= backlog_room(backlog, memory_is_tight(shard)))) {
+        park(shard, attempt);
+        return;
+    }
+    struct backlog *chosen = choose_backlog(shard, attempt, backlog);
+    if (!backlog_add(&shard->lanes, chosen, attempt, front)) {
+        park(shard, attempt);
+        return;
+    }
+    backlog->used_at = io_now(shard->io);
+    carry_mark(shard, chosen);
+}
+
+static void on_routed(void *context, struct attempt *attempt) { carry_place(context, attempt, false); }
+
+static void on_unroutable(void *context, struct attempt *attempt, const struct route_failure *failure)
+{
+    struct shard *shard = context;
+    struct outcome outcome;
+    outcome_make(&outcome, STAGE_ROUTE, failure->happening, slice_of(failure->text));
+    carry_settle(shard, attempt, &outcome);
+}
+
+void carry_admit(struct shard *shard, struct attempt *attempt)
+{
+    struct route_failure failure;
+    switch (route_attempt(&shard->route, attempt, &failure)) {
+    case ROUTE_READY:
+        carry_place(shard, attempt, false);
+        break;
+    case ROUTE_FAILED:
+        on_unroutable(shard, attempt, &failure);
+        break;
+    default:
+        break;
+    }
+}
+
+unsigned carry_room(struct shard *shard, const struct campaign *campaign, struct slice list)
+{
+    bool tight = memory_is_tight(shard);
+    if (list.n == 4 && list.p[0] == '~') { /* ISPs without an entry of their own (route.c) */
+        unsigned bucket =
+            (unsigned)(list.p[1] - '0') * 100 + (unsigned)(list.p[2] - '0') * 10 + (unsigned)(list.p[3] - '0');
+        int at = lanes_shard_of(&shard->lanes, &shard->config->defaults, bucket);
+        return at >= 0 && (unsigned)at != shard->index ? 0 : tight ? 20 : 200;
+    }
+    const struct config_limits *limits = config_limits_for(shard->config, list);
+    uint64_t hash = table_hash(list);
+    int home = lanes_shard_of(&shard->lanes, limits, isp_bucket(hash));
+    if (home >= 0 && (unsigned)home != shard->index)
+        return 0;
+    struct backlog *backlog =
+        lanes_backlog(&shard->lanes, (unsigned)campaign->pool, list, hash, limits, io_now(shard->io));
+    if (!backlog)
+        return 0;
+    unsigned room = backlog_room(backlog, tight);
+    return backlog->waiting < room / 2 ? room - backlog->waiting : 0;
+}
+
+void carry_stop(struct shard *shard, struct campaign *campaign)
+{
+    for (struct attempt *attempt; (attempt = lanes_find(&shard->lanes, campaign));)
+        if (!carry_stopped(shard, attempt))
+            sluice_assert(!"a campaign that stopped runs");
+}
+
+/* ---- deferring together ---- */
+
+static void defer_waiting(struct shard *shard, struct backlog *backlog, const struct site *site,
+                          const struct outcome *outcome, struct slice source)
+{
+    struct queue *queue;
+    struct attempt *attempt;
+    while ((attempt = backlog_last(backlog, site, &queue))) {
+        backlog_remove(&shard->lanes, backlog, queue, attempt);
+        if (!carry_stopped(shard, attempt))
+            carry_end(shard, attempt, outcome, source);
+    }
+}
+
+void carry_defer(struct shard *shard, struct lane *lane, struct site *site, const struct outcome *outcome)
+{
+    struct slice source = slice_of(shard->config->sources[lane->source].name);
+    route_hold(site); /* the last attempt may be all that holds it */
+    defer_waiting(shard, &lane->own, site, outcome, source);
+    for (unsigned i = 0; i < lane->backlog_count; i++)
+        defer_waiting(shard, lane->backlogs[i], site, outcome, source);
+    route_release(&shard->route, site);
+}
+
+/* ---- start ---- */
+
+bool carry_open_route(struct shard *shard)
+{
+    static const struct route_events events = {.routed = on_routed, .failed = on_unroutable};
+    return route_open(&shard->route, &shard->arena, shard->io, shard->resolver, shard->config, &events, shard,
+                      shard->metrics, INTAKE_ATTEMPTS);
+}

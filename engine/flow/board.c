@@ -1,0 +1,92 @@
+/* What goes, what waits and why, as `sluice status` and /metrics show it. */
+#include "flow/shard.h"
+
+#include <stdio.h>
+
+static uint64_t parked_in(const struct shard *shard, unsigned pool, const char *list)
+{
+    uint64_t records = 0;
+    for (const struct campaign *campaign = shard->intake.campaigns; campaign; campaign = campaign->next) {
+        if (campaign->pool != (int)pool)
+            continue;
+        for (unsigned i = 0; i < campaign->view.parked_count; i++)
+            if (strcmp(campaign->view.parked_lists[i].isp, list) == 0)
+                records += campaign->view.parked_lists[i].records;
+    }
+    return records;
+}
+
+static void say_why(const struct shard *shard, const struct lane *lane, struct metrics_row *row)
+{
+    nsec now = io_now(shard->io), when;
+    enum lane_why why = lane_ask(&shard->lanes, lane, now, &when);
+    if (!lane_waited_for(lane))
+        why = LANE_IDLE;
+    else if (why == LANE_READY && lane->open >= lane->connections)
+        why = LANE_CONNECTIONS;
+    if (when != NSEC_NEVER && when > now)
+        row->next_ms = (io_wall(shard->io) + (when - now)) / NSEC_PER_MS;
+    if (why == LANE_RATE)
+        snprintf(row->why, sizeof row->why, "rate %llu per %llu s", (unsigned long long)lane->limits->rate,
+                 (unsigned long long)(lane->limits->rate_per / NSEC_PER_S));
+    else if (why == LANE_CONNECTIONS)
+        snprintf(row->why, sizeof row->why, "all %u connections are busy", lane->connections);
+    else if (why != LANE_READY)
+        snprintf(row->why, sizeof row->why, "%s", lane_why_text(why));
+}
+
+static void put_lane(struct shard *shard, struct lane *lane, const struct backlog *backlog, bool first)
+{
+    struct metrics_row row = {.sessions = lane->open,
+                              .connecting = lane->connecting,
+                              .waiting = lane->own.waiting + (first ? backlog->waiting : 0),
+                              .parked = first ? parked_in(shard, backlog->pool, backlog->isp) : 0,
+                              .started = lane->started,
+                              .delivered = lane->delivered,
+                              .deferred = lane->deferred,
+                              .bounced = lane->bounced};
+    slice_copy(row.pool, sizeof row.pool, slice_of(shard->config->pools[backlog->pool].name));
+    slice_copy(row.isp, sizeof row.isp, slice_of(backlog->isp));
+    slice_copy(row.source, sizeof row.source, slice_of(shard->config->sources[lane->source].name));
+    for (const struct session *session = lane->sessions; session; session = session->lane_next)
+        row.open += session_open_messages(session);
+    nsec passed = io_now(shard->io) - lane->counted_at;
+    if (lane->counted_at && passed > 0)
+        row.started_per_ks = (lane->started - lane->counted) * 1000 * (uint64_t)NSEC_PER_MS / (uint64_t)(passed / 1000);
+    lane->counted_at = io_now(shard->io);
+    lane->counted = lane->started;
+    say_why(shard, lane, &row);
+    metrics_board_put(shard->metrics, &row);
+}
+
+static void set_gauges(struct shard *shard)
+{
+    unsigned busy = 0, connecting = 0, open = 0;
+    for (const struct session *session = shard->sessions; session; session = session->next) {
+        unsigned messages = session_open_messages(session);
+        open += messages;
+        busy += messages > 0;
+        connecting += !session->ready;
+    }
+    metrics_set(shard->metrics, METRIC_SESSIONS, shard->session_count);
+    metrics_set(shard->metrics, METRIC_SESSIONS_BUSY, busy);
+    metrics_set(shard->metrics, METRIC_CONNECTING, connecting);
+    metrics_set(shard->metrics, METRIC_LANES, pool_in_use(&shard->lanes.lane_pool));
+    metrics_set(shard->metrics, METRIC_ATTEMPTS_WAITING, shard->lanes.waiting + shard->route.waiting);
+    metrics_set(shard->metrics, METRIC_ATTEMPTS_OPEN, open);
+    metrics_set(shard->metrics, METRIC_PERMITS_GRANTED, shard->ledger.granted);
+    metrics_set(shard->metrics, METRIC_PERMITS_REFUSED, shard->ledger.fenced);
+    metrics_set(shard->metrics, METRIC_PERMITS_WITHDRAWN, shard->ledger.withdrawn);
+    metrics_set(shard->metrics, METRIC_PRESS_BYTES, press_used(&shard->press));
+    metrics_set(shard->metrics, METRIC_REDIS_CONNECTED, store_connected(shard->store));
+}
+
+void carry_publish(struct shard *shard)
+{
+    set_gauges(shard);
+    metrics_board_begin(shard->metrics);
+    for (struct backlog *backlog = shard->lanes.backlogs; backlog; backlog = backlog->next)
+        for (unsigned i = 0; i < backlog->lane_count; i++)
+            put_lane(shard, backlog->lanes[i], backlog, i == 0);
+    metrics_board_end(shard->metrics, io_wall(shard->io) / NSEC_PER_MS);
+}

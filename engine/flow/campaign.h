@@ -1,0 +1,68 @@
+/* campaign.h - a campaign as one shard sees it: what Redis said last, compiled.
+ *
+ * The hash is people's: it may be missing, incomplete or wrong at any moment and right a second later. So a campaign
+ * is either complete, or has a reason, and is looked at again; it is never refused for good. */
+#ifndef FLOW_CAMPAIGN_H
+#define FLOW_CAMPAIGN_H
+
+#include "control/config.h"
+#include "proto/message/message.h"
+#include "store/store.h"
+
+enum campaign_doubt { DOUBT_HOLD = 1, DOUBT_RESEND, DOUBT_DROP };
+
+struct intake;
+
+struct campaign {
+    struct campaign *next, *prev;
+    struct intake *intake;
+    char id[LIMIT_CAMPAIGN_ID + 1];
+    bool listed;     /* stands in sluice:campaigns */
+    bool looked;     /* `view` and all below are valid */
+    bool look_again; /* as soon as the look in flight is back */
+    nsec looked_at;  /* 0: look at once */
+    enum store_state state;
+    struct store_view view;
+    bool ran; /* campaign_runs, when it was last asked */
+    struct store_request look;
+    struct store_request step;  /* taking a lease */
+    struct store_request phase; /* phase and finish */
+
+    uint64_t version; /* hash of the fields that were compiled */
+    bool complete;
+    char reason[256];             /* why it is not complete, or waits */
+    int pool;                     /* index into config.pools; -1: none that we serve */
+    char from[LIMIT_ADDRESS + 1]; /* the return path */
+    bool unique, sealed, full;
+    enum campaign_doubt doubt;
+    uint64_t keep_s;
+    int64_t not_before_ms, not_after_ms; /* UTC; 0: none */
+    struct message_plan *plan;           /* owned; NULL while not complete */
+    struct slice *fields;                /* owned: the hash's fields, which the plan borrows */
+
+    unsigned attempts; /* in this shard's memory */
+    unsigned leases;   /* open here */
+    bool leasing;      /* a lease step is in flight: its kind (a metric) and the lease's id */
+    unsigned leasing_kind;
+    char leasing_id[LIMIT_LEASE_ID + 1];
+    unsigned parked_turn; /* which parked list comes first */
+    nsec rest_until;      /* no range lease before: everything was parked */
+    char said[16];        /* phase that was written last */
+    char said_reason[256];
+    bool finishing;
+};
+
+/* Takes what a look brought. Compiles only what has changed. */
+void campaign_update(struct campaign *campaign, const struct config *config, const struct slice *items, unsigned count);
+/* Frees what it owns. */
+void campaign_drop(struct campaign *campaign);
+/* May recipients of it be started now? */
+static inline bool campaign_runs(const struct campaign *campaign)
+{
+    return campaign->complete && campaign->state == STORE_RUNNING;
+}
+/* The phase as people should see it, with the reason or "". */
+const char *campaign_phase(const struct campaign *campaign, int64_t now_ms, struct slice *reason);
+bool campaign_owes_nothing(const struct campaign *campaign);
+
+#endif

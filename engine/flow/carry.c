@@ -1,0 +1,379 @@
+/* The shard's work on the wire: which lane gets a session, which session a message, and what it learned. */
+#include "flow/shard.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { TURNED_AWAY_MOST = 3 }; /* sessions in a row before what waits is deferred */
+
+static const nsec remember_objection = 7 * 24 * 3600 * NSEC_PER_S;
+
+static void mark_lane(struct shard *shard, struct lane *lane) { carry_mark(shard, &lane->own); }
+
+/* ---- sessions ---- */
+
+static void link_session(struct shard *shard, struct lane *lane, struct session *session)
+{
+    session->prev = session->lane_prev = NULL;
+    session->next = shard->sessions;
+    session->lane_next = lane->sessions;
+    if (session->next)
+        session->next->prev = session;
+    if (session->lane_next)
+        session->lane_next->lane_prev = session;
+    shard->sessions = lane->sessions = session;
+    shard->session_count++;
+}
+
+static void unlink_session(struct shard *shard, struct lane *lane, struct session *session)
+{
+    *(session->prev ? &session->prev->next : &shard->sessions) = session->next;
+    *(session->lane_prev ? &session->lane_prev->lane_next : &lane->sessions) = session->lane_next;
+    if (session->next)
+        session->next->prev = session->prev;
+    if (session->lane_next)
+        session->lane_next->lane_prev = session->lane_prev;
+    shard->session_count--;
+}
+
+static void session_forget_idle(struct lane *lane, struct session *session)
+{
+    if (!session->in_idle)
+        return;
+    session->in_idle = false;
+    if (session->idle_prev)
+        session->idle_prev->idle_next = session->idle_next;
+    else
+        lane->idle = session->idle_next;
+    if (session->idle_next)
+        session->idle_next->idle_prev = session->idle_prev;
+}
+
+static void on_lane_timer(struct io_timer *timer)
+{
+    struct lane *lane = container_of(timer, struct lane, timer);
+    mark_lane(lane->context, lane);
+}
+
+static void wake_lane_at(struct shard *shard, struct lane *lane, nsec when)
+{
+    if (when == NSEC_NEVER || (io_timer_is_set(&lane->timer) && lane->timer.at <= when))
+        return;
+    lane->timer.fire = on_lane_timer;
+    lane->context = shard;
+    io_timer_set(shard->io, &lane->timer, when);
+}
+
+/* Renders the attempt and hands it to the session. True: the session has a message. */
+static bool start(struct shard *shard, struct lane *lane, struct session *session, struct attempt *attempt)
+{
+    struct pressed *pressed;
+    struct slice reason;
+    struct outcome outcome;
+    switch (press_render(&shard->press, attempt->campaign, attempt, io_wall(shard->io), &pressed, &reason)) {
+    case PRESS_DONE:
+        break;
+    case PRESS_NO_ROOM:
+        shard->starved = true;
+        shard->starved_at = press_used(&shard->press);
+        carry_place(shard, attempt, true);
+        return true; /* there is no use in trying another */
+    default:
+        outcome_make(&outcome, STAGE_RECIPIENT, HAPPENING_INVALID, reason);
+        carry_settle(shard, attempt, &outcome);
+        return false;
+    }
+    nsec now = io_now(shard->io);
+    lane_start(lane, now);
+    session_offer(session, attempt, pressed, now, io_wall(shard->io));
+    ledger_permit(&shard->ledger, attempt);
+    metrics_add(shard->metrics, METRIC_STARTED, 1);
+    metrics_add(shard->metrics, METRIC_RENDERED, 1);
+    return true;
+}
+
+static void on_wants(void *context, struct session *session)
+{
+    struct shard *shard = context;
+    struct lane *lane = session->owner;
+    nsec when;
+    if (!carry_may_start(shard))
+        return;
+    if (lane_ask(&shard->lanes, lane, io_now(shard->io), &when) != LANE_READY) {
+        if (lane_waited_for(lane))
+            wake_lane_at(shard, lane, when);
+        return;
+    }
+    struct attempt *attempt;
+    while ((attempt = lane_take(&shard->lanes, lane, session->site, io_now(shard->io)))) {
+        if (carry_stopped(shard, attempt))
+            continue;
+        if (start(shard, lane, session, attempt))
+            break;
+    }
+    if (attempt)
+        session_forget_idle(lane, session);
+}
+
+static void on_idle(void *context, struct session *session)
+{
+    struct shard *shard = context;
+    struct lane *lane = session->owner;
+    if (shard->phase != SHARD_RUNNING) {
+        session_quit(session);
+        return;
+    }
+    if (session->in_idle)
+        return;
+    session->in_idle = true;
+    session->idle_prev = NULL;
+    session->idle_next = lane->idle;
+    if (session->idle_next)
+        session->idle_next->idle_prev = session;
+    lane->idle = session;
+    if (lane_waited_for(lane)) /* for another site: this session's place may be needed */
+        mark_lane(shard, lane);
+}
+
+static void on_ready(void *context, struct session *session)
+{
+    struct shard *shard = context;
+    lane_ready(session->owner);
+    route_worked(&session->target);
+    metrics_add(shard->metrics, METRIC_SESSIONS_OPENED, 1);
+    metrics_observe(shard->metrics, METRICS_CONNECT, io_now(shard->io) - session->opened_at);
+}
+
+static void on_message_ended(void *context, struct session *session, struct attempt *attempt,
+                             const struct outcome *outcome, bool untouched)
+{
+    struct shard *shard = context;
+    struct lane *lane = session->owner;
+    if (untouched) {
+        session->gave_back = true;
+        ledger_withdraw(&shard->ledger, attempt);
+        if (shard->phase == SHARD_RUNNING)
+            carry_place(shard, attempt, true);
+        return;
+    }
+    session->worked = true;
+    lane_worked(lane);
+    if (outcome->stage == STAGE_BODY)
+        metrics_observe(shard->metrics, METRICS_MESSAGE, outcome->took);
+    enum event_type type = carry_end(shard, attempt, outcome, slice_of(shard->config->sources[lane->source].name));
+    lane->delivered += type == EVENT_DELIVERED;
+    lane->deferred += type == EVENT_DEFERRED;
+    lane->bounced += type == EVENT_BOUNCED;
+}
+
+static void remember_objections(struct shard *shard, struct session *session)
+{
+    nsec until = io_now(shard->io) + remember_objection;
+    if (client_objects_to_pipelining(&session->client))
+        session->site->no_pipelining_until = until;
+    else if (client_objects_to_across(&session->client))
+        session->site->no_across_until = until;
+}
+
+/* It was turned away, or gave back its first message: the lane waits, and if that goes on, so do the recipients. */
+static void turned_away(struct shard *shard, struct lane *lane, struct session *session, const struct outcome *why)
+{
+    nsec until = lane_turned_away(lane, io_now(shard->io));
+    wake_lane_at(shard, lane, until);
+    if (lane->failures < TURNED_AWAY_MOST || lane->open > lane->connecting || !why->stage)
+        return;
+    carry_defer(shard, lane, session->site, why);
+}
+
+static void on_closed(void *context, struct session *session, const struct outcome *why)
+{
+    struct shard *shard = context;
+    struct lane *lane = session->owner;
+    session_forget_idle(lane, session);
+    lane_closed(lane, session->ready);
+    remember_objections(shard, session);
+    if (why->stage == STAGE_CONNECT && why->happening == HAPPENING_LOCAL) {
+        wake_lane_at(shard, lane, lane_turned_away(lane, io_now(shard->io)));
+    } else if (why->stage == STAGE_CONNECT) {
+        metrics_add(shard->metrics, METRIC_SESSIONS_FAILED_CONNECT, 1);
+        route_failed(&shard->route, &session->target);
+        session->site->last_failure = *why;
+    } else if (!session->worked && (session->gave_back || !session->ready) && shard->phase == SHARD_RUNNING) {
+        metrics_add(shard->metrics, METRIC_SESSIONS_FAILED_GREETING, 1);
+        turned_away(shard, lane, session, why);
+    } else if (why->stage) {
+        metrics_add(shard->metrics, METRIC_SESSIONS_LOST, 1);
+    }
+    unlink_session(shard, lane, session);
+    mark_lane(shard, lane);
+    route_release(&shard->route, session->site);
+    pool_give(&shard->session_pool, session);
+}
+
+/* No host of the site is alive for this lane. If none is for its pool mates either, all that wait are deferred
+ * together, without connecting. */
+static void site_is_dead(struct shard *shard, struct lane *lane, struct site *site)
+{
+    struct route_target target;
+    nsec alive_at;
+    for (unsigned i = 0; i < lane->backlog_count; i++)
+        for (unsigned j = 0; j < lane->backlogs[i]->lane_count; j++) {
+            unsigned source = lane->backlogs[i]->lanes[j]->source;
+            if (route_target(&shard->route, site, &shard->config->sources[source].address, &target, &alive_at))
+                return;
+        }
+    struct outcome outcome;
+    if (site->last_failure.stage)
+        outcome = site->last_failure;
+    else
+        outcome_make(&outcome, STAGE_CONNECT, HAPPENING_UNREACHABLE,
+                     SLICE("no mail host can be reached from the pool's sources"));
+    carry_defer(shard, lane, site, &outcome);
+}
+
+static void no_socket(struct shard *shard, struct lane *lane, const struct config_source *source, int result)
+{
+    char detail[192];
+    snprintf(detail, sizeof detail, "source %s: %s", source->name, strerror(-result));
+    log_trouble(&shard->log, &shard->socket_trouble, io_now(shard->io), 60 * NSEC_PER_S, "no socket could be had",
+                detail);
+    wake_lane_at(shard, lane, lane_turned_away(lane, io_now(shard->io)));
+}
+
+static bool open_session(struct shard *shard, struct lane *lane, struct site *site)
+{
+    static const struct session_events events = {
+        .wants = on_wants, .idle = on_idle, .ready = on_ready, .ended = on_message_ended, .closed = on_closed};
+    const struct config_source *source = &shard->config->sources[lane->source];
+    struct route_target target;
+    nsec alive_at, now = io_now(shard->io);
+    if (!route_target(&shard->route, site, &source->address, &target, &alive_at)) {
+        site_is_dead(shard, lane, site);
+        wake_lane_at(shard, lane, alive_at);
+        return false;
+    }
+    struct session *session = pool_take(&shard->session_pool);
+    if (!session)
+        return false; /* sessions_max are open: one that closes marks its lane */
+    memset(session, 0, offsetof(struct session, parser));
+    session->owner = lane;
+    session->site = site;
+    session->target = target;
+    struct session_config config = {.io = shard->io,
+                                    .press = &shard->press,
+                                    .on = &events,
+                                    .context = shard,
+                                    .limits = lane->limits,
+                                    .source = &source->address,
+                                    .to = &target.host->addresses[target.address],
+                                    .ehlo = source->ehlo,
+                                    .mx = target.host->name,
+                                    .pipelining = lane->limits->pipelining && site->no_pipelining_until <= now,
+                                    .across = lane->limits->across && site->no_across_until <= now};
+    int result = session_open(session, &config);
+    if (result < 0) {
+        pool_give(&shard->session_pool, session);
+        no_socket(shard, lane, source, result);
+        return false;
+    }
+    route_hold(site);
+    lane_opened(lane);
+    link_session(shard, lane, session);
+    return true;
+}
+
+/* ---- the pump ---- */
+
+/* Does this site want one more session of the lane? One for each that waits, but a throttled lane opens one at a time:
+ * what its rate allows decides how many are of use. */
+static bool wants_session(void *context, struct lane *lane, struct site *site, unsigned waiting)
+{
+    (void)context;
+    bool throttled = lane->throttle.interval_ns != 0;
+    if (throttled && (lane->connecting || lane->idle))
+        return false;
+    unsigned coming = 0;
+    for (const struct session *session = lane->sessions; session; session = session->lane_next)
+        coming += session->site == site && (!session->ready || session->in_idle);
+    return coming < waiting;
+}
+
+static bool site_waits(const struct lane *lane, const struct site *site) { return lane_waiting_at(lane, site) > 0; }
+
+/* Idle sessions first: those whose site waits are asked; at the limit, one that serves nobody makes room. */
+static void kick_idle(struct shard *shard, struct lane *lane)
+{
+    struct session *quits = NULL;
+    for (struct session *session = lane->idle, *next; session; session = next) {
+        next = session->idle_next;
+        nsec when;
+        if (!site_waits(lane, session->site)) {
+            quits = session;
+            continue;
+        }
+        if (lane_ask(&shard->lanes, lane, io_now(shard->io), &when) != LANE_READY) {
+            wake_lane_at(shard, lane, when);
+            return;
+        }
+        session_kick(session);
+    }
+    if (quits && lane->open >= lane->connections && lane_waited_for(lane)) {
+        session_forget_idle(lane, quits);
+        session_quit(quits);
+    }
+}
+
+static void pump(struct shard *shard, struct lane *lane)
+{
+    kick_idle(shard, lane);
+    nsec when;
+    while (lane_waited_for(lane)) {
+        if (!lane_may_open(&shard->lanes, lane, io_now(shard->io), &when)) {
+            wake_lane_at(shard, lane, when);
+            return;
+        }
+        struct site *site = lane_site(lane, wants_session, NULL);
+        if (!site || !open_session(shard, lane, site))
+            return;
+    }
+}
+
+void carry_pump(struct shard *shard)
+{
+    if (shard->starved && press_used(&shard->press) < shard->starved_at) {
+        shard->starved = false;
+        carry_mark_all(shard);
+    }
+    bool may = carry_may_start(shard);
+    if (may && !shard->could_start)
+        carry_mark_all(shard);
+    shard->could_start = may;
+    if (!may)
+        return; /* the marks stay */
+    struct backlog *marked = shard->marked;
+    shard->marked = NULL; /* what is marked from here on has its turn next time */
+    while (marked) {
+        struct backlog *backlog = marked;
+        marked = backlog->marked_next;
+        backlog->marked = false;
+        if (backlog->owner)
+            pump(shard, backlog->owner);
+        for (unsigned i = 0; i < backlog->lane_count; i++)
+            pump(shard, backlog->lanes[i]);
+    }
+}
+
+/* ---- the end ---- */
+
+void carry_finish(struct shard *shard, bool now)
+{
+    for (struct session *session = shard->sessions, *next; session; session = next) {
+        next = session->next;
+        if (now)
+            session_abort(session, HAPPENING_TIMEOUT);
+        else if (!session->ready)
+            session_abort(session, HAPPENING_LOCAL);
+        else if (session_is_idle(session))
+            session_quit(session);
+    }
+}

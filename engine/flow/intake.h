@@ -1,0 +1,87 @@
+/* intake.h - from Redis' lists to attempts: campaigns, leases, and who is in them.
+ *
+ * Bounded: at most `attempts_max` recipients and 64 MiB of their bytes are in memory, whatever waits in Redis. A new
+ * range is leased only while few recipients are in memory; what was parked or is due for a retry comes first.
+ *
+ * Each recipient of a lease is handed over exactly once, by `admit` or by `settle`, unless its ledger says that it has
+ * ended. The attempt comes back by intake_ended. */
+#ifndef FLOW_INTAKE_H
+#define FLOW_INTAKE_H
+
+#include "control/metrics.h"
+#include "flow/campaign.h"
+#include "flow/ledger.h"
+#include "io/buddy.h"
+#include "io/pool.h"
+#include "sluice/attempt.h"
+#include "sluice/outcome.h"
+
+struct intake;
+
+struct intake_events {
+    /* A recipient that is to be sent to. */
+    void (*admit)(void *context, struct attempt *attempt);
+    /* One whose fate is decided already: invalid, a duplicate, cancelled, in doubt. */
+    void (*settle)(void *context, struct attempt *attempt, const struct outcome *outcome);
+    /* How many records of this parked list could start soon here; 0: none, or it is another shard's. */
+    unsigned (*room)(void *context, const struct campaign *campaign, struct slice list);
+    /* A look or a step showed that the campaign may not run any more (paused, cancelled, incomplete). */
+    void (*stopped)(void *context, struct campaign *campaign);
+    /* A look is back, with the numbers of the whole campaign. */
+    void (*looked)(void *context, struct campaign *campaign);
+};
+
+struct intake {
+    struct io *io;
+    struct store *store;
+    const struct config *config;
+    const struct intake_events *on;
+    void *context;
+    struct metrics_shard *metrics;
+    unsigned shard;
+    uint64_t incarnation, lease_number;
+    struct campaign *campaigns, *turn;
+    struct pool campaign_pool, lease_pool, attempt_pool;
+    struct lease *leases;
+    unsigned lease_count, asked; /* open, and lease steps in flight */
+    struct buddy memory;
+    struct json_token *tokens;
+    struct store_request list;
+    nsec listed_at;
+    bool list_again; /* woken while a look at the list was in flight */
+    bool draining;
+};
+
+struct intake_config {
+    struct io *io;
+    struct store *store;
+    const struct config *config;
+    struct metrics_shard *metrics;
+    unsigned shard;
+    uint64_t incarnation;
+};
+
+enum { INTAKE_ATTEMPTS = 8192, INTAKE_LEASES = 24 };
+
+/* False: the arena is too small. */
+must_use bool intake_open(struct intake *intake, struct arena *arena, const struct intake_config *config,
+                          const struct intake_events *on, void *context);
+/* Once a turn: looks and leases where there is room. Returns when it wants to be called again. */
+nsec intake_turn(struct intake *intake);
+/* sluice:wake, or another shard's word: look at this campaign now ("" : at the list of campaigns). */
+void intake_wake(struct intake *intake, struct slice campaign);
+/* A step's answer carried the campaign's state. */
+void intake_state(struct intake *intake, struct campaign *campaign, enum store_state state);
+/* The attempt has ended and nothing pins it. */
+void intake_ended(struct intake *intake, struct attempt *attempt);
+/* A step on this lease was answered: frees it when nothing is left. */
+void intake_answered(struct intake *intake, struct lease *lease);
+/* Gives back what has not started; no more leases. */
+void intake_drain(struct intake *intake);
+/* After intake_drain: is anything unanswered? */
+bool intake_owes(const struct intake *intake);
+unsigned intake_attempts(const struct intake *intake);
+/* Frees what campaigns own. */
+void intake_drop(struct intake *intake);
+
+#endif

@@ -1,0 +1,485 @@
+/* The lane is what mailbox providers see of us: one address towards one of them. This file answers whether it may
+ * start something now, and keeps in order who waits for it. */
+#include "flow/lane.h"
+
+enum { TABLE_LOG2 = 14, ROOM_LOOSE = 1000, ROOM_MOST = 4096, HOLD_STEPS = 9 };
+
+static const nsec forget_after = 60 * NSEC_PER_S;
+/* A session that takes this long to be let in is begun that much before the throttle is ready. */
+static const nsec open_ahead = 2 * NSEC_PER_S;
+
+bool lanes_open(struct lanes *lanes, struct arena *arena, const struct config *config, unsigned shard, unsigned shards,
+                unsigned attempts_max)
+{
+    memset(lanes, 0, sizeof *lanes);
+    lanes->config = config;
+    lanes->shard = shard;
+    lanes->shards = shards;
+    lanes->held_until = arena_take(arena, (config->source_count + 1) * sizeof(nsec), sizeof(nsec));
+    if (!lanes->held_until)
+        return false;
+    /* Each backlog that is in use has an attempt or a lane that owes something; each queue has an attempt. */
+    return pool_open(&lanes->lane_pool, arena, sizeof(struct lane), 2 * attempts_max) &&
+           pool_open(&lanes->backlog_pool, arena, sizeof(struct backlog), attempts_max) &&
+           pool_open(&lanes->queue_pool, arena, sizeof(struct queue), attempts_max) &&
+           table_open(&lanes->lane_table, arena, TABLE_LOG2) && table_open(&lanes->backlog_table, arena, TABLE_LOG2);
+}
+
+/* ---- who serves what ---- */
+
+static struct throttle_limits limits_of(const struct config_limits *limits)
+{
+    return (struct throttle_limits){.connections = limits->connections,
+                                    .burst = limits->burst,
+                                    .interval_ns = throttle_interval(limits->rate, limits->rate_per)};
+}
+
+int lanes_shard_of(const struct lanes *lanes, const struct config_limits *limits, unsigned bucket)
+{
+    struct throttle_limits whole = limits_of(limits);
+    if (throttle_splits(&whole, lanes->shards))
+        return -1;
+    return (int)(bucket % lanes->shards);
+}
+
+/* ---- backlogs ---- */
+
+static uint64_t backlog_hash(unsigned pool, uint64_t isp_hash)
+{
+    return (isp_hash ^ ((uint64_t)pool + 1) * 0x9e3779b97f4a7c15u) * 0xff51afd7ed558ccdu;
+}
+
+/* Tells a lane's hash from a backlog's of the same numbers. */
+static uint64_t lane_hash(unsigned source, uint64_t isp_hash) { return ~backlog_hash(source, isp_hash); }
+
+static struct lane *lane_make(struct lanes *lanes, const struct backlog *backlog, unsigned source,
+                              const struct config_limits *limits, nsec now)
+{
+    struct lane *lane = pool_take(&lanes->lane_pool);
+    if (!lane)
+        return NULL;
+    memset(lane, 0, sizeof *lane);
+    struct throttle_limits share = limits_of(limits);
+    if (throttle_splits(&share, lanes->shards))
+        share = throttle_share(&share, lanes->shards, lanes->shard);
+    lane->source = source;
+    lane->limits = limits;
+    lane->connections = share.connections;
+    lane->own.pool = backlog->pool;
+    lane->own.isp_hash = backlog->isp_hash;
+    lane->own.owner = lane;
+    memcpy(lane->own.isp, backlog->isp, sizeof lane->own.isp);
+    throttle_init(&lane->throttle, share.interval_ns, share.burst, now);
+    table_add(&lanes->lane_table, &lane->link, lane_hash(source, backlog->isp_hash));
+    return lane;
+}
+
+static struct lane *lane_find(struct lanes *lanes, const struct backlog *backlog, unsigned source)
+{
+    struct table_link *link = table_first(&lanes->lane_table, lane_hash(source, backlog->isp_hash));
+    for (; link; link = table_next(link)) {
+        struct lane *lane = container_of(link, struct lane, link);
+        if (lane->source == source && strcmp(lane->own.isp, backlog->isp) == 0)
+            return lane;
+    }
+    return NULL;
+}
+
+static void lane_leave(struct lanes *lanes, struct lane *lane, const struct backlog *backlog)
+{
+    unsigned i = 0;
+    while (lane->backlogs[i] != backlog)
+        i++;
+    lane->backlogs[i] = lane->backlogs[--lane->backlog_count];
+    if (lane->backlog_count)
+        return;
+    table_remove(&lanes->lane_table, &lane->link);
+    pool_give(&lanes->lane_pool, lane);
+}
+
+static void backlog_drop(struct lanes *lanes, struct backlog *backlog)
+{
+    while (backlog->lane_count)
+        lane_leave(lanes, backlog->lanes[--backlog->lane_count], backlog);
+    pool_give(&lanes->backlog_pool, backlog);
+}
+
+static struct backlog *backlog_make(struct lanes *lanes, unsigned pool, struct slice isp, uint64_t isp_hash,
+                                    const struct config_limits *limits, nsec now)
+{
+    struct backlog *backlog = pool_take(&lanes->backlog_pool);
+    if (!backlog)
+        return NULL;
+    memset(backlog, 0, sizeof *backlog);
+    backlog->pool = pool;
+    backlog->isp_hash = isp_hash;
+    backlog->second = backlog->used_at = now;
+    slice_copy(backlog->isp, sizeof backlog->isp, isp);
+    const struct config_pool *sources = &lanes->config->pools[pool];
+    for (unsigned i = 0; i < sources->source_count; i++) {
+        struct lane *lane = lane_find(lanes, backlog, sources->sources[i]);
+        if (!lane)
+            lane = lane_make(lanes, backlog, sources->sources[i], limits, now);
+        if (!lane) {
+            backlog_drop(lanes, backlog);
+            return NULL;
+        }
+        sluice_assert(lane->backlog_count < POOLS_OF_LANE);
+        lane->backlogs[lane->backlog_count++] = backlog;
+        backlog->lanes[backlog->lane_count++] = lane;
+    }
+    table_add(&lanes->backlog_table, &backlog->link, backlog_hash(pool, isp_hash));
+    backlog->next = lanes->backlogs;
+    if (backlog->next)
+        backlog->next->prev = backlog;
+    lanes->backlogs = backlog;
+    return backlog;
+}
+
+struct backlog *lanes_backlog(struct lanes *lanes, unsigned pool, struct slice isp, uint64_t isp_hash,
+                              const struct config_limits *limits, nsec now)
+{
+    struct table_link *link = table_first(&lanes->backlog_table, backlog_hash(pool, isp_hash));
+    for (; link; link = table_next(link)) {
+        struct backlog *backlog = container_of(link, struct backlog, link);
+        if (backlog->pool == pool && slice_equal(slice_of(backlog->isp), isp))
+            return backlog;
+    }
+    return backlog_make(lanes, pool, isp, isp_hash, limits, now);
+}
+
+struct lane *backlog_lane(const struct lanes *lanes, const struct backlog *backlog, struct slice source)
+{
+    for (unsigned i = 0; i < backlog->lane_count; i++)
+        if (slice_equal(slice_of(lanes->config->sources[backlog->lanes[i]->source].name), source))
+            return backlog->lanes[i];
+    return NULL;
+}
+
+/* ---- queues ---- */
+
+static struct queue *queue_find(const struct backlog *backlog, const struct site *site)
+{
+    struct queue *queue = backlog->queues;
+    if (!queue)
+        return NULL;
+    do {
+        if (queue->site == site)
+            return queue;
+        queue = queue->next;
+    } while (queue != backlog->queues);
+    return NULL;
+}
+
+static struct queue *queue_make(struct lanes *lanes, struct backlog *backlog, struct site *site)
+{
+    struct queue *queue = pool_take(&lanes->queue_pool);
+    if (!queue)
+        return NULL;
+    memset(queue, 0, sizeof *queue);
+    queue->site = site;
+    struct queue *head = backlog->queues;
+    if (head) {
+        queue->next = head;
+        queue->prev = head->prev;
+        head->prev->next = queue;
+        head->prev = queue;
+    } else {
+        queue->next = queue->prev = queue;
+        backlog->queues = queue;
+    }
+    return queue;
+}
+
+static void queue_drop(struct lanes *lanes, struct backlog *backlog, struct queue *queue)
+{
+    if (queue->next == queue) {
+        backlog->queues = NULL;
+    } else {
+        queue->next->prev = queue->prev;
+        queue->prev->next = queue->next;
+        if (backlog->queues == queue)
+            backlog->queues = queue->next;
+    }
+    pool_give(&lanes->queue_pool, queue);
+}
+
+bool backlog_add(struct lanes *lanes, struct backlog *backlog, struct attempt *attempt, bool front)
+{
+    sluice_assert(attempt->site && !attempt->session);
+    struct queue *queue = queue_find(backlog, attempt->site);
+    if (!queue)
+        queue = queue_make(lanes, backlog, attempt->site);
+    if (!queue)
+        return false;
+    attempt->next = front ? queue->first : NULL;
+    attempt->prev = front ? NULL : queue->last;
+    if (attempt->next)
+        attempt->next->prev = attempt;
+    else
+        queue->last = attempt;
+    if (attempt->prev)
+        attempt->prev->next = attempt;
+    else
+        queue->first = attempt;
+    queue->count++;
+    backlog->waiting++;
+    lanes->waiting++;
+    return true;
+}
+
+void backlog_remove(struct lanes *lanes, struct backlog *backlog, struct queue *queue, struct attempt *attempt)
+{
+    if (attempt->prev)
+        attempt->prev->next = attempt->next;
+    else
+        queue->first = attempt->next;
+    if (attempt->next)
+        attempt->next->prev = attempt->prev;
+    else
+        queue->last = attempt->prev;
+    attempt->next = attempt->prev = NULL;
+    backlog->waiting--;
+    lanes->waiting--;
+    if (--queue->count == 0)
+        queue_drop(lanes, backlog, queue);
+}
+
+struct attempt *backlog_last(struct backlog *backlog, const struct site *site, struct queue **queue)
+{
+    *queue = site ? queue_find(backlog, site) : backlog->queues ? backlog->queues->prev : NULL;
+    return *queue ? (*queue)->last : NULL;
+}
+
+static void count_start(struct backlog *backlog, nsec now)
+{
+    backlog->used_at = now;
+    if (now - backlog->second >= NSEC_PER_S) {
+        backlog->rate = now - backlog->second < 2 * NSEC_PER_S ? backlog->taken : 0;
+        backlog->taken = 0;
+        backlog->second = now;
+    }
+    backlog->taken++;
+}
+
+/* The lane's own backlog, then those of its pools, another one first each time. */
+static struct backlog *turn_of(struct lane *lane, unsigned i) { return i == 0 ? &lane->own : lane->backlogs[i - 1]; }
+
+static void next_turn(struct lane *lane)
+{
+    struct backlog *first = lane->backlogs[0];
+    memmove(lane->backlogs, lane->backlogs + 1, (lane->backlog_count - 1) * sizeof first);
+    lane->backlogs[lane->backlog_count - 1] = first;
+}
+
+struct attempt *lane_take(struct lanes *lanes, struct lane *lane, const struct site *site, nsec now)
+{
+    for (unsigned i = 0; i <= lane->backlog_count; i++) {
+        struct backlog *backlog = turn_of(lane, i);
+        struct queue *queue = queue_find(backlog, site);
+        if (!queue)
+            continue;
+        struct attempt *attempt = queue->first;
+        backlog_remove(lanes, backlog, queue, attempt);
+        count_start(i == 0 ? lane->backlogs[0] : backlog, now);
+        next_turn(lane);
+        return attempt;
+    }
+    return NULL;
+}
+
+struct site *lane_site(struct lane *lane,
+                       bool (*wanted)(void *context, struct lane *lane, struct site *site, unsigned waiting),
+                       void *context)
+{
+    for (unsigned i = 0; i <= lane->backlog_count; i++) {
+        struct backlog *backlog = turn_of(lane, i);
+        struct queue *queue = backlog->queues;
+        if (!queue)
+            continue;
+        do {
+            if (wanted(context, lane, queue->site, queue->count)) {
+                backlog->queues = queue->next; /* the next time another site comes first */
+                return queue->site;
+            }
+            queue = queue->next;
+        } while (queue != backlog->queues);
+    }
+    return NULL;
+}
+
+unsigned lane_waiting_at(const struct lane *lane, const struct site *site)
+{
+    const struct queue *queue = queue_find(&lane->own, site);
+    unsigned waiting = queue ? queue->count : 0;
+    for (unsigned i = 0; i < lane->backlog_count; i++) {
+        queue = queue_find(lane->backlogs[i], site);
+        waiting += queue ? queue->count : 0;
+    }
+    return waiting;
+}
+
+static struct attempt *find_in(struct lanes *lanes, struct backlog *backlog, const struct campaign *campaign)
+{
+    struct queue *queue = backlog->queues;
+    if (!queue)
+        return NULL;
+    do {
+        for (struct attempt *attempt = queue->first; attempt; attempt = attempt->next)
+            if (attempt->campaign == campaign) {
+                backlog_remove(lanes, backlog, queue, attempt);
+                return attempt;
+            }
+        queue = queue->next;
+    } while (queue != backlog->queues);
+    return NULL;
+}
+
+struct attempt *lanes_find(struct lanes *lanes, const struct campaign *campaign)
+{
+    for (struct backlog *backlog = lanes->backlogs; backlog; backlog = backlog->next) {
+        struct attempt *attempt = find_in(lanes, backlog, campaign);
+        for (unsigned i = 0; i < backlog->lane_count && !attempt; i++)
+            attempt = find_in(lanes, &backlog->lanes[i]->own, campaign);
+        if (attempt)
+            return attempt;
+    }
+    return NULL;
+}
+
+unsigned backlog_room(const struct backlog *backlog, bool tight)
+{
+    unsigned connections = 0;
+    for (unsigned i = 0; i < backlog->lane_count; i++)
+        connections += backlog->lanes[i]->connections;
+    unsigned drained = backlog->rate > backlog->taken ? backlog->rate : backlog->taken;
+    unsigned room = 2 * (drained > connections ? drained : connections);
+    if (!tight && room < ROOM_LOOSE)
+        room = ROOM_LOOSE;
+    return room < ROOM_MOST ? room : ROOM_MOST;
+}
+
+/* ---- lanes ---- */
+
+bool lane_waited_for(const struct lane *lane)
+{
+    unsigned waiting = lane->own.waiting;
+    for (unsigned i = 0; i < lane->backlog_count; i++)
+        waiting += lane->backlogs[i]->waiting;
+    return waiting > 0;
+}
+
+enum lane_why lane_ask(const struct lanes *lanes, const struct lane *lane, nsec now, nsec *when)
+{
+    *when = NSEC_NEVER;
+    if (lanes->held_until[lane->source] <= now)
+        return LANE_SOURCE;
+    if (lane->held_until > now) {
+        *when = lane->held_until;
+        return LANE_HELD;
+    }
+    nsec ready = throttle_ready_at(&lane->throttle, now);
+    if (ready > now) {
+        *when = ready;
+        return LANE_RATE;
+    }
+    return LANE_READY;
+}
+
+bool lane_may_open(const struct lanes *lanes, const struct lane *lane, nsec now, nsec *when)
+{
+    enum lane_why why = lane_ask(lanes, lane, now, when);
+    if (why == LANE_RATE && *when - now > open_ahead) {
+        *when -= open_ahead;
+        return false;
+    }
+    return (why == LANE_READY || why == LANE_RATE) && lane->open < lane->connections;
+}
+
+void lane_start(struct lane *lane, nsec now)
+{
+    throttle_take(&lane->throttle, now);
+    lane->started++;
+}
+
+void lane_opened(struct lane *lane)
+{
+    sluice_assert(lane->open < lane->connections);
+    lane->open++;
+    lane->connecting++;
+}
+
+void lane_ready(struct lane *lane)
+{
+    sluice_assert(lane->connecting > 0);
+    lane->connecting--;
+}
+
+void lane_worked(struct lane *lane) { lane->failures = 0; }
+
+void lane_closed(struct lane *lane, bool was_ready)
+{
+    sluice_assert(lane->open > 0);
+    lane->open--;
+    if (!was_ready)
+        lane->connecting--;
+}
+
+nsec lane_turned_away(struct lane *lane, nsec now)
+{
+    unsigned step = lane->failures < HOLD_STEPS ? lane->failures : HOLD_STEPS;
+    lane->failures++;
+    nsec until = now + (NSEC_PER_S << step); /* 1 s doubling to 512 s */
+    lane->held_until = nsec_max(lane->held_until, until);
+    return lane->held_until;
+}
+
+static bool idle(const struct lane *lane, nsec now)
+{
+    return lane->open == 0 && lane->own.waiting == 0 && lane->held_until <= now &&
+           (lane->throttle.interval_ns == 0 || lane->throttle.paid_until <= now) && !io_timer_is_set(&lane->timer);
+}
+
+static bool forgettable(const struct backlog *backlog, nsec now)
+{
+    if (backlog->waiting || backlog->marked || now - backlog->used_at < forget_after)
+        return false;
+    for (unsigned i = 0; i < backlog->lane_count; i++)
+        if (!idle(backlog->lanes[i], now))
+            return false;
+    return true;
+}
+
+unsigned lanes_forget(struct lanes *lanes, nsec now)
+{
+    unsigned count = 0;
+    for (struct backlog *backlog = lanes->backlogs, *next; backlog; backlog = next) {
+        next = backlog->next;
+        if (!forgettable(backlog, now))
+            continue;
+        if (backlog->prev)
+            backlog->prev->next = backlog->next;
+        else
+            lanes->backlogs = backlog->next;
+        if (backlog->next)
+            backlog->next->prev = backlog->prev;
+        table_remove(&lanes->backlog_table, &backlog->link);
+        backlog_drop(lanes, backlog);
+        count++;
+    }
+    return count;
+}
+
+const char *lane_why_text(enum lane_why why)
+{
+    static const char *const texts[LANE_WHY_COUNT] = {
+        [LANE_BROKEN] = "broken",
+        [LANE_READY] = "ready",
+        [LANE_IDLE] = "nothing waits",
+        [LANE_SOURCE] = "the source works on another engine",
+        [LANE_CONNECTIONS] = "all connections are busy",
+        [LANE_RATE] = "rate",
+        [LANE_HELD] = "sessions were turned away",
+    };
+    return texts[why];
+}

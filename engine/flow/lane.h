@@ -1,0 +1,144 @@
+/* lane.h - one source towards one ISP: what may start now, or when, and why not; and who waits for it.
+ *
+ * Recipients wait in a *backlog*, one for each (pool, ISP), from which all lanes of the pool's sources take; a retry
+ * waits in the backlog of its last source's lane first (greylisting remembers the address that asked before).
+ * Within a backlog those of one site (MX set) stand together, because a session serves one site.
+ *
+ * Guarantees, per lane and shard share: sessions open <= connections; starts obey throttle.h's formula; a lane whose
+ * source is not held by this engine starts nothing. */
+#ifndef FLOW_LANE_H
+#define FLOW_LANE_H
+
+#include "control/config.h"
+#include "io/arena.h"
+#include "io/pool.h"
+#include "io/table.h"
+#include "proto/policy/isp.h"
+#include "proto/policy/throttle.h"
+#include "sluice/attempt.h"
+
+struct lanes;
+struct lane;
+
+enum { LANES_OF_POOL = 64, POOLS_OF_LANE = 16 };
+
+/* Attempts of one site within one backlog. */
+struct queue {
+    struct queue *next, *prev; /* in the backlog, in turn */
+    struct site *site;
+    struct attempt *first, *last;
+    unsigned count;
+};
+
+struct backlog {
+    struct table_link link;
+    struct backlog *next, *prev; /* all */
+    unsigned pool;
+    uint64_t isp_hash;
+    char isp[LIMIT_ISP_NAME + 1];
+    struct lane *owner;   /* a lane's own, for retries; NULL: the pool's */
+    struct queue *queues; /* round robin: the head is next */
+    unsigned waiting;     /* attempts in it */
+    unsigned taken, rate; /* starts in this second, and in the last */
+    nsec second;
+    bool marked; /* its lanes are to be looked at this turn */
+    struct backlog *marked_next;
+    unsigned lane_count; /* of its pool and ISP; the pool's backlogs only */
+    struct lane *lanes[LANES_OF_POOL];
+    nsec used_at;
+};
+
+enum lane_why {
+    LANE_BROKEN = 0,
+    LANE_READY,
+    LANE_IDLE,        /* nobody waits */
+    LANE_SOURCE,      /* the source works on another engine, or is not held yet */
+    LANE_CONNECTIONS, /* all sessions are open and busy */
+    LANE_RATE,        /* its throttle */
+    LANE_HELD,        /* the ISP turned its sessions away */
+    LANE_WHY_COUNT
+};
+
+struct lane {
+    struct table_link link;
+    unsigned backlog_count;                  /* a source may stand in several pools: it is one lane all the same */
+    struct backlog *backlogs[POOLS_OF_LANE]; /* in turn: the first is next */
+    struct backlog own;                      /* retries that prefer this source */
+    unsigned source;                         /* index into config.sources */
+    const struct config_limits *limits;
+    unsigned connections; /* this shard's share */
+    struct throttle throttle;
+    unsigned open, connecting; /* sessions */
+    unsigned failures;         /* sessions in a row that were turned away before they were ready */
+    nsec held_until;
+    uint64_t started, delivered, deferred, bounced; /* in its life here */
+    uint64_t counted;                               /* `started` when the board was last published */
+    nsec counted_at;
+    /* The shard's: */
+    struct session *sessions, *idle;
+    struct io_timer timer; /* when it may start again */
+    void *context;
+};
+
+struct lanes {
+    const struct config *config; /* borrows until replaced */
+    unsigned shard, shards;
+    struct pool lane_pool, backlog_pool, queue_pool;
+    struct table lane_table, backlog_table;
+    struct backlog *backlogs;
+    unsigned waiting;
+    nsec *held_until; /* by source: this engine holds it until then */
+};
+
+/* False: the arena is too small. */
+must_use bool lanes_open(struct lanes *lanes, struct arena *arena, const struct config *config, unsigned shard,
+                         unsigned shards, unsigned attempts_max);
+
+/* Which shard serves the ISPs of a bucket (isp_bucket of isp_hash): its number, or -1 when all do, each with its share.
+ */
+int lanes_shard_of(const struct lanes *lanes, const struct config_limits *limits, unsigned bucket);
+
+/* The backlog of (pool, ISP), made with its lanes when there is none. NULL: too many are in use. */
+must_use struct backlog *lanes_backlog(struct lanes *lanes, unsigned pool, struct slice isp, uint64_t isp_hash,
+                                       const struct config_limits *limits, nsec now);
+/* Adds at the end, or, where it was before, at the front. Requires attempt->site. False: no room for another site. */
+must_use bool backlog_add(struct lanes *lanes, struct backlog *backlog, struct attempt *attempt, bool front);
+/* The lane among the backlog's whose source has this name, or NULL. */
+struct lane *backlog_lane(const struct lanes *lanes, const struct backlog *backlog, struct slice source);
+/* The next attempt for a session of `lane` at `site`, its own backlog first; NULL: none. */
+must_use struct attempt *lane_take(struct lanes *lanes, struct lane *lane, const struct site *site, nsec now);
+/* The site that waits for a session of this lane next, of those that `wanted` approves of; NULL: none. */
+struct site *lane_site(struct lane *lane,
+                       bool (*wanted)(void *context, struct lane *lane, struct site *site, unsigned waiting),
+                       void *context);
+/* Takes an attempt out of wherever it waits. */
+void backlog_remove(struct lanes *lanes, struct backlog *backlog, struct queue *queue, struct attempt *attempt);
+/* Any attempt that waits here for `site` (NULL: for any), the youngest first; its queue in *queue. */
+struct attempt *backlog_last(struct backlog *backlog, const struct site *site, struct queue **queue);
+
+/* How many may wait here in memory; `tight` when memory is short. */
+unsigned backlog_room(const struct backlog *backlog, bool tight);
+
+/* May this lane open a session or start a message now? LANE_READY, or why not; *when: the instant at which to ask
+ * again, NSEC_NEVER when something else must happen first. */
+enum lane_why lane_ask(const struct lanes *lanes, const struct lane *lane, nsec now, nsec *when);
+/* May a session be opened now? A throttled lane opens a little ahead of its time. */
+bool lane_may_open(const struct lanes *lanes, const struct lane *lane, nsec now, nsec *when);
+bool lane_waited_for(const struct lane *lane); /* does anybody wait for it? */
+unsigned lane_waiting_at(const struct lane *lane, const struct site *site);
+/* Any attempt of this campaign that waits here, taken out of its queue; NULL: none. */
+struct attempt *lanes_find(struct lanes *lanes, const struct campaign *campaign);
+/* MAIL is handed to the ring: requires throttle readiness. */
+void lane_start(struct lane *lane, nsec now);
+void lane_opened(struct lane *lane);
+void lane_ready(struct lane *lane);  /* the session was let in */
+void lane_worked(struct lane *lane); /* a message of it had an answer */
+/* A session that was open has closed; `was_ready`: it had been let in. */
+void lane_closed(struct lane *lane, bool was_ready);
+/* It was turned away: holds the lane, longer each time in a row. Returns until when. */
+nsec lane_turned_away(struct lane *lane, nsec now);
+/* Forgets lanes and backlogs that hold nothing and owe nothing. Returns how many. */
+unsigned lanes_forget(struct lanes *lanes, nsec now);
+const char *lane_why_text(enum lane_why why);
+
+#endif

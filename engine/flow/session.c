@@ -1,0 +1,425 @@
+/* Between the pure client and the ring stands somebody who watches the clock, lends memory to the kernel and takes it
+ * back: this file. */
+#include "flow/session.h"
+
+#include <errno.h>
+
+static const nsec linger = 2 * NSEC_PER_S;
+
+static void work(struct session *session);
+
+/* ---- outcomes ---- */
+
+static enum happening happening_of(int result)
+{
+    switch (result) {
+    case 0:
+        return HAPPENING_CLOSED;
+    case -ECONNREFUSED:
+        return HAPPENING_REFUSED;
+    case -ETIMEDOUT:
+        return HAPPENING_TIMEOUT;
+    case -ENETUNREACH:
+    case -EHOSTUNREACH:
+    case -EACCES:
+    case -EPERM:
+        return HAPPENING_UNREACHABLE;
+    case -EADDRNOTAVAIL: /* every port of the source is in use towards that host */
+    case -EADDRINUSE:
+    case -ENOBUFS:
+    case -ENOMEM:
+        return HAPPENING_LOCAL;
+    default:
+        return HAPPENING_RESET;
+    }
+}
+
+static void describe(const struct session *session, const struct client_result *result, struct outcome *outcome)
+{
+    memset(outcome, 0, sizeof *outcome);
+    outcome->stage = result->stage;
+    outcome->happening = result->happening;
+    outcome->body_left = result->body_left;
+    memcpy(outcome->mx, session->mx, sizeof outcome->mx);
+    memcpy(outcome->ip, session->ip, sizeof outcome->ip);
+    if (!result->reply)
+        return;
+    outcome->code = result->reply->code;
+    slice_copy(outcome->status, sizeof outcome->status, slice_of(result->reply->status));
+    slice_copy(outcome->reply, sizeof outcome->reply, result->reply->text);
+}
+
+/* The ring may still be reading a body whose attempt has ended: it is given back when the send is over. */
+static void give(struct session *session, struct pressed *pressed)
+{
+    if (session->in_flight != pressed) {
+        press_give(session->press, pressed);
+        return;
+    }
+    sluice_assert(!session->flying);
+    session->flying = pressed;
+}
+
+static void end_slot(struct session *session, const struct client_result *result)
+{
+    struct session_slot *slot = &session->slots[result->slot];
+    sluice_assert(slot->attempt);
+    struct outcome outcome;
+    describe(session, result, &outcome);
+    outcome.bytes = slot->pressed->size;
+    outcome.started_wall = slot->started_wall;
+    outcome.took = io_now(session->io) - slot->started;
+    struct attempt *attempt = slot->attempt;
+    give(session, slot->pressed);
+    slot->attempt = NULL;
+    slot->pressed = NULL;
+    attempt->session = NULL;
+    session->on->ended(session->context, session, attempt, &outcome, result->untouched);
+}
+
+/* ---- the end of the connection ---- */
+
+static void close_now(struct session *session)
+{
+    session->closing = true;
+    io_timer_clear(session->io, &session->timer);
+    stream_close(&session->stream);
+}
+
+static void on_closed(struct stream *stream)
+{
+    struct session *session = container_of(stream, struct session, stream);
+    io_timer_clear(session->io, &session->timer);
+    if (session->flying)
+        press_give(session->press, session->flying);
+    session->flying = session->in_flight = NULL;
+    session->on->closed(session->context, session, &session->why);
+}
+
+/* Takes what the client still has to say; sets `over` when the connection is to be closed. */
+static void drain(struct session *session)
+{
+    struct client_result result;
+    while (!session->over) {
+        switch (client_next(&session->client, &result)) {
+        case CLIENT_NOTHING:
+            return;
+        case CLIENT_ENDED:
+            end_slot(session, &result);
+            break;
+        case CLIENT_CLOSE:
+            describe(session, &result, &session->why);
+            session->over = true;
+            break;
+        }
+    }
+}
+
+static void end_unconnected(struct session *session, enum happening happening)
+{
+    describe(session, &(struct client_result){.stage = STAGE_CONNECT, .happening = happening}, &session->why);
+    session->over = true;
+    close_now(session);
+}
+
+static void lose(struct session *session, enum happening happening)
+{
+    if (session->over) {
+        close_now(session);
+        return;
+    }
+    client_lost(&session->client, happening);
+    drain(session);
+    sluice_assert(session->over);
+    close_now(session);
+}
+
+/* ---- time ---- */
+
+static nsec patience(const struct session *session)
+{
+    const struct config_limits *limits = session->limits;
+    if (session->stream.state == STREAM_CONNECTING)
+        return limits->timeout_connect;
+    if (session->lingering)
+        return linger;
+    switch (client_waits_for(&session->client)) {
+    case CLIENT_WAIT_GREETING:
+        return limits->timeout_greeting;
+    case CLIENT_WAIT_EHLO:
+        return limits->timeout_ehlo;
+    case CLIENT_WAIT_MAIL:
+        return limits->timeout_mail;
+    case CLIENT_WAIT_RCPT:
+        return limits->timeout_rcpt;
+    case CLIENT_WAIT_DATA:
+        return limits->timeout_data;
+    case CLIENT_WAIT_BODY:
+        return limits->timeout_body;
+    case CLIENT_WAIT_QUIT:
+        return limits->timeout_quit;
+    default:
+        return limits->idle;
+    }
+}
+
+/* A timer that is set too early looks at the deadline when it fires; so a session that goes on moves no timer. */
+static void watch(struct session *session)
+{
+    session->deadline = io_now(session->io) + patience(session);
+    if (!io_timer_is_set(&session->timer) || session->timer.at > session->deadline)
+        io_timer_set(session->io, &session->timer, session->deadline);
+}
+
+static void on_timer(struct io_timer *timer)
+{
+    struct session *session = container_of(timer, struct session, timer);
+    if (io_now(session->io) < session->deadline) {
+        io_timer_set(session->io, timer, session->deadline);
+        return;
+    }
+    if (session->lingering)
+        close_now(session);
+    else if (session_is_idle(session) && client_waits_for(&session->client) == CLIENT_WAIT_NONE)
+        session_quit(session);
+    else
+        session_abort(session, HAPPENING_TIMEOUT);
+}
+
+/* ---- writing ---- */
+
+struct flight {
+    struct slice parts[4];
+    unsigned count;
+    size_t cut; /* bytes of `out` that are in the parts */
+};
+
+static void add_commands(struct session *session, struct flight *flight)
+{
+    if (session->out.n == flight->cut)
+        return;
+    flight->parts[flight->count++] = (struct slice){session->out.p + flight->cut, session->out.n - flight->cut};
+    flight->cut = session->out.n;
+}
+
+/* The body goes only behind an acknowledged permit (ledger.h): the gate. */
+static void add_body(struct session *session, struct flight *flight)
+{
+    int body = client_body_slot(&session->client);
+    if (body < 0)
+        return;
+    struct session_slot *slot = &session->slots[body];
+    if (slot->attempt->permit == PERMIT_REFUSED) {
+        client_withdraw(&session->client, (unsigned)body);
+        return;
+    }
+    if (slot->attempt->permit != PERMIT_GRANTED)
+        return;
+    add_commands(session, flight);
+    flight->parts[flight->count++] = slot->pressed->wire;
+    session->in_flight = slot->pressed;
+    client_body_written(&session->client, (unsigned)body);
+}
+
+static void next_out(struct session *session)
+{
+    session->out_which ^= 1;
+    session->out = (struct client_out){session->out_bytes[session->out_which], 0, SESSION_OUT};
+}
+
+/* One flight: what the client wants said, a body if its permit is there, and behind it the next message's MAIL. */
+static bool fly(struct session *session)
+{
+    struct flight flight = {.count = 0};
+    add_body(session, &flight);
+    if (client_wants(&session->client) && !session->quitting)
+        session->on->wants(session->context, session);
+    add_commands(session, &flight);
+    if (!flight.count)
+        return false;
+    stream_send(&session->stream, flight.parts, flight.count);
+    next_out(session);
+    return true;
+}
+
+static void finish(struct session *session)
+{
+    if (!session->quitting || session->why.stage != STAGE_BROKEN) {
+        close_now(session);
+        return;
+    }
+    session->lingering = true; /* the server closes first, so that no TIME_WAIT stays on our side */
+    watch(session);
+}
+
+static void work(struct session *session)
+{
+    if (session->working || session->closing || session->lingering)
+        return;
+    session->working = true;
+    drain(session);
+    while (!session->over && !stream_sending(&session->stream)) {
+        bool flew = fly(session);
+        drain(session);
+        if (!flew)
+            break;
+    }
+    session->working = false;
+    if (session->over) {
+        finish(session);
+        return;
+    }
+    watch(session);
+    if (!session_is_idle(session))
+        return;
+    if (client_wants(&session->client))
+        session->on->idle(session->context, session);
+    else
+        session_quit(session); /* it has had its per_connection messages */
+}
+
+static void on_sent(struct stream *stream, int result)
+{
+    struct session *session = container_of(stream, struct session, stream);
+    session->in_flight = NULL;
+    if (session->flying)
+        press_give(session->press, session->flying);
+    session->flying = NULL;
+    if (result < 0) {
+        if (!session->lingering)
+            lose(session, happening_of(result));
+        return;
+    }
+    work(session);
+}
+
+/* ---- reading ---- */
+
+static void on_bytes(struct stream *stream, struct slice bytes)
+{
+    struct session *session = container_of(stream, struct session, stream);
+    struct reply reply;
+    while (!session->closing && !session->lingering) {
+        enum reply_result result = reply_parse(&session->parser, &bytes, &reply);
+        if (result == REPLY_MORE)
+            break;
+        if (result != REPLY_COMPLETE) {
+            lose(session, HAPPENING_GARBAGE);
+            return;
+        }
+        client_reply(&session->client, &reply, &session->out);
+        if (!session->ready && session->client.state == CLIENT_READY) {
+            session->ready = true;
+            session->on->ready(session->context, session);
+        }
+        drain(session); /* now, for a reply is borrowed until the next is parsed; writing waits for all of them */
+        if (session->over)
+            break;
+    }
+    work(session);
+}
+
+static void on_ended(struct stream *stream, int result)
+{
+    struct session *session = container_of(stream, struct session, stream);
+    if (session->lingering)
+        close_now(session);
+    else
+        lose(session, happening_of(result));
+}
+
+static void on_connected(struct stream *stream, int result)
+{
+    struct session *session = container_of(stream, struct session, stream);
+    if (result < 0) {
+        end_unconnected(session, happening_of(result));
+        return;
+    }
+    watch(session);
+}
+
+/* ---- the owner's side ---- */
+
+int session_open(struct session *session, const struct session_config *config)
+{
+    static const struct stream_events events = {
+        .connected = on_connected, .bytes = on_bytes, .sent = on_sent, .ended = on_ended, .closed = on_closed};
+    session->io = config->io;
+    session->press = config->press;
+    session->on = config->on;
+    session->context = config->context;
+    session->limits = config->limits;
+    session->ready = session->quitting = session->lingering = session->closing = session->working = false;
+    session->over = false;
+    session->in_flight = session->flying = NULL;
+    memset(session->slots, 0, sizeof session->slots);
+    memset(&session->why, 0, sizeof session->why);
+    memset(&session->stream, 0, sizeof session->stream);
+    session->timer = (struct io_timer){.fire = on_timer};
+    slice_copy(session->mx, sizeof session->mx, slice_of(config->mx));
+    io_address_text(config->to, session->ip, sizeof session->ip);
+    session->out_which = 0;
+    session->out = (struct client_out){session->out_bytes[0], 0, SESSION_OUT};
+    reply_init(&session->parser);
+    client_init(&session->client, &(struct client_options){.ehlo = slice_of(config->ehlo),
+                                                           .pipelining = config->pipelining,
+                                                           .across = config->across,
+                                                           .messages_max = config->limits->per_connection});
+    session->opened_at = io_now(session->io);
+    int result = stream_connect(&session->stream, session->io, &events, config->source, config->to);
+    if (result == 0)
+        watch(session);
+    return result;
+}
+
+void session_offer(struct session *session, struct attempt *attempt, struct pressed *pressed, nsec now, nsec wall)
+{
+    sluice_assert(client_wants(&session->client));
+    struct client_envelope envelope = {.from = slice_of(pressed->from),
+                                       .to = slice_of(pressed->to),
+                                       .size = pressed->size,
+                                       .eight_bit = pressed->eight_bit,
+                                       .utf8 = pressed->utf8};
+    unsigned which = session->slots[0].attempt ? 1 : 0;
+    struct session_slot *slot = &session->slots[which];
+    sluice_assert(!slot->attempt);
+    *slot = (struct session_slot){
+        .attempt = attempt, .pressed = pressed, .envelope = envelope, .started = now, .started_wall = wall};
+    attempt->session = session;
+    sluice_assert(client_offer(&session->client, &slot->envelope, &session->out) == which);
+}
+
+void session_kick(struct session *session) { work(session); }
+
+void session_permit(struct session *session, struct attempt *attempt)
+{
+    if (attempt->permit == PERMIT_REFUSED && !session->over)
+        client_withdraw(&session->client, session->slots[1].attempt == attempt);
+    work(session);
+}
+
+void session_quit(struct session *session)
+{
+    if (session->quitting || session->closing)
+        return;
+    session->quitting = true;
+    client_quit(&session->client, &session->out);
+    work(session);
+}
+
+void session_abort(struct session *session, enum happening happening)
+{
+    if (session->closing)
+        return;
+    if (session->stream.state == STREAM_CONNECTING)
+        end_unconnected(session, happening);
+    else if (session->over)
+        close_now(session);
+    else
+        lose(session, happening);
+}
+
+unsigned session_open_messages(const struct session *session)
+{
+    return (session->slots[0].attempt != NULL) + (session->slots[1].attempt != NULL);
+}

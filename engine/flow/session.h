@@ -1,0 +1,114 @@
+/* session.h - one SMTP connection: the pure client (proto/smtp/client.h) on a stream, with time-outs.
+ *
+ * Knows no lane: it asks its owner for messages and tells what became of them. Each attempt that is offered comes back
+ * in exactly one `ended`, and the session itself in exactly one `closed`. */
+#ifndef FLOW_SESSION_H
+#define FLOW_SESSION_H
+
+#include "control/config.h"
+#include "flow/press.h"
+#include "flow/route.h"
+#include "net/stream.h"
+#include "proto/smtp/client.h"
+#include "sluice/attempt.h"
+#include "sluice/outcome.h"
+
+struct session;
+
+struct session_events {
+    /* The session can take a message now: the owner may call session_offer once, or not. */
+    void (*wants)(void *context, struct session *session);
+    /* Nothing was offered and nothing is open: it is idle until session_kick or session_quit. */
+    void (*idle)(void *context, struct session *session);
+    /* Greeted and ready; `wants` follows. */
+    void (*ready)(void *context, struct session *session);
+    /* The attempt is over, or `untouched`: may be offered elsewhere. The outcome is borrowed until return. */
+    void (*ended)(void *context, struct session *session, struct attempt *attempt, const struct outcome *outcome,
+                  bool untouched);
+    /* The connection is gone and the session may be freed. `why` says where and how it ended: STAGE_CONNECT,
+     * STAGE_GREETING or STAGE_EHLO if it never became ready; STAGE_BROKEN when it ended in good order. */
+    void (*closed)(void *context, struct session *session, const struct outcome *why);
+};
+
+struct session_slot {
+    struct attempt *attempt; /* NULL: free */
+    struct pressed *pressed;
+    struct client_envelope envelope;
+    nsec started;
+    nsec started_wall;
+};
+
+enum { SESSION_OUT = 2 * CLIENT_OUT_MAX };
+
+struct session {
+    /* The owner's: */
+    struct session *next, *prev;           /* all */
+    struct session *lane_next, *lane_prev; /* of its lane */
+    struct session *idle_next, *idle_prev; /* of its lane, while `in_idle` */
+    void *owner;                           /* its lane */
+    struct site *site;
+    struct route_target target;
+    bool in_idle;
+    bool worked;    /* a message had an answer */
+    bool gave_back; /* a message came back untouched */
+
+    struct stream stream;
+    struct io *io;
+    struct press *press;
+    const struct session_events *on;
+    void *context;
+    const struct config_limits *limits; /* borrows until closed */
+    struct client client;
+    struct reply_parser parser;
+    struct session_slot slots[2];
+    struct io_timer timer;
+    nsec deadline;
+    bool ready;                /* greeted and let in */
+    bool quitting;             /* QUIT was or will be written */
+    bool over;                 /* the client has said CLOSE */
+    bool lingering;            /* 221 came: the server is to close first */
+    bool closing;              /* stream_close was called */
+    bool working;              /* inside work(): callbacks do not start it again */
+    struct pressed *in_flight; /* the body that the ring is reading */
+    struct pressed *flying;    /* that body, when its attempt has ended before its send */
+    struct outcome why;
+    char mx[LIMIT_DOMAIN + 1], ip[64];
+    unsigned out_which;
+    struct client_out out; /* commands that wait for the next flight */
+    char out_bytes[2][SESSION_OUT];
+    nsec opened_at;
+};
+
+struct session_config {
+    struct io *io;
+    struct press *press;
+    const struct session_events *on;
+    void *context;
+    const struct config_limits *limits;
+    const struct io_address *source, *to;
+    const char *ehlo; /* borrows until closed */
+    const char *mx;   /* copied */
+    bool pipelining, across;
+};
+
+/* 0, or -errno: nothing was begun and `closed` will not come. */
+must_use int session_open(struct session *session, const struct session_config *config);
+/* Only inside `wants`, at most once. Takes attempt and message until `ended`. */
+void session_offer(struct session *session, struct attempt *attempt, struct pressed *pressed, nsec now, nsec wall);
+/* There may be something for an idle session: it asks `wants` again. */
+void session_kick(struct session *session);
+/* A permit of one of its attempts was decided. */
+void session_permit(struct session *session, struct attempt *attempt);
+/* Ends an idle session in good order: QUIT, then the server closes. */
+void session_quit(struct session *session);
+/* Ends it now, whatever is open: bodies that are out are in doubt. */
+void session_abort(struct session *session, enum happening happening);
+/* Messages whose MAIL is out and that are not over. */
+unsigned session_open_messages(const struct session *session);
+static inline bool session_is_idle(const struct session *session)
+{
+    return session->ready && !session->quitting && !session->closing && !session->slots[0].attempt &&
+           !session->slots[1].attempt;
+}
+
+#endif

@@ -1,0 +1,378 @@
+/* The life of a shard: it starts empty, turns, keeps its engine's heart beating, and leaves owing nothing that Redis
+ * does not know of. */
+#include "flow/shard.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+static const nsec life = 10 * NSEC_PER_S, beat = 2 * NSEC_PER_S, board_every = NSEC_PER_S;
+
+/* ---- posts ---- */
+
+void shard_post(struct shard *shard, unsigned to, enum shard_post kind, const void *bytes, size_t n)
+{
+    struct io_post post = {.kind = kind, .size = (uint32_t)n};
+    if (n)
+        memcpy(post.bytes, bytes, n);
+    /* A full ring loses a hint, never a fact: looks, grants and holds are repeated every second or two. */
+    if (!io_post(shard->io, to, &post))
+        metrics_add(shard->metrics, METRIC_POSTS_DROPPED, 1);
+}
+
+static void post_all(struct shard *shard, enum shard_post kind, const void *bytes, size_t n)
+{
+    for (unsigned i = 0; i < shard->shards; i++)
+        shard_post(shard, i, kind, bytes, n);
+}
+
+struct held_post {
+    nsec until;
+    uint32_t index;
+};
+
+static void on_post(void *context, unsigned from, const struct io_post *post)
+{
+    (void)from;
+    struct shard *shard = context;
+    struct held_post held;
+    metrics_add(shard->metrics, METRIC_POSTS_RECEIVED, 1);
+    switch (post->kind) {
+    case SHARD_POST_LOOK:
+        intake_wake(&shard->intake, (struct slice){post->bytes, post->size});
+        break;
+    case SHARD_POST_ALIVE:
+        memcpy(&shard->alive_until, post->bytes, sizeof shard->alive_until);
+        break;
+    case SHARD_POST_SOURCE:
+        memcpy(&held, post->bytes, sizeof held);
+        if (shard->lanes.held_until[held.index] <= io_now(shard->io) && held.until)
+            carry_mark_all(shard);
+        shard->lanes.held_until[held.index] = held.until;
+        break;
+    case SHARD_POST_GONE:
+        shard->gone++;
+        break;
+    default:
+        sluice_assert(!"a post that nobody sends");
+    }
+}
+
+/* ---- shard 0: heartbeat and sources ---- */
+
+/* For half the heartbeat's life after it was asked for, no other engine can think us dead. */
+static void on_heartbeat(struct store_request *request, const struct store_answer *answer)
+{
+    struct shard *shard = container_of(request, struct shard, heartbeat);
+    if (shard->phase == SHARD_LEAVING) {
+        shard->leaving--;
+        return;
+    }
+    if (answer->result != STORE_OK)
+        return;
+    nsec until = shard->heartbeat_asked + life / 2;
+    post_all(shard, SHARD_POST_ALIVE, &until, sizeof until);
+}
+
+static void on_source(struct store_request *request, const struct store_answer *answer)
+{
+    struct shard_source *source = container_of(request, struct shard_source, request);
+    struct shard *shard = source->shard;
+    uint32_t index = (uint32_t)(source - shard->sources);
+    if (shard->phase == SHARD_LEAVING) {
+        shard->leaving--;
+        return;
+    }
+    bool ours = answer->result == STORE_OK && answer->number == 1;
+    struct held_post held = {.until = ours ? source->asked_at + life / 2 : 0, .index = index};
+    post_all(shard, SHARD_POST_SOURCE, &held, sizeof held);
+    const char *name = shard->config->sources[index].name;
+    if (ours) {
+        log_trouble_over(&shard->log, &source->trouble, io_now(shard->io), "source is ours now");
+    } else {
+        char detail[192];
+        snprintf(detail, sizeof detail, "source %s is held by %.*s", name,
+                 answer->item_count ? (int)answer->items[0].n : 1, answer->item_count ? answer->items[0].p : "?");
+        log_trouble(&shard->log, &source->trouble, io_now(shard->io), 0, "source works on another engine", detail);
+    }
+}
+
+static void keep_alive(struct shard *shard, nsec now)
+{
+    shard->beat_at = now + beat;
+    if (!store_request_busy(&shard->heartbeat)) {
+        shard->heartbeat_asked = now;
+        store_heartbeat(shard->store, &shard->heartbeat, life);
+    }
+    for (unsigned i = 0; i < shard->config->source_count; i++) {
+        struct shard_source *source = &shard->sources[i];
+        if (store_request_busy(&source->request))
+            continue;
+        source->asked_at = now;
+        store_source_hold(shard->store, &source->request, slice_of(shard->config->sources[i].name), life);
+    }
+}
+
+static void on_wake(void *context, struct slice campaign)
+{
+    struct shard *shard = context;
+    if (campaign.n > LIMIT_CAMPAIGN_ID)
+        campaign.n = 0;
+    post_all(shard, SHARD_POST_LOOK, campaign.p, campaign.n);
+}
+
+/* ---- shard 0: what people see of a campaign ---- */
+
+static void on_phase(struct store_request *request, const struct store_answer *answer)
+{
+    struct campaign *campaign = container_of(request, struct campaign, phase);
+    if (campaign->finishing && answer->result == STORE_OK && answer->number == 1)
+        campaign->listed = false;
+    campaign->finishing = false;
+}
+
+static void say_phase(struct shard *shard, struct campaign *campaign)
+{
+    if (shard->index != 0 || shard->phase != SHARD_RUNNING || store_request_busy(&campaign->phase))
+        return;
+    struct slice reason;
+    const char *phase = campaign_phase(campaign, io_wall(shard->io) / NSEC_PER_MS, &reason);
+    campaign->phase.done = on_phase;
+    if (strcmp(phase, "done") == 0 || strcmp(phase, "cancelled") == 0) {
+        campaign->finishing = true;
+        store_finish(shard->store, &campaign->phase, slice_of(campaign->id), phase, campaign->keep_s);
+        return;
+    }
+    if (strcmp(phase, campaign->view.phase) == 0 && slice_equal(reason, slice_of(campaign->view.reason)))
+        return;
+    log_info(&shard->log, "campaign", log_text("campaign", campaign->id), log_text("phase", phase),
+             log_slice("reason", reason));
+    store_phase(shard->store, &campaign->phase, slice_of(campaign->id), phase, reason);
+}
+
+/* ---- callbacks of the parts ---- */
+
+static void on_admit(void *context, struct attempt *attempt) { carry_admit(context, attempt); }
+
+static void on_settle(void *context, struct attempt *attempt, const struct outcome *outcome)
+{
+    carry_settle(context, attempt, outcome);
+}
+
+static unsigned on_room(void *context, const struct campaign *campaign, struct slice list)
+{
+    return carry_room(context, campaign, list);
+}
+
+static void on_stopped(void *context, struct campaign *campaign) { carry_stop(context, campaign); }
+
+static void on_looked(void *context, struct campaign *campaign) { say_phase(context, campaign); }
+
+static void on_decided(void *context, struct attempt *attempt)
+{
+    (void)context;
+    if (attempt->session)
+        session_permit(attempt->session, attempt);
+}
+
+static void on_unpinned(void *context, struct attempt *attempt)
+{
+    struct shard *shard = context;
+    intake_ended(&shard->intake, attempt);
+}
+
+static void on_answered(void *context, struct lease *lease, enum store_state state)
+{
+    struct shard *shard = context;
+    intake_state(&shard->intake, lease->campaign, state);
+    intake_answered(&shard->intake, lease);
+}
+
+/* ---- turns ---- */
+
+static void watch_redis(struct shard *shard, nsec now)
+{
+    if (!store_connected(shard->store))
+        log_trouble(&shard->log, &shard->redis_trouble, now, 0, "redis is away, sending stops",
+                    store_trouble(shard->store));
+    else
+        log_trouble_over(&shard->log, &shard->redis_trouble, now, "redis is back, sending goes on");
+}
+
+static void leave(struct shard *shard)
+{
+    shard->phase = SHARD_LEAVING;
+    if (shard->index != 0) {
+        shard_post(shard, 0, SHARD_POST_GONE, NULL, 0);
+        shard->phase = SHARD_GONE;
+        return;
+    }
+    for (unsigned i = 0; i < shard->config->source_count; i++) {
+        shard->leaving++;
+        if (!store_request_busy(&shard->sources[i].request))
+            store_source_release(shard->store, &shard->sources[i].request, slice_of(shard->config->sources[i].name));
+    }
+    shard->leaving++;
+    if (!store_request_busy(&shard->heartbeat))
+        store_heartbeat_end(shard->store, &shard->heartbeat);
+}
+
+/* What is left of the way out, each step only when the one before has been done. */
+static void finish(struct shard *shard, nsec now)
+{
+    if (shard->phase == SHARD_FINISHING) {
+        carry_finish(shard, now >= shard->finish_by);
+        if (shard->sessions)
+            return;
+        shard->phase = SHARD_RETURNING;
+    }
+    if (shard->phase == SHARD_RETURNING) {
+        events_flush(&shard->events);
+        ledger_flush(&shard->ledger);
+        intake_drain(&shard->intake);
+        bool owed = intake_owes(&shard->intake);
+        if (owed && now < shard->finish_by + 5 * NSEC_PER_S)
+            return;
+        if (shard->index == 0 && shard->gone + 1 < shard->shards && now < shard->finish_by + 10 * NSEC_PER_S)
+            return;
+        leave(shard);
+    }
+    if (shard->phase == SHARD_LEAVING && (!shard->leaving || now >= shard->finish_by + 10 * NSEC_PER_S))
+        shard->phase = SHARD_GONE;
+}
+
+void shard_finish(struct shard *shard, nsec by)
+{
+    if (shard->phase != SHARD_RUNNING)
+        return;
+    shard->phase = SHARD_FINISHING;
+    shard->finish_by = by;
+}
+
+nsec shard_turn(struct shard *shard, nsec until)
+{
+    io_turn(shard->io, until);
+    nsec now = io_now(shard->io);
+    metrics_add(shard->metrics, METRIC_TURNS, 1);
+    nsec next = now + board_every;
+    if (shard->phase == SHARD_RUNNING)
+        next = nsec_min(next, intake_turn(&shard->intake));
+    else
+        finish(shard, now);
+    if (shard->index == 0 && shard->phase < SHARD_LEAVING) {
+        if (now >= shard->beat_at)
+            keep_alive(shard, now);
+        next = nsec_min(next, shard->beat_at);
+    }
+    carry_pump(shard);
+    if (now >= shard->board_at) {
+        shard->board_at = now + board_every;
+        carry_publish(shard);
+        lanes_forget(&shard->lanes, now);
+        watch_redis(shard, now);
+    }
+    events_flush(&shard->events);
+    ledger_flush(&shard->ledger);
+    store_flush(shard->store);
+    if (shard->phase != SHARD_RUNNING || shard->marked || shard->ledger.dirty)
+        next = nsec_min(next, now + NSEC_PER_MS);
+    metrics_observe(shard->metrics, METRICS_TURN, io_now(shard->io) - now);
+    return next;
+}
+
+/* ---- start and end ---- */
+
+static bool open_parts(struct shard *shard, const struct shard_config *config)
+{
+    static const struct ledger_events ledger_events = {
+        .decided = on_decided, .unpinned = on_unpinned, .answered = on_answered};
+    static const struct intake_events intake_events = {
+        .admit = on_admit, .settle = on_settle, .room = on_room, .stopped = on_stopped, .looked = on_looked};
+    struct arena *arena = &shard->arena;
+    struct intake_config intake = {.io = shard->io,
+                                   .store = shard->store,
+                                   .config = shard->config,
+                                   .metrics = shard->metrics,
+                                   .shard = shard->index,
+                                   .incarnation = config->incarnation};
+    if (!intake_open(&shard->intake, arena, &intake, &intake_events, shard) || !carry_open_route(shard) ||
+        !lanes_open(&shard->lanes, arena, shard->config, shard->index, shard->shards, INTAKE_ATTEMPTS) ||
+        !ledger_open(&shard->ledger, arena, shard->store, &ledger_events, shard) ||
+        !events_open(&shard->events, arena, shard->store, on_answered, shard) ||
+        !press_open(&shard->press, arena, shard->config->press_bytes) ||
+        !pool_open(&shard->session_pool, arena, sizeof(struct session), shard->config->sessions_max))
+        return false;
+    shard->sources =
+        arena_take(arena, (shard->config->source_count + 1) * sizeof *shard->sources, sizeof(struct io_address *));
+    for (unsigned i = 0; shard->sources && i < shard->config->source_count; i++) {
+        shard->sources[i].request.done = on_source;
+        shard->sources[i].shard = shard;
+    }
+    return shard->sources != NULL;
+}
+
+static bool open_connections(struct shard *shard, const struct shard_config *config, char *error, size_t error_cap)
+{
+    struct resolver_config resolver = {.servers = shard->config->resolver,
+                                       .timeout = shard->config->resolver_timeout,
+                                       .tries = shard->config->resolver_tries,
+                                       .queries_max = 1000};
+    shard->resolver = resolver_open(shard->io, &resolver, error, error_cap);
+    if (!shard->resolver)
+        return false;
+    struct store_config store = {.url = config->redis,
+                                 .prefix = shard->config->prefix,
+                                 .engine = shard->config->engine,
+                                 .incarnation = config->incarnation};
+    shard->store = store_open(shard->io, shard->resolver, &store, error, error_cap);
+    return shard->store != NULL;
+}
+
+struct shard *shard_open(const struct shard_config *config, char *error, size_t error_cap)
+{
+    /* Address space for all that the limits allow; only what is touched is used. */
+    size_t sessions = (size_t)config->config->sessions_max * (sizeof(struct session) + 64);
+    struct arena arena;
+    if (!arena_open(&arena, sessions + 2 * config->config->press_bytes + ((size_t)768 << 20))) {
+        snprintf(error, error_cap, "no address space for a shard; see RLIMIT_AS (ulimit -v)");
+        return NULL;
+    }
+    struct shard *shard = arena_take(&arena, sizeof *shard, 64);
+    shard->arena = arena;
+    shard->io = config->io;
+    shard->config = config->config;
+    shard->metrics = config->metrics;
+    shard->index = config->index;
+    shard->shards = config->shards;
+    shard->phase = SHARD_RUNNING;
+    shard->heartbeat.done = on_heartbeat;
+    if (config->log) {
+        char who[LOG_WHO];
+        snprintf(who, sizeof who, "shard=%u", config->index);
+        log_part(&shard->log, config->log, who);
+    }
+    bool opened = open_connections(shard, config, error, error_cap);
+    if (opened && !open_parts(shard, config)) {
+        snprintf(error, error_cap, "the shard's memory does not suffice for its limits");
+        opened = false;
+    }
+    if (!opened) {
+        shard_close(shard, io_close_all);
+        return NULL;
+    }
+    io_on_post(shard->io, on_post, shard);
+    if (shard->index == 0)
+        store_on_wake(shard->store, on_wake, shard);
+    return shard;
+}
+
+void shard_close(struct shard *shard, void (*end)(struct io *io))
+{
+    intake_drop(&shard->intake);
+    if (shard->resolver)
+        resolver_close(shard->resolver);
+    end(shard->io);
+    if (shard->store) /* its operations were the io's until now */
+        store_close(shard->store);
+    struct arena arena = shard->arena;
+    arena_drop(&arena);
+}

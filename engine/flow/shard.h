@@ -1,0 +1,141 @@
+/* shard.h - one thread, its ring and all that it owns: the flow from Redis to the mail exchangers and back.
+ *
+ * shard.c is its life: start, turns, heartbeat, end. carry.c is its work: from an attempt to a lane, a session and an
+ * outcome. Together they are the only place that knows lanes and sessions both.
+ *
+ * Everything lives in one arena and in what io, resolver, store and campaigns own: a crash is shard_crash, a restart is
+ * shard_open, and all that counts comes from Redis. */
+#ifndef FLOW_SHARD_H
+#define FLOW_SHARD_H
+
+#include "control/config.h"
+#include "control/log.h"
+#include "control/metrics.h"
+#include "flow/events.h"
+#include "flow/intake.h"
+#include "flow/lane.h"
+#include "flow/ledger.h"
+#include "flow/press.h"
+#include "flow/route.h"
+#include "flow/session.h"
+#include "io/arena.h"
+#include "io/io.h"
+#include "net/resolver.h"
+#include "store/store.h"
+
+enum shard_phase {
+    SHARD_BROKEN = 0,
+    SHARD_RUNNING,
+    SHARD_FINISHING, /* no new messages; those that are open may end */
+    SHARD_RETURNING, /* what has not started goes back to Redis */
+    SHARD_LEAVING,   /* shard 0: gives up sources and heartbeat once the others are gone */
+    SHARD_GONE,
+};
+
+/* What the shard of an engine that holds a source asks Redis for, again and again; shard 0 only. */
+struct shard_source {
+    struct store_request request;
+    struct shard *shard;
+    nsec asked_at;
+    struct log_trouble trouble;
+};
+
+struct shard {
+    struct io *io; /* owned: the caller opened it, shard_close ends it */
+    struct resolver *resolver;
+    struct store *store;
+    const struct config *config;
+    struct metrics_shard *metrics;
+    struct log log;
+    unsigned index, shards;
+    struct arena arena;
+    struct intake intake;
+    struct route route;
+    struct lanes lanes;
+    struct ledger ledger;
+    struct events events;
+    struct press press;
+    struct pool session_pool;
+    struct session *sessions; /* all */
+    unsigned session_count;
+    struct backlog *marked; /* their lanes are to be looked at at the end of the turn */
+    bool starved;           /* the press had no room: look at all lanes when something was given back */
+    size_t starved_at;
+    bool could_start; /* shard_may_start, at the end of the last turn */
+    nsec alive_until; /* the engine's heartbeat grants starts until then */
+
+    enum shard_phase phase;
+    nsec finish_by, board_at;
+    unsigned gone; /* shard 0: others that have left */
+    struct log_trouble redis_trouble, socket_trouble;
+
+    struct shard_source *sources; /* shard 0: one for each of the configuration's */
+    struct store_request heartbeat;
+    nsec heartbeat_asked, beat_at;
+    unsigned leaving; /* requests of the farewell in flight */
+};
+
+struct shard_config {
+    struct io *io;
+    const struct config *config; /* borrows until shard_close */
+    struct metrics_shard *metrics;
+    const struct log *log; /* copied; NULL: silent */
+    const char *redis;     /* URL; borrows until shard_close */
+    unsigned index, shards;
+    uint64_t incarnation; /* the engine's; the same for all its shards */
+};
+
+/* NULL with a sentence in `error`; the io is closed then. */
+must_use struct shard *shard_open(const struct shard_config *config, char *error, size_t error_cap);
+/* One turn of the ring and the work that follows from it. Returns until when the next may sleep. */
+nsec shard_turn(struct shard *shard, nsec until);
+static inline nsec shard_now(const struct shard *shard) { return io_now(shard->io); }
+/* SIGTERM: finishes open messages until `by`, gives the rest back, and leaves. Turn it until shard_is_gone. */
+void shard_finish(struct shard *shard, nsec by);
+static inline bool shard_is_gone(const struct shard *shard) { return shard->phase == SHARD_GONE; }
+/* Ends the io by `end` (io_close_all; in the simulation also a crash) and frees everything, at any moment and without a
+ * word to anybody: what is owed is in Redis. */
+void shard_close(struct shard *shard, void (*end)(struct io *io));
+
+/* ---- between shard.c and carry.c ---- */
+
+must_use bool carry_open_route(struct shard *shard);
+/* May anything be started now? Redis is there and keeps up, the heartbeat holds, nobody said to stop. */
+bool carry_may_start(struct shard *shard);
+/* At the end of the turn the lanes of this backlog are looked at; of all backlogs. */
+void carry_mark(struct shard *shard, struct backlog *backlog);
+void carry_mark_all(struct shard *shard);
+void carry_pump(struct shard *shard);
+/* A new attempt: to be routed, and then to wait. */
+void carry_admit(struct shard *shard, struct attempt *attempt);
+/* A routed attempt waits here, at the front if it was here before; or, if it cannot start soon or not here, in Redis.
+ */
+void carry_place(struct shard *shard, struct attempt *attempt, bool front);
+/* Ends an attempt with its outcome; `source`: the name of the one that carried it. Returns its event's type. */
+enum event_type carry_end(struct shard *shard, struct attempt *attempt, const struct outcome *outcome,
+                          struct slice source);
+void carry_settle(struct shard *shard, struct attempt *attempt, const struct outcome *outcome);
+/* Ends what may not be started any more (fenced, cancelled, paused): true if it did. */
+must_use bool carry_stopped(struct shard *shard, struct attempt *attempt);
+/* All that waits for this campaign here. */
+void carry_stop(struct shard *shard, struct campaign *campaign);
+/* All that wait for this lane's site get the same outcome. */
+void carry_defer(struct shard *shard, struct lane *lane, struct site *site, const struct outcome *outcome);
+/* How many of a parked list could start soon here. */
+unsigned carry_room(struct shard *shard, const struct campaign *campaign, struct slice list);
+/* Quits idle sessions and ends those that are not let in yet; with `now`, ends all. */
+void carry_finish(struct shard *shard, bool now);
+/* The board for `sluice status`. */
+void carry_publish(struct shard *shard);
+
+/* Posts between shards. */
+enum shard_post {
+    SHARD_POST_BROKEN = 0,
+    SHARD_POST_LOOK,   /* bytes: a campaign's id, or none: look at it, there may be something for you */
+    SHARD_POST_ALIVE,  /* nsec: the engine may start until then */
+    SHARD_POST_SOURCE, /* uint32_t index, nsec: held until */
+    SHARD_POST_GONE,
+};
+void shard_post(struct shard *shard, unsigned to, enum shard_post kind, const void *bytes, size_t n);
+
+#endif
