@@ -1,0 +1,61 @@
+/* fuzz_dns_answer.c - whatever bytes come for a DNS answer, nothing outside of them is read, and what is found is
+ * whole. The first byte of the input chooses the type that was asked for. */
+#include "net/dns_answer.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void check_hosts(const struct resolver_answer *answer)
+{
+    sluice_assert(answer->mx_count >= 1 && answer->mx_count <= LIMIT_MX_HOSTS && answer->address_count == 0);
+    for (unsigned i = 0; i < answer->mx_count; i++) {
+        const struct resolver_mx *mx = &answer->mx[i];
+        sluice_assert(i == 0 || answer->mx[i - 1].preference <= mx->preference);
+        size_t n = strnlen(mx->host, sizeof mx->host);
+        sluice_assert(n <= LIMIT_DOMAIN);
+        for (size_t at = 0; at < n; at++)
+            sluice_assert(mx->host[at] > ' ' && mx->host[at] < 0x7f && ascii_lower(mx->host[at]) == mx->host[at]);
+        sluice_assert(n == 0 || (mx->host[0] != '.' && mx->host[n - 1] != '.'));
+    }
+}
+
+static void check_addresses(const struct resolver_answer *answer, int family)
+{
+    sluice_assert(answer->address_count >= 1 && answer->address_count <= LIMIT_HOST_ADDRESSES);
+    sluice_assert(answer->mx_count == 0);
+    for (unsigned i = 0; i < answer->address_count; i++) {
+        sluice_assert(answer->addresses[i].storage.ss_family == family);
+        sluice_assert(io_address_port(&answer->addresses[i]) == 0);
+    }
+    struct io_address joined[LIMIT_HOST_ADDRESSES];
+    unsigned count = dns_answer_join(joined, 0, answer);
+    sluice_assert(count == answer->address_count);
+    sluice_assert(dns_answer_join(joined, count, answer) <= LIMIT_HOST_ADDRESSES);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    static const enum dns_type types[] = {DNS_TYPE_MX, DNS_TYPE_A, DNS_TYPE_AAAA};
+    struct resolver_answer answer;
+    if (size == 0)
+        return 0;
+    enum dns_type type = types[data[0] % countof(types)];
+    dns_answer_read((struct slice){(const char *)data + 1, size - 1}, type, &answer);
+    switch (answer.status) {
+    case RESOLVER_OK:
+        if (type == DNS_TYPE_MX)
+            check_hosts(&answer);
+        else
+            check_addresses(&answer, type == DNS_TYPE_A ? AF_INET : AF_INET6);
+        sluice_assert(answer.ttl_s <= INT32_MAX);
+        return 0;
+    case RESOLVER_NODATA:
+    case RESOLVER_NXDOMAIN:
+    case RESOLVER_SERVFAIL:
+        sluice_assert(answer.mx_count == 0 && answer.address_count == 0);
+        sluice_assert(answer.ttl_s <= INT32_MAX);
+        return 0;
+    default:
+        sluice_assert(!"a status that an answer can have");
+    }
+    return 0;
+}
