@@ -11,8 +11,8 @@ static bool is_digit(char c) { return c >= '0' && c <= '9'; }
 
 void reply_init(struct reply_parser *parser)
 {
-    /* The text is not cleared: a parser is 8 KiB, and most replies need a hundredth of it. */
-    memset(parser, 0, offsetof(struct reply_parser, bytes));
+    /* Not the text: a parser is 8 KiB, and most replies need a hundredth of it. */
+    memset(parser, 0, offsetof(struct reply_parser, spans));
 }
 
 bool reply_idle(const struct reply_parser *parser)

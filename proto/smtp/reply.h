@@ -53,7 +53,8 @@ struct reply_parser {
     size_t text, line;              /* bytes of `bytes` that are finished; where the line being read begins */
     size_t end;                     /* bytes of `bytes` in use */
     char status[REPLY_STATUS];
-    struct reply_span last, spans[REPLY_LINES];
+    struct reply_span last;
+    struct reply_span spans[REPLY_LINES]; /* from here on what was not written is not read, and not cleared */
     char bytes[LIMIT_REPLY];
 };
 
