@@ -129,7 +129,8 @@ enum sim_fault {
 };
 const char *sim_fault_name(enum sim_fault fault);
 void sim_fault_set(struct sim_world *world, enum sim_fault fault, uint32_t per_million); /* 0: never */
-uint64_t sim_fault_count(const struct sim_world *world, enum sim_fault fault);           /* how often it struck */
+uint32_t sim_fault_rate(const struct sim_world *world, enum sim_fault fault);
+uint64_t sim_fault_count(const struct sim_world *world, enum sim_fault fault); /* how often it struck */
 
 /* ---- the zone: what every resolver of this world answers from; may be changed at any time ---- */
 

@@ -358,6 +358,7 @@ void sim_fault_set(struct sim_world *world, enum sim_fault fault, uint32_t per_m
     world->rates[fault] = per_million;
 }
 
+uint32_t sim_fault_rate(const struct sim_world *world, enum sim_fault fault) { return world->rates[fault]; }
 uint64_t sim_fault_count(const struct sim_world *world, enum sim_fault fault) { return world->struck[fault]; }
 
 bool sim_strikes(struct sim_world *world, enum sim_fault fault)

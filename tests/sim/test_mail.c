@@ -1,6 +1,7 @@
 /* The simulated providers and their judge are under test too: a client that is known to be good is found good, and one
  * that sends twice, too early or too much is found out. */
 #include "judge.h"
+#include "weather.h"
 
 #include <errno.h>
 #include <setjmp.h>
@@ -135,6 +136,7 @@ struct scene {
 static void scene_open(struct scene *s, uint64_t seed)
 {
     char error[128];
+    print_message("seed %llu\n", (unsigned long long)seed); /* the last one printed is the one that failed */
     *s = (struct scene){.world = sim_world_new(seed)};
     s->mail = sim_mail_new(s->world, 25);
     mx_personality_init(&s->kind, "post.example");
@@ -345,6 +347,76 @@ static void an_exchanger_goes_and_comes(void **state)
     scene_close(&s);
 }
 
+/* ---- weather ---- */
+
+static void every_trait_and_fault_is_drawn(void **state)
+{
+    (void)state;
+    unsigned traits = 0, alone = 0, obliging = 0;
+    bool faults[SIM_FAULT_COUNT] = {false};
+    for (uint64_t seed = 0; seed < 400; seed++) {
+        struct sim_world *world = sim_world_new(seed);
+        struct mx_personality p;
+        unsigned drawn = weather_personality(world, &p, "x.example");
+        traits |= drawn;
+        alone |= drawn && !(drawn & (drawn - 1)) ? drawn : 0;
+        obliging += !drawn;
+        weather_storm(world);
+        for (enum sim_fault f = SIM_FAULT_BROKEN + 1; f < SIM_FAULT_COUNT; f++)
+            faults[f] = faults[f] || sim_fault_rate(world, f) > 0;
+        sim_world_free(world);
+    }
+    assert_int_equal(traits, (1u << WEATHER_TRAIT_COUNT) - 2);
+    assert_int_equal(alone, traits);
+    assert_in_range(obliging, 20, 200);
+    for (enum sim_fault f = SIM_FAULT_BROKEN + 1; f < SIM_FAULT_COUNT; f++)
+        assert_true(faults[f]);
+}
+
+/* Whatever the storm, it ends in order, and behind it the mail goes through. */
+static void behind_the_storm_all_is_well(void **state)
+{
+    (void)state;
+    uint64_t accepted = 0, failed = 0;
+    for (uint64_t seed = 0; seed < 60; seed++) {
+        struct scene s;
+        struct talk *t = calloc(8, sizeof *t), *list[9] = {0};
+        scene_open(&s, seed);
+        weather_storm(s.world);
+        sim_fault_set(s.world, SIM_NO_SOCKET, 0); /* these clients would not know what to do */
+        nsec start = sim_now(s.world), end = start + 3600 * NSEC_PER_S;
+        weather_moods(s.isp, start, end, 5);
+        for (unsigned i = 0; i < 8; i++) {
+            list[i] = &t[i];
+            talk_open(&t[i], s.io, i % 2 ? "192.0.2.1" : "192.0.2.2", i % 3 ? "100.64.1.1" : "100.64.1.2", one_message);
+            sim_run_until(s.world, start + (i + 1) * 300 * NSEC_PER_S);
+        }
+        sim_run_until(s.world, end);
+        weather_calm(s.world);
+        sim_run_until(s.world, end + 2 * 3600 * NSEC_PER_S);
+        for (unsigned i = 0; i < 8; i++) {
+            failed += t[i].end <= 0;
+            if (!t[i].closed && !t[i].closing)
+                talk_close(&t[i]); /* the exchanger had fallen silent */
+        }
+        talk_through(&s, list);
+        accepted += judge_accepted(s.isp);
+        uint64_t before = judge_accepted(s.isp);
+        talk_open(&t[0], s.io, "192.0.2.1", "100.64.1.1", one_message);
+        list[1] = NULL;
+        talk_through(&s, list);
+        assert_int_equal(judge_accepted(s.isp), before + 1);
+        sim_run_until(s.world, sim_now(s.world) + 3600 * NSEC_PER_S);
+        assert_int_equal(s.isp->server.open, 0);
+        assert_int_equal(sim_descriptors(s.io), 0);
+        for (unsigned i = 0; i < s.isp->exchanger_count; i++)
+            assert_int_equal(sim_timers(s.isp->exchangers[i].io), 0);
+        free(t);
+        scene_close(&s);
+    }
+    assert_true(accepted > 100 && failed > 30);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -354,6 +426,8 @@ int main(void)
         cmocka_unit_test(connections_are_counted_by_the_clients_view),
         cmocka_unit_test(moods_change_with_time),
         cmocka_unit_test(an_exchanger_goes_and_comes),
+        cmocka_unit_test(every_trait_and_fault_is_drawn),
+        cmocka_unit_test(behind_the_storm_all_is_well),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -229,6 +229,7 @@ struct scene {
 
 static void scene_open(struct scene *s, uint64_t seed)
 {
+    print_message("seed %llu\n", (unsigned long long)seed); /* the last one printed is the one that failed */
     *s = (struct scene){.world = sim_world_new(seed)};
     s->here = sim_host_new(s->world, "here");
     s->there = sim_host_new(s->world, "there");
