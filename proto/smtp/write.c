@@ -171,14 +171,39 @@ static size_t stuff(char *to, char c, enum write_line *line)
     return n;
 }
 
+enum { WINDOW = 1024 }; /* more than a line: were the search not bounded, a body with LF alone would cost its square */
+
+/* Bytes at the front of `part` that are sent as they are and leave the line in its middle. */
+static size_t run_length(struct slice part, enum write_line line)
+{
+    if (line == WRITE_LINE_CR || (line == WRITE_LINE_START && *part.p == '.'))
+        return 0;
+    size_t n = part.n < WINDOW ? part.n : WINDOW;
+    const char *cr = memchr(part.p, '\r', n);
+    if (cr)
+        n = (size_t)(cr - part.p);
+    const char *lf = n ? memchr(part.p, '\n', n) : NULL;
+    return lf ? (size_t)(lf - part.p) : n;
+}
+
 size_t write_stuffed(char *to, size_t cap, struct slice *part, enum write_line *line)
 {
     sluice_assert(*line != WRITE_LINE_BROKEN && cap >= 3);
     size_t n = 0;
     while (part->n > 0 && cap - n >= 3) {
-        n += stuff(to + n, *part->p, line);
-        part->p++;
-        part->n--;
+        size_t taken = run_length(*part, *line);
+        if (taken > cap - n)
+            taken = cap - n;
+        if (taken > 0) {
+            memcpy(to + n, part->p, taken);
+            n += taken;
+            *line = WRITE_LINE_MIDDLE;
+        } else {
+            n += stuff(to + n, *part->p, line);
+            taken = 1;
+        }
+        part->p += taken;
+        part->n -= taken;
     }
     return n;
 }

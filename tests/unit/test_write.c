@@ -201,6 +201,28 @@ static void test_bodies(void **state)
     check_body(SLICE("a\r\r\n\n.\r.\n..\r\n\r"));
 }
 
+/* A line longer than any window of the search, with and without its end. */
+static void test_long_line(void **state)
+{
+    (void)state;
+    static char body[5000], got[12000];
+    memset(body, 'x', sizeof body);
+    for (size_t i = 0; i < sizeof body; i += 1200)
+        body[i] = '.';
+    body[2399] = '\n';
+    for (size_t room = 3; room < sizeof got; room = room * 3 + 1) {
+        size_t n = 0;
+        enum write_line line = WRITE_LINE_START;
+        send_part((struct slice){body, sizeof body}, room, &line, got, &n);
+        assert_int_equal(line, WRITE_LINE_MIDDLE);
+        assert_int_equal(n, sizeof body + 3); /* two dots and a CR */
+        assert_memory_equal(got, "..x", 3);
+        assert_memory_equal(got + 1, body, 2399);
+        assert_memory_equal(got + 2400, "\r\n..x", 5);
+        assert_memory_equal(got + 2403, body + 2400, 2600);
+    }
+}
+
 static void test_plain(void **state)
 {
     (void)state;
@@ -235,9 +257,9 @@ static void test_plain(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_commands),         cmocka_unit_test(test_mail),   cmocka_unit_test(test_no_injection),
-        cmocka_unit_test(test_bounds),           cmocka_unit_test(test_bodies), cmocka_unit_test(test_plain),
-        cmocka_unit_test(test_every_small_body),
+        cmocka_unit_test(test_commands),         cmocka_unit_test(test_mail),      cmocka_unit_test(test_no_injection),
+        cmocka_unit_test(test_bounds),           cmocka_unit_test(test_bodies),    cmocka_unit_test(test_plain),
+        cmocka_unit_test(test_every_small_body), cmocka_unit_test(test_long_line),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
