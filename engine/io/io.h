@@ -139,6 +139,7 @@ struct io_accept {
     struct io_op op;                                    /* done: -errno */
     void (*accepted)(struct io_accept *accept, int fd); /* many times; the callee owns fd; TCP_NODELAY is set */
 };
+/* After io_cancel no more `accepted`: a connection that was accepted by then is closed. */
 void io_accept(struct io *io, struct io_accept *accept, int fd);
 must_use bool io_peer(struct io *io, int fd, struct io_address *peer, struct io_address *local);
 

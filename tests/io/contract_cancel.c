@@ -1,6 +1,8 @@
 /* Ending operations early, one by one and all at once: every `done` exactly once, or never after io_close_all. */
 #include "contract.h"
 
+#include <stdatomic.h>
+
 static bool has_both_received(void *context)
 {
     const struct end *ends = context;
@@ -168,6 +170,44 @@ static void a_cancelled_accept_accepts_no_more_until_it_is_asked_again(void **st
     io_close(stage->io, listener.accepted[0]);
     end_close(&end);
     listener_close(&listener);
+}
+
+struct door {
+    struct listener listener;
+    void (*accepted)(struct io_accept *accept, int fd); /* the listener's own */
+};
+
+static void accept_one(struct io_accept *accept, int fd)
+{
+    struct door *door = container_of(accept, struct door, listener.accept);
+    door->accepted(accept, fd);
+    io_cancel(door->listener.stage->io, &accept->op);
+}
+
+/* Several connections come in one turn, and the first one's callback says that it was enough. */
+static void an_accept_cancelled_from_its_callback_accepts_no_more(void **state)
+{
+    enum { MANY = 10 };
+    struct stage *stage = *state;
+    struct door door;
+    struct end ends[MANY];
+    listener_open(&door.listener, stage, AF_INET);
+    door.accepted = door.listener.accept.accepted;
+    door.listener.accept.accepted = accept_one;
+    for (int i = 0; i < MANY; i++) {
+        end_init(&ends[i], stage, io_socket(stage->io, AF_INET, NULL));
+        io_connect(stage->io, &ends[i].connect, ends[i].fd, &door.listener.at);
+    }
+    for (int i = 0; i < MANY; i++)
+        stage_until(stage, end_is_connected, &ends[i]);
+    stage_wait(stage, 2 * NSEC_PER_MS);
+    assert_int_equal(door.listener.count, 1);
+    assert_int_equal(door.listener.ended, 1);
+    assert_int_equal(door.listener.result, -ECANCELED);
+    io_close(stage->io, door.listener.accepted[0]);
+    listener_close(&door.listener);
+    for (int i = 0; i < MANY; i++)
+        end_close(&ends[i]);
 }
 
 static void a_poll_tells_readiness_once(void **state)
@@ -362,6 +402,67 @@ static void all_can_be_dropped_at_any_moment(void **state)
     test_free(pattern);
 }
 
+/* On another shard: what it sees of a connection whose other side crashes. */
+struct witness {
+    struct backend *backend;
+    struct io *io;
+    struct io_address at;
+    struct io_accept accept;
+    struct io_recv recv;
+    atomic_uint accepted, ended;
+};
+
+static void on_witness_accepted(struct io_accept *accept, int fd)
+{
+    struct witness *witness = container_of(accept, struct witness, accept);
+    io_recv(witness->io, &witness->recv, fd);
+    atomic_store(&witness->accepted, 1);
+}
+
+static void on_witness_done(struct io_op *op, int result) { (void)op, (void)result; }
+
+static void on_witness_bytes(struct io_recv *recv, struct slice bytes) { (void)recv, (void)bytes; }
+
+static void on_witness_ended(struct io_op *op, int result)
+{
+    struct witness *witness = container_of(op, struct witness, recv.op);
+    (void)result; /* an end of file or a reset, as the kernel finds fit */
+    atomic_store(&witness->ended, 1);
+}
+
+static void become_witness(struct io *io, void *context)
+{
+    struct witness *witness = context;
+    witness->io = io;
+    witness->accept.op.done = on_witness_done;
+    witness->accept.accepted = on_witness_accepted;
+    witness->recv.op.done = on_witness_ended;
+    witness->recv.bytes = on_witness_bytes;
+    io_accept(io, &witness->accept, backend_listen(witness->backend, io, AF_INET, false, &witness->at));
+}
+
+static bool has_accepted(void *witness) { return atomic_load(&((struct witness *)witness)->accepted) != 0; }
+static bool saw_the_end(void *witness) { return atomic_load(&((struct witness *)witness)->ended) != 0; }
+
+static void the_peers_of_what_is_dropped_see_the_end(void **state)
+{
+    struct stage *stage = *state;
+    struct witness witness = {.backend = stage->backend};
+    struct end *end = test_calloc(1, sizeof *end);
+    backend_start(stage->backend, 1, become_witness, &witness);
+    end_init(end, stage, io_socket(stage->io, AF_INET, NULL));
+    io_connect(stage->io, &end->connect, end->fd, &witness.at);
+    stage_until(stage, end_is_connected, end);
+    assert_int_equal(end->connect_result, 0);
+    end_recv(end); /* holds the connection in the kernel even if its descriptor is closed */
+    stage_until(stage, has_accepted, &witness);
+    backend_restart(stage->backend);
+    stage->io = backend_io(stage->backend);
+    test_free(end);
+    stage_until(stage, saw_the_end, &witness);
+    backend_stop(stage->backend, 1);
+}
+
 const struct CMUnitTest contract_cancel[CONTRACT_TESTS_MAX] = {
     cmocka_unit_test(cancelling_what_is_idle_does_nothing),
     cmocka_unit_test(a_cancelled_receive_is_done_once_and_gives_no_bytes),
@@ -370,8 +471,10 @@ const struct CMUnitTest contract_cancel[CONTRACT_TESTS_MAX] = {
     cmocka_unit_test(a_blocked_send_can_be_cancelled),
     cmocka_unit_test(a_cancelled_connect_is_done_once),
     cmocka_unit_test(a_cancelled_accept_accepts_no_more_until_it_is_asked_again),
+    cmocka_unit_test(an_accept_cancelled_from_its_callback_accepts_no_more),
     cmocka_unit_test(a_poll_tells_readiness_once),
     cmocka_unit_test(a_cancelled_poll_is_done_once),
     cmocka_unit_test(a_storm_of_cancels_loses_no_done),
     cmocka_unit_test(all_can_be_dropped_at_any_moment),
+    cmocka_unit_test(the_peers_of_what_is_dropped_see_the_end),
 };
