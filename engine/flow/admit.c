@@ -29,7 +29,7 @@ void carry_mark_all(struct shard *shard)
 static void end_attempt(struct shard *shard, struct attempt *attempt)
 {
     if (attempt->site)
-        route_release(&shard->route, attempt->site);
+        sites_release(&shard->route.sites, attempt->site);
     attempt->site = NULL;
     ledger_forget(&shard->ledger, attempt);
 }
@@ -221,11 +221,11 @@ static void defer_waiting(struct shard *shard, struct backlog *backlog, const st
 void carry_defer(struct shard *shard, struct lane *lane, struct site *site, const struct outcome *outcome)
 {
     struct slice source = slice_of(shard->config->sources[lane->source].name);
-    route_hold(site); /* the last attempt may be all that holds it */
+    sites_hold(site); /* the last attempt may be all that holds it */
     defer_waiting(shard, &lane->own, site, outcome, source);
     for (unsigned i = 0; i < lane->backlog_count; i++)
         defer_waiting(shard, lane->backlogs[i], site, outcome, source);
-    route_release(&shard->route, site);
+    sites_release(&shard->route.sites, site);
 }
 
 /* ---- start ---- */

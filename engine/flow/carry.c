@@ -139,7 +139,7 @@ static void on_ready(void *context, struct session *session)
 {
     struct shard *shard = context;
     lane_ready(session->owner);
-    route_worked(&session->target);
+    sites_worked(&session->target);
     metrics_add(shard->metrics, METRIC_SESSIONS_OPENED, 1);
     metrics_observe(shard->metrics, METRICS_CONNECT, io_now(shard->io) - session->opened_at);
 }
@@ -196,7 +196,7 @@ static void on_closed(void *context, struct session *session, const struct outco
         wake_lane_at(shard, lane, lane_turned_away(lane, io_now(shard->io)));
     } else if (why->stage == STAGE_CONNECT) {
         metrics_add(shard->metrics, METRIC_SESSIONS_FAILED_CONNECT, 1);
-        route_failed(&shard->route, &session->target);
+        sites_failed(&shard->route.sites, &session->target);
         session->site->last_failure = *why;
     } else if (!session->worked && (session->gave_back || !session->ready) && shard->phase == SHARD_RUNNING) {
         metrics_add(shard->metrics, METRIC_SESSIONS_FAILED_GREETING, 1);
@@ -206,7 +206,7 @@ static void on_closed(void *context, struct session *session, const struct outco
     }
     unlink_session(shard, lane, session);
     mark_lane(shard, lane);
-    route_release(&shard->route, session->site);
+    sites_release(&shard->route.sites, session->site);
     pool_give(&shard->session_pool, session);
 }
 
@@ -219,7 +219,7 @@ static void site_is_dead(struct shard *shard, struct lane *lane, struct site *si
     for (unsigned i = 0; i < lane->backlog_count; i++)
         for (unsigned j = 0; j < lane->backlogs[i]->lane_count; j++) {
             unsigned source = lane->backlogs[i]->lanes[j]->source;
-            if (route_target(&shard->route, site, &shard->config->sources[source].address, &target, &alive_at))
+            if (sites_target(&shard->route.sites, site, &shard->config->sources[source].address, &target, &alive_at))
                 return;
         }
     struct outcome outcome;
@@ -247,7 +247,7 @@ static bool open_session(struct shard *shard, struct lane *lane, struct site *si
     const struct config_source *source = &shard->config->sources[lane->source];
     struct route_target target;
     nsec alive_at, now = io_now(shard->io);
-    if (!route_target(&shard->route, site, &source->address, &target, &alive_at)) {
+    if (!sites_target(&shard->route.sites, site, &source->address, &target, &alive_at)) {
         site_is_dead(shard, lane, site);
         wake_lane_at(shard, lane, alive_at);
         return false;
@@ -276,7 +276,7 @@ static bool open_session(struct shard *shard, struct lane *lane, struct site *si
         no_socket(shard, lane, source, result);
         return false;
     }
-    route_hold(site);
+    sites_hold(site);
     lane_opened(lane);
     link_session(shard, lane, session);
     return true;

@@ -7,7 +7,7 @@
 
 #include "control/config.h"
 #include "flow/press.h"
-#include "flow/route.h"
+#include "flow/site.h"
 #include "net/stream.h"
 #include "proto/smtp/client.h"
 #include "sluice/attempt.h"

@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static const nsec life = 10 * NSEC_PER_S, beat = 2 * NSEC_PER_S, board_every = NSEC_PER_S;
+static const nsec life = 10 * NSEC_PER_S, beat = 2 * NSEC_PER_S, board_every = NSEC_PER_S, patience = 2 * NSEC_PER_S;
 
 /* ---- posts ---- */
 
@@ -191,6 +191,8 @@ static void on_answered(void *context, struct lease *lease, enum store_state sta
 
 static void watch_redis(struct shard *shard, nsec now)
 {
+    if (now - shard->opened_at < patience)
+        return; /* it is only just being connected to */
     if (!store_connected(shard->store))
         log_trouble(&shard->log, &shard->redis_trouble, now, 0, "redis is away, sending stops",
                     store_trouble(shard->store));
@@ -344,6 +346,7 @@ struct shard *shard_open(const struct shard_config *config, char *error, size_t 
     shard->index = config->index;
     shard->shards = config->shards;
     shard->phase = SHARD_RUNNING;
+    shard->opened_at = io_now(shard->io);
     shard->heartbeat.done = on_heartbeat;
     if (config->log) {
         char who[LOG_WHO];

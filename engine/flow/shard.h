@@ -65,7 +65,7 @@ struct shard {
     nsec alive_until; /* the engine's heartbeat grants starts until then */
 
     enum shard_phase phase;
-    nsec finish_by, board_at;
+    nsec opened_at, finish_by, board_at;
     unsigned gone; /* shard 0: others that have left */
     struct log_trouble redis_trouble, socket_trouble;
 

@@ -1,0 +1,307 @@
+/* Hosts repeat more than MX sets, and those more than domains: what was learned of a host, its addresses and its
+ * deaths, is kept once. */
+#include "flow/site.h"
+
+#include <netinet/in.h>
+
+#include "proto/policy/backoff.h"
+
+enum { TABLE_LOG2 = 15 };
+
+static const nsec ttl_least = 10 * NSEC_PER_S, ttl_most = 3600 * NSEC_PER_S, ttl_failure = 10 * NSEC_PER_S;
+
+/* ---- hosts ---- */
+
+nsec sites_lifetime(uint32_t ttl_s) { return nsec_max(ttl_least, nsec_min(ttl_s * NSEC_PER_S, ttl_most)); }
+
+static const uint8_t *address_bytes(const struct io_address *address, size_t *n)
+{
+    if (address->storage.ss_family == AF_INET6) {
+        *n = 16;
+        return ((const struct sockaddr_in6 *)&address->storage)->sin6_addr.s6_addr;
+    }
+    *n = 4;
+    return (const uint8_t *)&((const struct sockaddr_in *)&address->storage)->sin_addr;
+}
+
+static enum mx_address_kind kind_of(const struct io_address *address)
+{
+    size_t n;
+    const uint8_t *bytes = address_bytes(address, &n);
+    return mx_address_kind(bytes, n);
+}
+
+/* New addresses keep the health of those that were known before. */
+static void take_addresses(struct host *host, const struct resolver_answer *answer, uint16_t port)
+{
+    struct host before = *host;
+    host->count = 0;
+    for (unsigned i = 0; i < answer->address_count; i++) {
+        struct io_address address = answer->addresses[i];
+        if (kind_of(&address) == MX_ADDRESS_UNUSABLE)
+            continue;
+        io_address_set_port(&address, port);
+        unsigned at = host->count++;
+        host->addresses[at] = address;
+        host->health[at].failures = 0;
+        host->health[at].dead_until = 0;
+        for (unsigned j = 0; j < before.count; j++)
+            if (io_address_equal(&before.addresses[j], &address))
+                host->health[at] = before.health[j];
+    }
+}
+
+static void host_answered(struct resolver_query *query, const struct resolver_answer *answer)
+{
+    struct host *host = container_of(query, struct host, query);
+    struct sites *sites = host->sites;
+    nsec now = io_now(sites->io);
+    host->asking = false;
+    bool failure = answer->status == RESOLVER_SERVFAIL || answer->status == RESOLVER_TIMEOUT ||
+                   answer->status == RESOLVER_CANCELED;
+    metrics_add(sites->metrics,
+                failure                 ? METRIC_DNS_FAILED
+                : answer->address_count ? METRIC_DNS_OK
+                                        : METRIC_DNS_NEGATIVE,
+                1);
+    if (failure && host->count) {
+        host->expires = now + ttl_failure; /* what was known stays in use while DNS is in trouble */
+    } else {
+        host->status = answer->status;
+        host->expires = now + (failure ? ttl_failure : sites_lifetime(answer->ttl_s));
+        take_addresses(host, answer, sites->config->smtp_port);
+    }
+    host->asked = true;
+    sites->answered(sites->context);
+    if (host->refs == 0) {
+        table_remove(&sites->host_table, &host->link);
+        pool_give(&sites->host_pool, host);
+    }
+}
+
+static void host_ask(struct sites *sites, struct host *host)
+{
+    host->asking = true;
+    resolver_address_query(sites->resolver, &host->query, slice_of(host->name), sites->config->ipv4,
+                           sites->config->ipv6);
+}
+
+static struct host *host_get(struct sites *sites, struct slice name)
+{
+    uint64_t hash = table_hash(name);
+    for (struct table_link *link = table_first(&sites->host_table, hash); link; link = table_next(link)) {
+        struct host *host = container_of(link, struct host, link);
+        if (slice_equal_nocase(slice_of(host->name), name)) {
+            host->refs++;
+            return host;
+        }
+    }
+    struct host *host = pool_take(&sites->host_pool);
+    if (!host)
+        return NULL;
+    memset(host, 0, sizeof *host);
+    host->sites = sites;
+    host->query.done = host_answered;
+    host->refs = 1;
+    slice_copy(host->name, sizeof host->name, name);
+    table_add(&sites->host_table, &host->link, hash);
+    return host;
+}
+
+static void host_release(struct sites *sites, struct host *host)
+{
+    if (--host->refs || host->asking)
+        return;
+    table_remove(&sites->host_table, &host->link);
+    pool_give(&sites->host_pool, host);
+}
+
+/* ---- sites ---- */
+
+void sites_hold(struct site *site) { site->refs++; }
+
+void sites_release(struct sites *sites, struct site *site)
+{
+    sluice_assert(site->refs > 0);
+    if (--site->refs)
+        return;
+    for (unsigned i = 0; i < site->route.count; i++)
+        host_release(sites, site->hosts[i]);
+    table_remove(&sites->site_table, &site->link);
+    pool_give(&sites->site_pool, site);
+}
+
+static void name_isp(struct sites *sites, struct site *site, uint32_t isp)
+{
+    if (isp != ISP_NONE) {
+        slice_copy(site->isp, sizeof site->isp, slice_of(sites->config->isps[isp].name));
+        memcpy(site->list, site->isp, sizeof site->list);
+        site->limits = &sites->config->isps[isp].limits;
+    } else {
+        isp_own_name(site->isp, slice_of(site->hosts[0]->name));
+        unsigned bucket = isp_bucket(site->route.set);
+        char list[] = {'~', (char)('0' + bucket / 100), (char)('0' + bucket / 10 % 10), (char)('0' + bucket % 10), 0};
+        memcpy(site->list, list, sizeof list);
+        site->limits = &sites->config->defaults;
+    }
+    site->isp_hash = isp != ISP_NONE ? table_hash(slice_of(site->isp)) : site->route.set;
+}
+
+static struct site *site_find(struct sites *sites, const struct mx_route *mx, const struct mx_record *records)
+{
+    for (struct table_link *link = table_first(&sites->site_table, mx->set); link; link = table_next(link)) {
+        struct site *site = container_of(link, struct site, link);
+        if (mx_same(mx, records, &site->route, site->records))
+            return site;
+    }
+    return NULL;
+}
+
+struct site *sites_get(struct sites *sites, struct mx_route *mx, struct slice domain, const struct mx_record *records)
+{
+    struct mx_record own = {0, domain};
+    if (mx->verdict == MX_IMPLICIT) { /* from here on a host like any other */
+        records = &own;
+        mx->count = 1;
+        mx->order[0] = 0;
+    }
+    struct isp_choice choice = isp_of_route(&sites->isps, mx, domain, records);
+    isp_keep(mx, choice.usable);
+    struct site *site = site_find(sites, mx, records);
+    if (site) {
+        site->refs++;
+        return site;
+    }
+    site = pool_take(&sites->site_pool);
+    if (!site)
+        return NULL;
+    memset(site, 0, sizeof *site);
+    site->route = *mx;
+    for (unsigned i = 0; i < mx->count; i++) {
+        site->hosts[i] = host_get(sites, records[mx->order[i]].host);
+        if (!site->hosts[i]) {
+            while (i--)
+                host_release(sites, site->hosts[i]);
+            pool_give(&sites->site_pool, site);
+            return NULL;
+        }
+        site->records[i] = (struct mx_record){records[mx->order[i]].preference, slice_of(site->hosts[i]->name)};
+        site->route.order[i] = (uint8_t)i;
+    }
+    site->refs = 1;
+    name_isp(sites, site, choice.isp);
+    table_add(&sites->site_table, &site->link, mx->set);
+    return site;
+}
+
+bool sites_known(struct sites *sites, struct site *site)
+{
+    nsec now = io_now(sites->io);
+    for (unsigned i = 0; i < site->route.count; i++) {
+        struct host *host = site->hosts[i];
+        if (!host->asking && (!host->asked || host->expires <= now))
+            host_ask(sites, host);
+    }
+    unsigned i = 0;
+    while (i < site->route.count) {
+        uint16_t level = site->records[i].preference;
+        bool all = true, some = false;
+        for (; i < site->route.count && site->records[i].preference == level; i++) {
+            all = all && site->hosts[i]->asked;
+            some = some || site->hosts[i]->count;
+        }
+        if (!all)
+            return false;
+        if (some)
+            return true;
+    }
+    return true;
+}
+
+bool sites_has_address(const struct site *site, bool *dns_failed)
+{
+    *dns_failed = false;
+    for (unsigned i = 0; i < site->route.count; i++) {
+        if (site->hosts[i]->count)
+            return true;
+        enum resolver_status status = site->hosts[i]->status;
+        *dns_failed = *dns_failed || (status != RESOLVER_NODATA && status != RESOLVER_NXDOMAIN);
+    }
+    return false;
+}
+
+/* ---- targets ---- */
+
+static bool reachable(const struct io_address *source, const struct io_address *to)
+{
+    if (source->storage.ss_family != to->storage.ss_family)
+        return false;
+    /* Somebody else's MX at 127.0.0.1 would be ourselves; only a source that is there itself may go there. */
+    return kind_of(to) != MX_ADDRESS_LOOPBACK || kind_of(source) == MX_ADDRESS_LOOPBACK;
+}
+
+bool sites_target(struct sites *sites, struct site *site, const struct io_address *source, struct route_target *target,
+                  nsec *alive_at)
+{
+    nsec now = io_now(sites->io);
+    struct mx_route mx = site->route;
+    mx_shuffle(&mx, site->records, io_random(sites->io));
+    *alive_at = NSEC_NEVER;
+    for (unsigned i = 0; i < mx.count; i++) {
+        struct host *host = site->hosts[mx.order[i]];
+        for (unsigned j = 0; j < host->count; j++) {
+            if (!reachable(source, &host->addresses[j]))
+                continue;
+            if (host->health[j].dead_until <= now) {
+                *target = (struct route_target){host, j};
+                return true;
+            }
+            *alive_at = nsec_min(*alive_at, host->health[j].dead_until);
+        }
+    }
+    return false;
+}
+
+void sites_failed(struct sites *sites, const struct route_target *target)
+{
+    if (target->address >= target->host->count)
+        return; /* its addresses were replaced meanwhile */
+    nsec now = io_now(sites->io);
+    if (target->host->health[target->address].dead_until > now)
+        return; /* several sessions failed together: that is one failure */
+    unsigned failures = ++target->host->health[target->address].failures;
+    target->host->health[target->address].dead_until = now + backoff_dead_host(failures);
+}
+
+void sites_worked(const struct route_target *target)
+{
+    if (target->address < target->host->count)
+        target->host->health[target->address].failures = 0;
+}
+
+/* ---- start ---- */
+
+static bool open_isps(struct sites *sites, struct arena *arena)
+{
+    const struct config *config = sites->config;
+    uint32_t count = 0;
+    for (unsigned i = 0; i < config->isp_count; i++)
+        count += config->isps[i].mx_count;
+    struct isp_suffix *rows = arena_take(arena, (count + 1) * sizeof *rows, sizeof(void *));
+    uint32_t *slots = arena_take(arena, isp_slots(count) * sizeof *slots, sizeof *slots);
+    if (!rows || !slots)
+        return false;
+    uint32_t at = 0;
+    for (unsigned i = 0; i < config->isp_count; i++)
+        for (unsigned j = 0; j < config->isps[i].mx_count; j++)
+            rows[at++] = (struct isp_suffix){slice_of(config->isps[i].mx[j]), i};
+    (void)isp_table_init(&sites->isps, rows, count, slots); /* the configuration refused double suffixes */
+    return true;
+}
+
+bool sites_open(struct sites *sites, struct arena *arena, unsigned sites_max)
+{
+    return open_isps(sites, arena) && pool_open(&sites->site_pool, arena, sizeof(struct site), sites_max) &&
+           pool_open(&sites->host_pool, arena, sizeof(struct host), 2 * sites_max) &&
+           table_open(&sites->site_table, arena, TABLE_LOG2) && table_open(&sites->host_table, arena, TABLE_LOG2);
+}
