@@ -36,8 +36,7 @@ void client_reply(struct client *client, const struct reply *reply, struct clien
 
 void client_lost(struct client *client, enum happening happening)
 {
-    sluice_assert(happening == HAPPENING_CLOSED || happening == HAPPENING_RESET || happening == HAPPENING_TIMEOUT ||
-                  happening == HAPPENING_GARBAGE);
+    sluice_assert(happening > HAPPENING_BROKEN && happening < HAPPENING_COUNT && happening != HAPPENING_REPLY);
     struct client_turn turn = {.input = CLIENT_INPUT_LOST, .happening = happening};
     client_step(client, &turn);
 }

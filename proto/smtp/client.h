@@ -95,8 +95,9 @@ void client_init(struct client *client, const struct client_options *options);
 
 /* A complete reply has come. Afterwards call client_next until it says NOTHING or CLOSE. */
 void client_reply(struct client *client, const struct reply *reply, struct client_out *out);
-/* The connection is gone (HAPPENING_CLOSED, _RESET), a deadline passed (_TIMEOUT), or the peer's bytes are no SMTP
- * (_GARBAGE). Then client_next as above; it ends with CLOSE. */
+/* The connection is gone (HAPPENING_CLOSED, _RESET, _UNREACHABLE, _LOCAL: anything but _REPLY), a deadline passed
+ * (_TIMEOUT), or the peer's bytes are no SMTP (_GARBAGE). Then client_next as above; it ends with CLOSE. Before a body
+ * is out, a message is given back untouched but for the last two, which may be its doing. */
 void client_lost(struct client *client, enum happening happening);
 must_use enum client_what client_next(struct client *client, struct client_result *result);
 

@@ -1,5 +1,4 @@
-/* A session is a conversation with a stranger who may say anything at any time; this table knows what follows from it.
- */
+/* A session is a conversation with a stranger who may say anything at any time; this table knows what follows. */
 #include "proto/smtp/client_step.h"
 
 #include "proto/smtp/write.h"
@@ -148,15 +147,20 @@ static enum client_state close_session(struct client *client, const struct clien
     return CLIENT_CLOSED;
 }
 
+/* A peer that hangs or talks nonsense may do so because of the message in front. One that leaves does not, nor is it to
+ * blame that a body's permit did not come in time. */
+static bool blames_message(const struct client *client, const struct client_turn *turn)
+{
+    return turn->happening == HAPPENING_GARBAGE || (turn->happening == HAPPENING_TIMEOUT && client->state != CLIENT_GO);
+}
+
 /* The session is over, and every slot with it. */
 static enum client_state session_over(struct client *client, const struct client_turn *turn)
 {
     struct client_group *front = &client->front, *behind = &client->behind;
     dot_objects(client, turn);
     if (front->envelope) {
-        /* A peer that hangs or talks nonsense may do so because of this message; one that leaves, leaves it alone. */
-        bool gone = turn->reply || turn->happening == HAPPENING_CLOSED || turn->happening == HAPPENING_RESET;
-        bool untouched = !front->body_out && (objects(client, turn) || gone);
+        bool untouched = !front->body_out && (objects(client, turn) || !blames_message(client, turn));
         end_slot(client, front, turn, stage_of(client->state), untouched);
     }
     if (behind->envelope)
@@ -353,11 +357,17 @@ static enum client_state withdrawn(struct client *client, const struct client_tu
         return CLIENT_SKIP_MAIL;
     case CLIENT_RCPT:
         return CLIENT_SKIP_RCPT;
-    case CLIENT_DATA:
+    default:
+        sluice_assert(client->state == CLIENT_DATA);
         return CLIENT_SKIP_DATA;
-    default: /* CLIENT_GO: as skipped_data_go has it */
-        return close_session(client, turn, STAGE_DATA);
     }
+}
+
+/* The server waits for the body: as skipped_data_go has it, only closing makes sure that nothing is delivered. */
+static enum client_state withdrawn_go(struct client *client, const struct client_turn *turn)
+{
+    end_slot(client, &client->front, turn, STAGE_DATA, true);
+    return close_session(client, turn, STAGE_DATA);
 }
 
 static enum client_state withdrawn_behind(struct client *client, const struct client_turn *turn)
@@ -413,7 +423,7 @@ static const struct row table[CLIENT_STATE_COUNT] = {
         [CLIENT_INPUT_CLOSING] = session_over, [CLIENT_INPUT_LOST] = session_over}},
     [CLIENT_GO] = {{
         [CLIENT_INPUT_CLOSING] = session_over, [CLIENT_INPUT_LOST] = session_over,
-        [CLIENT_INPUT_BODY] = body_written, [CLIENT_INPUT_WITHDRAW] = withdrawn}},
+        [CLIENT_INPUT_BODY] = body_written, [CLIENT_INPUT_WITHDRAW] = withdrawn_go}},
     [CLIENT_ABORT] = {{ /* whatever the lone dot is answered, even 250: its slot was over before */
         [CLIENT_INPUT_OK] = ready, [CLIENT_INPUT_LATER] = ready, [CLIENT_INPUT_NEVER] = ready,
         [CLIENT_INPUT_CLOSING] = session_over, [CLIENT_INPUT_LOST] = session_over}},

@@ -31,9 +31,11 @@ static const struct {
     const char *word;
     enum happening happening;
 } happening_words[] = {
-    {"reply", HAPPENING_REPLY},     {"closed", HAPPENING_CLOSED},       {"reset", HAPPENING_RESET},
-    {"timeout", HAPPENING_TIMEOUT}, {"garbage", HAPPENING_GARBAGE},     {"local", HAPPENING_LOCAL},
-    {"size", HAPPENING_SIZE},       {"eight_bit", HAPPENING_EIGHT_BIT}, {"invalid", HAPPENING_INVALID},
+    {"reply", HAPPENING_REPLY},     {"closed", HAPPENING_CLOSED},
+    {"reset", HAPPENING_RESET},     {"timeout", HAPPENING_TIMEOUT},
+    {"garbage", HAPPENING_GARBAGE}, {"local", HAPPENING_LOCAL},
+    {"size", HAPPENING_SIZE},       {"eight_bit", HAPPENING_EIGHT_BIT},
+    {"invalid", HAPPENING_INVALID}, {"unreachable", HAPPENING_UNREACHABLE},
 };
 
 static const char *const wait_words[CLIENT_WAIT_COUNT] = {"nothing", "greeting", "ehlo", "mail",
@@ -328,7 +330,7 @@ static void do_lost(struct run *run, struct slice word)
             client_lost(&run->client, happening_words[i].happening);
             return;
         }
-    expect(run, false, "closed, reset, timeout or garbage");
+    expect(run, false, "closed, reset, timeout, garbage, local or unreachable");
 }
 
 static void act(struct run *run, struct slice words)
