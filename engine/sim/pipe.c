@@ -34,6 +34,25 @@ void sim_pipe_readable(struct sim_pipe *pipe)
     sim_socket_poll(reader);
 }
 
+/* Of what is on its way only the first `keep` bytes will arrive. */
+static void lose(struct sim_pipe *pipe, uint64_t keep)
+{
+    struct sim_world *world = pipe->conn->world;
+    pipe->written = pipe->arrived + keep;
+    while (pipe->count > pipe->landed) {
+        struct sim_segment *last = segment(pipe, pipe->count - 1);
+        uint64_t from = pipe->count > 1 ? segment(pipe, pipe->count - 2)->upto : pipe->arrived;
+        if (from < pipe->written && !last->end) {
+            last->upto = pipe->written < last->upto ? pipe->written : last->upto;
+            break;
+        }
+        pipe->count--;
+    }
+    if (pipe->count == pipe->landed)
+        sim_unschedule(world, &pipe->arrival);
+    pipe->last_at = pipe->count > pipe->landed ? segment(pipe, pipe->count - 1)->at : world->now;
+}
+
 /* ---- arriving ---- */
 
 /* Somebody wrote to an end that is closed: its kernel answers with RST. */
@@ -71,9 +90,11 @@ static bool held_back(struct sim_pipe *pipe)
         pipe->blocked_since = world->now;
     nsec give_up = pipe->blocked_since + GIVE_UP;
     if (world->now >= give_up) {
-        /* The sender's kernel has had enough. The reader never learns of it. */
-        pipe->sealed = pipe->broken = true;
+        /* The sender's kernel has had enough. The reader learns of it only if it writes, and is reset. */
+        lose(pipe, 0);
         take_end(reverse(pipe), -ETIMEDOUT);
+        pipe->broken = false;
+        pipe->blocked_since = 0;
         sim_pipe_readable(reverse(pipe));
         return true;
     }
@@ -170,23 +191,9 @@ void sim_pipe_break(struct sim_pipe *pipe, int error, bool lossy)
 {
     if (pipe->broken)
         return;
-    struct sim_world *world = pipe->conn->world;
     pipe->sealed = pipe->broken = true;
-    if (lossy) {
-        pipe->written = pipe->arrived + sim_below(world, pipe->written - pipe->arrived + 1);
-        while (pipe->count > pipe->landed) {
-            struct sim_segment *last = segment(pipe, pipe->count - 1);
-            uint64_t from = pipe->count > 1 ? segment(pipe, pipe->count - 2)->upto : pipe->arrived;
-            if (from < pipe->written && !last->end) {
-                last->upto = pipe->written < last->upto ? pipe->written : last->upto;
-                break;
-            }
-            pipe->count--;
-        }
-        if (pipe->count == pipe->landed)
-            sim_unschedule(world, &pipe->arrival);
-        pipe->last_at = pipe->count > pipe->landed ? segment(pipe, pipe->count - 1)->at : world->now;
-    }
+    if (lossy)
+        lose(pipe, sim_below(pipe->conn->world, pipe->written - pipe->arrived + 1));
     push_segment(pipe, travel(pipe, 0), pipe->written, error);
 }
 

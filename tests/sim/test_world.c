@@ -498,6 +498,19 @@ static void a_partition_holds_back(void **state)
     run_clients(&s, list);
     assert_int_equal(c->end, -ETIMEDOUT);
     assert_in_range(c->ended_at - cut, 900 * NSEC_PER_S, 901 * NSEC_PER_S);
+    sim_heal(s.world);
+    sim_run_until(s.world, sim_now(s.world) + NSEC_PER_S);
+    assert_int_equal(c->echoed, 0); /* what was given up never arrives */
+    assert_int_equal(sim_descriptors(s.server.io), 2);
+    unsigned resets = s.server.resets;
+    struct echo_connection *half_open = s.server.connections;
+    while (half_open->fd < 0)
+        half_open++;
+    half_open->waiting = 1;
+    echo_go_on(half_open);
+    sim_run_until(s.world, sim_now(s.world) + NSEC_PER_S);
+    assert_int_equal(s.server.resets, resets + 1);
+    assert_int_equal(sim_descriptors(s.server.io), 1);
     free(c);
     scene_close(&s);
 }
