@@ -172,6 +172,16 @@ void sim_socket_poll(struct sim_socket *socket)
         sim_op_complete(socket->io, op, (int)now);
 }
 
+/* Those that wait to be accepted are reset. */
+static void turn_away(struct sim_socket *listener)
+{
+    for (struct sim_conn *conn; (conn = sim_dequeue(listener)) != NULL;) {
+        sim_pipe_break(&conn->pipe[0], -ECONNRESET, false);
+        conn->pipe[1].deaf = true;
+        sim_conn_free_if_over(conn);
+    }
+}
+
 void sim_socket_detach(struct sim_socket *socket, struct io_op *op)
 {
     if (socket->connect == op) {
@@ -190,8 +200,11 @@ void sim_socket_detach(struct sim_socket *socket, struct io_op *op)
         socket->send = NULL;
     if (socket->recv && &socket->recv->op == op)
         socket->recv = NULL;
-    if (socket->accept && &socket->accept->op == op)
+    if (socket->accept && &socket->accept->op == op) {
         socket->accept = NULL;
+        if (op->state == OP_READY || op->state == OP_RUNNING)
+            turn_away(socket); /* a kernel's accept had them already */
+    }
 }
 
 void sim_socket_apply(struct sim_socket *socket, struct io_op *op)
@@ -257,11 +270,7 @@ static void unlisten(struct sim_socket *listener)
     while (*at != listener)
         at = &(*at)->next_listener;
     *at = listener->next_listener;
-    for (struct sim_conn *conn; (conn = sim_dequeue(listener)) != NULL;) {
-        sim_pipe_break(&conn->pipe[0], -ECONNRESET, false);
-        conn->pipe[1].deaf = true;
-        sim_conn_free_if_over(conn);
-    }
+    turn_away(listener);
 }
 
 enum farewell { FAREWELL_CLOSE = 1, FAREWELL_RESET, FAREWELL_LOSSY_RESET };
