@@ -5,7 +5,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { ZONE_BUCKETS = 1024, CNAME_MOST = 8 };
+enum {
+    ZONE_BUCKETS = 1024,
+    CNAME_MOST = 8,
+    QUERIES_MAX = 256, /* as dns.c, when the owner does not say */
+    TRIES = 3,
+};
 
 /* ---- the zone ---- */
 
@@ -357,6 +362,14 @@ static void start_waiting(struct resolver *resolver)
     }
 }
 
+/* What no server need be asked for: names that cannot be, as dns.c judges them, and no family at all. */
+static enum resolver_status known_at_once(const struct resolver_query *query, struct slice name, bool v4, bool v6)
+{
+    if (name.n == 0 || name.n > LIMIT_DOMAIN || memchr(name.p, 0, name.n) || memchr(name.p, '\\', name.n))
+        return RESOLVER_NXDOMAIN;
+    return query->kind == RESOLVER_ADDRESSES && !v4 && !v6 ? RESOLVER_NODATA : RESOLVER_BROKEN;
+}
+
 static void ask(struct resolver *resolver, struct resolver_query *query, struct slice name, int kind, bool v4, bool v6)
 {
     struct sim_query *q = resolver->spare;
@@ -373,18 +386,21 @@ static void ask(struct resolver *resolver, struct resolver_query *query, struct 
     q->query = query;
     q->v4 = v4;
     q->v6 = v6;
+    query->kind = (uint8_t)kind;
+    q->verdict = known_at_once(query, name, v4, v6);
     lower(q->name, sizeof q->name, name);
     q->next = &resolver->queries;
     q->prev = resolver->queries.prev;
     q->prev->next = q;
     resolver->queries.prev = q;
     query->resolver = resolver;
-    query->kind = (uint8_t)kind;
     query->state = 1;
     query->scratch[0] = q;
     resolver->io->world->zone->queries++;
     sim_op_start(resolver->io, &q->op, OP_ANSWER);
-    if (resolver->running < resolver->config.queries_max) {
+    if (q->verdict)
+        sim_op_complete(resolver->io, &q->op, 0);
+    else if (resolver->running < resolver->config.queries_max) {
         q->running = true;
         resolver->running++;
         try_once(q);
@@ -423,7 +439,9 @@ struct resolver *resolver_open(struct io *io, const struct resolver_config *conf
     resolver->io = io;
     resolver->config = *config;
     if (!resolver->config.queries_max)
-        resolver->config.queries_max = 1;
+        resolver->config.queries_max = QUERIES_MAX;
+    if (!resolver->config.tries)
+        resolver->config.tries = TRIES;
     resolver->queries.next = resolver->queries.prev = &resolver->queries;
     resolver->next = io->resolvers;
     io->resolvers = resolver;

@@ -790,6 +790,15 @@ static void the_zone_answers(void **state)
     assert_int_equal(ask(&s, r, "a.b.wild.example", RESOLVER_MX, &a), RESOLVER_OK);
     assert_int_equal(ask(&s, r, "nobody.example", RESOLVER_MX, &a), RESOLVER_NXDOMAIN);
 
+    struct question *odd = calloc(2, sizeof *odd);
+    odd[0].query.done = odd[1].query.done = answered;
+    resolver_mx_query(r, &odd[0].query, SLICE("isp.example\0.org"));
+    resolver_address_query(r, &odd[1].query, SLICE("mx1.isp.example"), false, false);
+    sim_run_until(s.world, sim_now(s.world) + NSEC_PER_S);
+    assert_int_equal(odd[0].answer.status, RESOLVER_NXDOMAIN);
+    assert_int_equal(odd[1].answer.status, RESOLVER_NODATA);
+    free(odd);
+
     sim_zone_status(s.world, "isp.example", RESOLVER_SERVFAIL);
     assert_int_equal(ask(&s, r, "isp.example", RESOLVER_MX, &a), RESOLVER_SERVFAIL);
     sim_zone_status(s.world, "isp.example", RESOLVER_TIMEOUT);
