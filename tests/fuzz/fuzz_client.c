@@ -111,7 +111,8 @@ static void withdraw(struct run *run, unsigned slot)
 
 static void act(struct run *run, uint8_t action)
 {
-    static const enum happening losses[] = {HAPPENING_CLOSED, HAPPENING_RESET, HAPPENING_TIMEOUT, HAPPENING_GARBAGE};
+    static const enum happening losses[] = {HAPPENING_LOCAL, HAPPENING_UNREACHABLE, HAPPENING_CLOSED,
+                                            HAPPENING_RESET, HAPPENING_TIMEOUT,     HAPPENING_GARBAGE};
     char room[CLIENT_OUT_MAX];
     struct client_out out = {room, 0, sizeof room};
     int slot = client_body_slot(&run->client);
@@ -123,8 +124,8 @@ static void act(struct run *run, uint8_t action)
     } else if (action == 0x04 && run->client.state == CLIENT_READY) {
         client_quit(&run->client, &out);
         check_sent(&out);
-    } else if (action >= 0x10 && action <= 0x13) {
-        client_lost(&run->client, losses[action - 0x10]);
+    } else if (action >= 0x0e && action <= 0x13) {
+        client_lost(&run->client, losses[action - 0x0e]);
         drain(run);
     } else if (action >= 0x14 && action < 0x20) {
         offer(run, action - 0x14u);
