@@ -1,0 +1,269 @@
+/* lane.c: who waits where, who is next, and what a lane may do. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "flow/lane.h"
+#include "flow/site.h"
+
+enum { ATTEMPTS = 64 };
+
+struct fixture {
+    struct arena arena;
+    struct config config;
+    struct config_source sources[3];
+    struct config_pool pools[2];
+    struct config_limits limits;
+    struct lanes lanes;
+    struct site sites[3];
+    struct attempt attempts[ATTEMPTS];
+};
+
+/* Sources a and b stand in pool 0, b and c in pool 1. */
+static void begin(struct fixture *f, unsigned shard, unsigned shards)
+{
+    memset(f, 0, sizeof *f);
+    strcpy(f->sources[0].name, "a");
+    strcpy(f->sources[1].name, "b");
+    strcpy(f->sources[2].name, "c");
+    f->pools[0] = (struct config_pool){.name = "one", .source_count = 2, .sources = {0, 1}};
+    f->pools[1] = (struct config_pool){.name = "two", .source_count = 2, .sources = {1, 2}};
+    f->config = (struct config){.sources = f->sources, .source_count = 3, .pools = f->pools, .pool_count = 2};
+    f->limits = (struct config_limits){.connections = 5, .burst = 1, .rate_per = NSEC_PER_S};
+    assert_true(arena_open(&f->arena, 64 << 20));
+    assert_true(lanes_open(&f->lanes, &f->arena, &f->config, shard, shards, ATTEMPTS));
+    for (unsigned i = 0; i < 3; i++)
+        f->lanes.held_until[i] = NSEC_NEVER;
+    for (unsigned i = 0; i < ATTEMPTS; i++)
+        f->attempts[i].seq = i;
+}
+
+static void end(struct fixture *f) { arena_drop(&f->arena); }
+
+static struct backlog *backlog_of(struct fixture *f, unsigned pool)
+{
+    struct backlog *backlog = lanes_backlog(&f->lanes, pool, SLICE("isp"), 77, &f->limits, 0);
+    assert_non_null(backlog);
+    return backlog;
+}
+
+static void add(struct fixture *f, struct backlog *backlog, unsigned attempt, unsigned site)
+{
+    f->attempts[attempt].site = &f->sites[site];
+    assert_true(backlog_add(&f->lanes, backlog, &f->attempts[attempt], false));
+}
+
+static void a_source_in_two_pools_is_one_lane(void **unused)
+{
+    (void)unused;
+    struct fixture f;
+    begin(&f, 0, 1);
+    struct backlog *one = backlog_of(&f, 0), *two = backlog_of(&f, 1);
+    assert_ptr_not_equal(one, two);
+    struct lane *b = backlog_lane(&f.lanes, one, SLICE("b"));
+    assert_ptr_equal(b, backlog_lane(&f.lanes, two, SLICE("b")));
+    assert_null(backlog_lane(&f.lanes, one, SLICE("c")));
+    assert_int_equal(b->backlog_count, 2);
+    /* It takes from both pools in turn. */
+    for (unsigned i = 0; i < 4; i++)
+        add(&f, one, i, 0);
+    for (unsigned i = 4; i < 8; i++)
+        add(&f, two, i, 0);
+    unsigned from_one = 0;
+    for (unsigned i = 0; i < 4; i++)
+        from_one += lane_take(&f.lanes, b, &f.sites[0], 0)->seq < 4;
+    assert_int_equal(from_one, 2);
+    end(&f);
+}
+
+static void a_retry_waits_for_its_last_source(void **unused)
+{
+    (void)unused;
+    struct fixture f;
+    begin(&f, 0, 1);
+    struct backlog *one = backlog_of(&f, 0);
+    struct lane *a = backlog_lane(&f.lanes, one, SLICE("a")), *b = backlog_lane(&f.lanes, one, SLICE("b"));
+    add(&f, &a->own, 0, 0);
+    add(&f, one, 1, 0);
+    assert_int_equal(lane_waiting_at(b, &f.sites[0]), 1);
+    assert_int_equal(lane_waiting_at(a, &f.sites[0]), 2);
+    assert_int_equal(lane_take(&f.lanes, a, &f.sites[0], 0)->seq, 0);
+    assert_int_equal(lane_take(&f.lanes, b, &f.sites[0], 0)->seq, 1);
+    assert_null(lane_take(&f.lanes, a, &f.sites[0], 0));
+    assert_int_equal(f.lanes.waiting, 0);
+    end(&f);
+}
+
+static void a_session_is_given_its_own_site(void **unused)
+{
+    (void)unused;
+    struct fixture f;
+    begin(&f, 0, 1);
+    struct backlog *one = backlog_of(&f, 0);
+    struct lane *a = backlog_lane(&f.lanes, one, SLICE("a"));
+    add(&f, one, 0, 0);
+    add(&f, one, 1, 1);
+    add(&f, one, 2, 0);
+    assert_int_equal(lane_take(&f.lanes, a, &f.sites[1], 0)->seq, 1);
+    assert_null(lane_take(&f.lanes, a, &f.sites[1], 0));
+    /* One that comes back goes to the front. */
+    struct attempt *first = lane_take(&f.lanes, a, &f.sites[0], 0);
+    assert_int_equal(first->seq, 0);
+    assert_true(backlog_add(&f.lanes, one, first, true));
+    assert_int_equal(lane_take(&f.lanes, a, &f.sites[0], 0)->seq, 0);
+    assert_int_equal(lane_take(&f.lanes, a, &f.sites[0], 0)->seq, 2);
+    end(&f);
+}
+
+static bool any_site(void *context, struct lane *lane, struct site *site, unsigned waiting)
+{
+    (void)lane;
+    (void)waiting;
+    return site != context;
+}
+
+static void sites_have_their_turns(void **unused)
+{
+    (void)unused;
+    struct fixture f;
+    begin(&f, 0, 1);
+    struct backlog *one = backlog_of(&f, 0);
+    struct lane *a = backlog_lane(&f.lanes, one, SLICE("a"));
+    for (unsigned i = 0; i < 3; i++)
+        add(&f, one, i, i);
+    bool seen[3] = {false};
+    for (unsigned i = 0; i < 3; i++) {
+        struct site *site = lane_site(a, any_site, NULL);
+        assert_non_null(site);
+        seen[site - f.sites] = true;
+    }
+    assert_true(seen[0] && seen[1] && seen[2]);
+    assert_ptr_not_equal(lane_site(a, any_site, &f.sites[1]), &f.sites[1]);
+    end(&f);
+}
+
+static void a_lane_says_why_it_waits(void **unused)
+{
+    (void)unused;
+    struct fixture f;
+    begin(&f, 0, 1);
+    f.limits.rate = 2; /* in a second */
+    struct lane *a = backlog_lane(&f.lanes, backlog_of(&f, 0), SLICE("a"));
+    nsec when;
+    assert_int_equal(lane_ask(&f.lanes, a, 0, &when), LANE_RATE);
+    assert_int_equal(when, NSEC_PER_S / 2); /* it begins empty */
+    assert_int_equal(lane_ask(&f.lanes, a, when, &when), LANE_READY);
+    lane_start(a, NSEC_PER_S / 2);
+    assert_int_equal(lane_ask(&f.lanes, a, NSEC_PER_S - 1, &when), LANE_RATE);
+    assert_int_equal(lane_ask(&f.lanes, a, NSEC_PER_S, &when), LANE_READY);
+    f.lanes.held_until[0] = NSEC_PER_S;
+    assert_int_equal(lane_ask(&f.lanes, a, NSEC_PER_S, &when), LANE_SOURCE);
+    f.lanes.held_until[0] = NSEC_NEVER;
+    nsec until = lane_turned_away(a, NSEC_PER_S);
+    assert_int_equal(until, 2 * NSEC_PER_S);
+    assert_int_equal(lane_ask(&f.lanes, a, NSEC_PER_S, &when), LANE_HELD);
+    assert_int_equal(when, until);
+    assert_int_equal(lane_turned_away(a, until) - until, 2 * NSEC_PER_S); /* longer each time */
+    lane_worked(a);
+    assert_int_equal(lane_turned_away(a, 90 * NSEC_PER_S), 91 * NSEC_PER_S);
+    end(&f);
+}
+
+static void connections_are_counted(void **unused)
+{
+    (void)unused;
+    struct fixture f;
+    begin(&f, 0, 1);
+    struct lane *a = backlog_lane(&f.lanes, backlog_of(&f, 0), SLICE("a"));
+    nsec when;
+    for (unsigned i = 0; i < 5; i++) {
+        assert_true(lane_may_open(&f.lanes, a, 0, &when));
+        lane_opened(a);
+    }
+    assert_false(lane_may_open(&f.lanes, a, 0, &when));
+    lane_ready(a);
+    lane_closed(a, true);
+    assert_int_equal(a->open, 4);
+    assert_int_equal(a->connecting, 4);
+    assert_true(lane_may_open(&f.lanes, a, 0, &when));
+    end(&f);
+}
+
+/* Shares of a lane that is split add up; one that cannot be split is served by one shard alone. */
+static void shards_share_a_lane(void **unused)
+{
+    (void)unused;
+    unsigned connections = 0;
+    for (unsigned shard = 0; shard < 3; shard++) {
+        struct fixture f;
+        begin(&f, shard, 3);
+        assert_int_equal(lanes_shard_of(&f.lanes, &f.limits, 5), -1);
+        connections += backlog_lane(&f.lanes, backlog_of(&f, 0), SLICE("a"))->connections;
+        struct config_limits small = f.limits;
+        small.connections = 2;
+        assert_int_equal(lanes_shard_of(&f.lanes, &small, 5), 5 % 3);
+        small = f.limits;
+        small.rate = 10;
+        assert_int_equal(lanes_shard_of(&f.lanes, &small, 7), 7 % 3); /* burst 1 cannot be split */
+        small.burst = 3;
+        assert_int_equal(lanes_shard_of(&f.lanes, &small, 7), -1);
+        end(&f);
+    }
+    assert_int_equal(connections, 5);
+}
+
+static void a_campaign_can_be_found(void **unused)
+{
+    (void)unused;
+    struct fixture f;
+    begin(&f, 0, 1);
+    struct backlog *one = backlog_of(&f, 0), *two = backlog_of(&f, 1);
+    struct campaign *mine = (struct campaign *)&f; /* only compared */
+    add(&f, one, 0, 0);
+    f.attempts[1].campaign = f.attempts[2].campaign = mine;
+    add(&f, two, 1, 1);
+    add(&f, &backlog_lane(&f.lanes, two, SLICE("c"))->own, 2, 1);
+    struct attempt *first = lanes_find(&f.lanes, mine), *second = lanes_find(&f.lanes, mine);
+    assert_int_equal(first->seq + second->seq, 3);
+    assert_null(lanes_find(&f.lanes, mine));
+    assert_int_equal(f.lanes.waiting, 1);
+    end(&f);
+}
+
+static void idle_lanes_are_forgotten(void **unused)
+{
+    (void)unused;
+    struct fixture f;
+    begin(&f, 0, 1);
+    f.limits.rate = 1;
+    f.limits.rate_per = 1000 * NSEC_PER_S;
+    struct backlog *one = backlog_of(&f, 0);
+    struct lane *a = backlog_lane(&f.lanes, one, SLICE("a"));
+    assert_int_equal(lanes_forget(&f.lanes, 100 * NSEC_PER_S), 0); /* its first start is still owed a wait */
+    lane_start(a, 1000 * NSEC_PER_S);
+    assert_int_equal(lanes_forget(&f.lanes, 1500 * NSEC_PER_S), 0); /* a new lane must not forget that start */
+    assert_int_equal(lanes_forget(&f.lanes, 2001 * NSEC_PER_S), 1);
+    assert_int_equal(pool_in_use(&f.lanes.lane_pool), 0);
+    assert_int_equal(pool_in_use(&f.lanes.backlog_pool), 0);
+    end(&f);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_source_in_two_pools_is_one_lane),
+        cmocka_unit_test(a_retry_waits_for_its_last_source),
+        cmocka_unit_test(a_session_is_given_its_own_site),
+        cmocka_unit_test(sites_have_their_turns),
+        cmocka_unit_test(a_lane_says_why_it_waits),
+        cmocka_unit_test(connections_are_counted),
+        cmocka_unit_test(shards_share_a_lane),
+        cmocka_unit_test(a_campaign_can_be_found),
+        cmocka_unit_test(idle_lanes_are_forgotten),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
