@@ -55,6 +55,7 @@ struct sim_host *sim_host_new(struct sim_world *world, const char *name);
 void sim_host_address(struct sim_host *host, const char *text);
 /* The host to which an address belongs; NULL: nobody's. */
 struct sim_host *sim_host_at(struct sim_world *world, const struct io_address *address);
+struct sim_world *sim_host_world(struct sim_host *host);
 /* Connections to and from a sheltered host meet no faults but those that are asked for by name (sim_cut and so on). */
 void sim_host_shelter(struct sim_host *host, bool sheltered);
 

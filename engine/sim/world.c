@@ -244,6 +244,7 @@ void sim_host_address(struct sim_host *host, const char *text)
         *first = owned->address;
 }
 
+struct sim_world *sim_host_world(struct sim_host *host) { return host->world; }
 void sim_host_shelter(struct sim_host *host, bool sheltered) { host->sheltered = sheltered; }
 
 void sim_wall_jump(struct sim_world *world, struct sim_host *host, nsec by)

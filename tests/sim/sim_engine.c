@@ -1,0 +1,130 @@
+/* sim_engine.c - does for the shards in a simulated world what control/engine.c does for them on threads. */
+#include "sim_engine.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static struct config *config_of(const char *text)
+{
+    char file[] = "/tmp/sluice-sim-XXXXXX", error[512];
+    int fd = mkstemp(file);
+    size_t n = strlen(text);
+    sluice_assert(fd >= 0 && write(fd, text, n) == (ssize_t)n);
+    close(fd);
+    struct config *config = config_load(file, error, sizeof error);
+    unlink(file);
+    if (!config)
+        fprintf(stderr, "%s\n", error);
+    sluice_assert(config);
+    return config;
+}
+
+struct sim_engine *sim_engine_new(struct sim_host *host, const char *text, int log_fd)
+{
+    struct sim_engine *engine = calloc(1, sizeof *engine);
+    sluice_assert(engine);
+    engine->config = config_of(text);
+    sluice_assert(engine->config->shards && engine->config->redis[0]); /* neither is guessed here */
+    engine->shard_count = engine->config->shards;
+    engine->world = sim_host_world(host);
+    engine->group = sim_process(host, engine->shard_count);
+    engine->shards = calloc(engine->shard_count, sizeof *engine->shards);
+    sluice_assert(engine->shards);
+    engine->logs = log_fd >= 0;
+    if (engine->logs)
+        log_init(&engine->log, log_fd, engine->config->log_level);
+    return engine;
+}
+
+static nsec turn(void *context)
+{
+    struct sim_shard *s = context;
+    return shard_is_gone(s->shard) ? NSEC_NEVER : shard_turn(s->shard, 0);
+}
+
+void sim_engine_start(struct sim_engine *engine)
+{
+    char error[512];
+    sluice_assert(!sim_engine_runs(engine));
+    engine->incarnation++;
+    engine->metrics = metrics_create(engine->shard_count);
+    sluice_assert(engine->metrics);
+    for (unsigned i = 0; i < engine->shard_count; i++) {
+        struct io_config io = {.group = engine->group, .shard = i, .sessions_max = engine->config->sessions_max};
+        struct shard_config config = {.io = io_open(&io, error, sizeof error),
+                                      .config = engine->config,
+                                      .metrics = metrics_of(engine->metrics, i),
+                                      .log = engine->logs ? &engine->log : NULL,
+                                      .redis = engine->config->redis,
+                                      .index = i,
+                                      .shards = engine->shard_count,
+                                      .incarnation = engine->incarnation};
+        engine->shards[i].engine = engine;
+        engine->shards[i].shard = config.io ? shard_open(&config, error, sizeof error) : NULL;
+        if (!engine->shards[i].shard)
+            fprintf(stderr, "%s\n", error);
+        sluice_assert(engine->shards[i].shard);
+    }
+    for (unsigned i = 0; i < engine->shard_count; i++)
+        sim_on_turn(engine->shards[i].shard->io, turn, &engine->shards[i]);
+}
+
+bool sim_engine_runs(const struct sim_engine *engine) { return engine->metrics != NULL; }
+
+static void end(struct sim_engine *engine, void (*how)(struct io *io))
+{
+    for (unsigned i = 0; i < engine->shard_count; i++) {
+        shard_close(engine->shards[i].shard, how);
+        engine->shards[i].shard = NULL;
+    }
+    for (unsigned m = METRIC_BROKEN + 1; m < METRIC_SESSIONS; m++)
+        engine->totals[m] += metrics_total(engine->metrics, (enum metric)m);
+    metrics_free(engine->metrics);
+    engine->metrics = NULL;
+}
+
+void sim_engine_crash(struct sim_engine *engine)
+{
+    sluice_assert(sim_engine_runs(engine));
+    end(engine, sim_crash);
+}
+
+static bool somebody_is_there(void *context)
+{
+    const struct sim_engine *engine = context;
+    for (unsigned i = 0; i < engine->shard_count; i++)
+        if (!shard_is_gone(engine->shards[i].shard))
+            return true;
+    return false;
+}
+
+bool sim_engine_stop(struct sim_engine *engine, nsec grace, nsec limit)
+{
+    nsec now = sim_now(engine->world);
+    sluice_assert(sim_engine_runs(engine));
+    for (unsigned i = 0; i < engine->shard_count; i++) {
+        shard_finish(engine->shards[i].shard, now + grace);
+        sim_on_turn(engine->shards[i].shard->io, turn, &engine->shards[i]); /* the signal wakes it */
+    }
+    if (!sim_run_while(engine->world, somebody_is_there, engine, now + limit))
+        return false;
+    end(engine, io_close_all);
+    return true;
+}
+
+void sim_engine_free(struct sim_engine *engine)
+{
+    if (sim_engine_runs(engine))
+        sim_engine_crash(engine);
+    config_free(engine->config);
+    free(engine->shards);
+    free(engine);
+}
+
+uint64_t sim_engine_metric(const struct sim_engine *engine, enum metric metric)
+{
+    uint64_t before = metric < METRIC_SESSIONS ? engine->totals[metric] : 0;
+    return before + (engine->metrics ? metrics_total(engine->metrics, metric) : 0);
+}

@@ -1,0 +1,42 @@
+/* sim_engine.h - an engine in a simulated world: the production's shards on a host, started, killed and stopped at
+ * will. What it knew is in Redis; a start after a crash is one of a new incarnation. */
+#ifndef TESTS_SIM_ENGINE_H
+#define TESTS_SIM_ENGINE_H
+
+#include "control/config.h"
+#include "control/metrics.h"
+#include "flow/shard.h"
+#include "sim/sim.h"
+
+struct sim_engine {
+    struct sim_world *world;
+    struct io_group *group;
+    struct config *config;
+    struct metrics *metrics; /* of this incarnation */
+    struct sim_shard {
+        struct sim_engine *engine;
+        struct shard *shard; /* NULL: not running */
+    } * shards;
+    unsigned shard_count;
+    uint64_t incarnation;
+    uint64_t totals[METRIC_COUNT]; /* counters of earlier incarnations */
+    struct log log;
+    bool logs;
+};
+
+/* On `host`, which owns the sources' addresses. `text` is the configuration file, `redis` and `shards` included; a
+ * wrong one ends the test. `log_fd` < 0: silent. Not started yet. */
+must_use struct sim_engine *sim_engine_new(struct sim_host *host, const char *text, int log_fd);
+void sim_engine_free(struct sim_engine *engine); /* crashes it if it runs */
+
+void sim_engine_start(struct sim_engine *engine);
+bool sim_engine_runs(const struct sim_engine *engine);
+/* SIGKILL, between two turns. */
+void sim_engine_crash(struct sim_engine *engine);
+/* SIGTERM: lets the world go on until all shards have left, at most `limit` from now. False: they have not; it runs. */
+must_use bool sim_engine_stop(struct sim_engine *engine, nsec grace, nsec limit);
+
+/* A counter over all incarnations; a gauge of this one. */
+uint64_t sim_engine_metric(const struct sim_engine *engine, enum metric metric);
+
+#endif
