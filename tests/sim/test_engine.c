@@ -77,10 +77,10 @@ static void without_redis_it_waits(void **state)
 static void it_dies_and_comes_back(void **state)
 {
     (void)state;
-    for (uint64_t seed = 0; seed < 10; seed++) {
+    for (uint64_t seed = 0; seed < 5; seed++) {
         struct scene s;
         scene_open(&s, seed);
-        for (unsigned life = 1; life <= 5; life++) {
+        for (unsigned life = 1; life <= 3; life++) {
             sim_engine_start(s.engine);
             assert_int_equal(s.engine->incarnation, life);
             assert_true(sim_engine_runs(s.engine));
