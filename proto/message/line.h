@@ -12,6 +12,10 @@ must_use bool line_plan_words(struct planning *p, struct slice field, struct sli
 must_use bool line_plan_mailboxes(struct planning *p, struct slice field, struct slice name, struct slice value,
                                   unsigned most, bool sender);
 must_use bool line_plan_urls(struct planning *p, struct slice field, struct slice value);
+/* A header that people named: written as its name demands; refused if it is Sluice's own or there already. `again`: one
+ * of free text may be there more than once. List-Unsubscribe-Post is passed over, for List-Unsubscribe brings it. */
+must_use bool line_plan_given(struct planning *p, struct slice field, struct slice name, struct slice value,
+                              bool again);
 /* TO, DATE, MESSAGE_ID, CAMPAIGN. */
 must_use bool line_plan_own(struct planning *p, enum line_kind kind);
 

@@ -1,7 +1,6 @@
 /* message.c - turns a campaign's hash into a plan, and a plan and a recipient into the octets that DATA carries. */
 #include "proto/message/message.h"
 
-#include "proto/message/header.h"
 #include "proto/message/line.h"
 #include "proto/message/mime.h"
 #include "proto/number.h"
@@ -35,6 +34,18 @@ static struct piece *new_piece(struct planning *planning)
     *planning->plan->last_piece = piece;
     planning->plan->last_piece = &piece->next;
     return piece;
+}
+
+bool plan_line(struct planning *planning, struct slice bytes)
+{
+    struct line *line = room_take(planning->room, sizeof(*line));
+    if (!line)
+        return false;
+    const char *colon = memchr(bytes.p, ':', bytes.n);
+    *line = (struct line){.kind = LINE_STATIC, .name = {bytes.p, (size_t)(colon - bytes.p)}, .bytes = bytes};
+    *planning->plan->last_line = line;
+    planning->plan->last_line = &line->next;
+    return true;
 }
 
 bool plan_static(struct planning *planning, struct slice bytes)
@@ -74,40 +85,6 @@ static struct fields read_fields(const struct slice *items, unsigned count)
     return fields;
 }
 
-/* Headers of people's own may not be those that stand there already, nor those that only a receiver writes. */
-static bool is_ours(struct slice name, const struct fields *fields)
-{
-    static const struct slice names[] = {
-        SLICE("From"),
-        SLICE("To"),
-        SLICE("Subject"),
-        SLICE("Date"),
-        SLICE("Message-ID"),
-        SLICE("MIME-Version"),
-        SLICE("X-Campaign"),
-        SLICE("Bcc"),
-        SLICE("Return-Path"),
-        SLICE("Received"),
-        SLICE("Delivered-To"),
-        SLICE("DKIM-Signature"),
-        SLICE("Authentication-Results"),
-    };
-    for (size_t i = 0; i < countof(names); i++)
-        if (slice_equal_nocase(name, names[i]))
-            return true;
-    if (name.n > 8 && slice_equal_nocase((struct slice){name.p, 8}, SLICE("Content-")))
-        return true;
-    return (fields->reply_to.n && slice_equal_nocase(name, SLICE("Reply-To"))) ||
-           (fields->list_unsubscribe.n && (slice_equal_nocase(name, SLICE("List-Unsubscribe")) ||
-                                           slice_equal_nocase(name, SLICE("List-Unsubscribe-Post"))));
-}
-
-static bool is_mailboxes(struct slice name)
-{
-    return slice_equal_nocase(name, SLICE("Reply-To")) || slice_equal_nocase(name, SLICE("Cc")) ||
-           slice_equal_nocase(name, SLICE("Sender"));
-}
-
 /* An un-escaped string of the JSON, in the room if it has to be copied. */
 static bool read_string(struct planning *p, const struct json *json, uint32_t index, struct slice *text)
 {
@@ -120,44 +97,31 @@ static bool read_string(struct planning *p, const struct json *json, uint32_t in
     return copy != NULL;
 }
 
-static bool plan_header(struct planning *p, const struct fields *fields, const struct json *json, uint32_t key)
+static bool plan_header(struct planning *p, const struct json *json, uint32_t key)
 {
-    static const struct slice field = SLICE("headers");
     struct slice name, value;
     if (!read_string(p, json, key, &name))
         return false;
-    if (!header_is_name(name))
-        return plan_fail(p, field, "no header can have this name", name);
     if (json->tokens[key + 1].type != JSON_STRING)
-        return plan_fail(p, field, "the value is not a string", name);
-    if (!read_string(p, json, key + 1, &value))
-        return false;
-    if (is_ours(name, fields))
-        return plan_fail(p, field, "this header would appear twice or is not the sender's to write", name);
-    for (const struct line *line = p->plan->lines; line; line = line->next)
-        if (slice_equal_nocase(line->name, name))
-            return plan_fail(p, field, "this header is there twice", name);
-    if (is_mailboxes(name))
-        return line_plan_mailboxes(p, field, name, value,
-                                   slice_equal_nocase(name, SLICE("Sender")) ? 1 : PLAN_MAILBOXES_MAX, false);
-    return header_is_structured(name) ? line_plan_words(p, field, name, value) : line_plan_text(p, field, name, value);
+        return plan_fail(p, SLICE("headers"), "the value is not a string", name);
+    return read_string(p, json, key + 1, &value) && line_plan_given(p, SLICE("headers"), name, value, false);
 }
 
-static bool plan_own_headers(struct planning *p, const struct fields *fields)
+static bool plan_given_headers(struct planning *p, struct slice headers)
 {
-    uint32_t cap = (uint32_t)JSON_TOKENS_MAX(fields->headers.n);
+    uint32_t cap = (uint32_t)JSON_TOKENS_MAX(headers.n);
     struct json_token *tokens = room_take(p->room, cap * sizeof(*tokens));
     struct json_error json_error;
     struct json json;
     if (!tokens)
         return false;
-    if (!json_scan(fields->headers, tokens, cap, &json, &json_error))
+    if (!json_scan(headers, tokens, cap, &json, &json_error))
         return plan_fail_at(p, SLICE("headers"),
                             &(struct template_error){json_error.reason, SLICE(""), json_error.position});
     if (tokens[0].type != JSON_OBJECT)
         return plan_fail(p, SLICE("headers"), "is not a JSON object", SLICE(""));
     for (uint32_t i = 1; i < tokens[0].next; i = tokens[i + 1].next)
-        if (!plan_header(p, fields, &json, i))
+        if (!plan_header(p, &json, i))
             return false;
     return true;
 }
@@ -177,7 +141,7 @@ static bool plan_headers(struct planning *p, const struct fields *fields)
         return false;
     if (fields->list_unsubscribe.n && !line_plan_urls(p, SLICE("list_unsubscribe"), fields->list_unsubscribe))
         return false;
-    if (fields->headers.n && !plan_own_headers(p, fields))
+    if (fields->headers.n && !plan_given_headers(p, fields->headers))
         return false;
     return line_plan_own(p, LINE_CAMPAIGN);
 }

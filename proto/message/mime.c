@@ -4,18 +4,6 @@
 /* Two octets of it never stand beside each other in quoted-printable or base64 (RFC 2045 §6.7). */
 #define BOUNDARY "=_sluice_alternative"
 
-static bool plan_header(struct planning *p, struct slice bytes)
-{
-    struct line *line = room_take(p->room, sizeof(*line));
-    if (!line)
-        return false;
-    const char *colon = memchr(bytes.p, ':', bytes.n);
-    *line = (struct line){.kind = LINE_STATIC, .name = {bytes.p, (size_t)(colon - bytes.p)}, .bytes = bytes};
-    *p->plan->last_line = line;
-    p->plan->last_line = &line->next;
-    return true;
-}
-
 static const struct part *make_part(struct planning *p, struct slice field, struct slice source,
                                     enum template_escape escape)
 {
@@ -38,7 +26,7 @@ static struct slice encoding_header(const struct part *part)
 
 static bool plan_one(struct planning *p, struct slice field, struct slice type, const struct part *part)
 {
-    return plan_header(p, type) && plan_header(p, encoding_header(part)) && plan_part(p, field, part);
+    return plan_line(p, type) && plan_line(p, encoding_header(part)) && plan_part(p, field, part);
 }
 
 static bool plan_inner(struct planning *p, struct slice field, struct slice start, struct slice type,
@@ -53,7 +41,7 @@ bool mime_plan_bodies(struct planning *p, struct slice text, struct slice html)
     static const struct slice text_type = SLICE("Content-Type: text/plain; charset=utf-8\r\n");
     static const struct slice html_type = SLICE("Content-Type: text/html; charset=utf-8\r\n");
     const struct part *text_part = NULL, *html_part = NULL;
-    if (!plan_header(p, SLICE("MIME-Version: 1.0\r\n")))
+    if (!plan_line(p, SLICE("MIME-Version: 1.0\r\n")))
         return false;
     if (text.p && !(text_part = make_part(p, SLICE("text"), text, ESCAPE_NONE)))
         return false;
@@ -64,7 +52,7 @@ bool mime_plan_bodies(struct planning *p, struct slice text, struct slice html)
     if (!text_part)
         return plan_one(p, SLICE("html"), html_type, html_part);
     /* RFC 2046 §5.1.4: the plainest first. A line end before a boundary belongs to the boundary (§5.1.1). */
-    return plan_header(p, SLICE("Content-Type: multipart/alternative; boundary=\"" BOUNDARY "\"\r\n")) &&
+    return plan_line(p, SLICE("Content-Type: multipart/alternative; boundary=\"" BOUNDARY "\"\r\n")) &&
            plan_inner(p, SLICE("text"), SLICE("--" BOUNDARY "\r\n"), text_type, text_part) &&
            plan_inner(p, SLICE("html"), SLICE("\r\n--" BOUNDARY "\r\n"), html_type, html_part) &&
            plan_static(p, SLICE("\r\n--" BOUNDARY "--\r\n"));

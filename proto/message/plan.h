@@ -70,7 +70,8 @@ bool plan_fail(struct planning *planning, struct slice field, const char *reason
 /* The same with the error of a template whose source is the field's own value, so that its position means something. */
 bool plan_fail_at(struct planning *planning, struct slice field, const struct template_error *error);
 
-/* Append to the plan; false if the room is full. */
+/* Append to the plan; false if the room is full. A fixed header line is whole, with its CRLF. */
+must_use bool plan_line(struct planning *planning, struct slice bytes);
 must_use bool plan_static(struct planning *planning, struct slice bytes);
 must_use bool plan_part(struct planning *planning, struct slice field, const struct part *part);
 
