@@ -1,0 +1,204 @@
+/* Builds the town and keeps it running; what it is found guilty of is decided in town_judge.c. */
+#include "town.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+static const char *const source_addresses[TOWN_SOURCES] = {"203.0.113.10", "203.0.113.11", "203.0.113.12",
+                                                           "203.0.113.13"};
+static const char redis_address[] = "192.0.2.1";
+
+/* ---- Redis ---- */
+
+void town_redis_start(struct town *town)
+{
+    struct io_config config = {.group = sim_process(town->redis_host, 1), .sessions_max = 64};
+    char error[256];
+    town->redis_io = io_open(&config, error, sizeof error);
+    assert_non_null(town->redis_io);
+    struct io_address at;
+    assert_true(io_address_parse(&at, redis_address, 6379));
+    fake_redis_serve(town->redis, town->redis_io, &at);
+    sim_serve(town->redis_io);
+}
+
+void town_redis_stop(struct town *town)
+{
+    sim_crash(town->redis_io);
+    town->redis_io = NULL;
+    fake_redis_crashed(town->redis);
+}
+
+static void redis_do(struct town *town, const struct slice *args, unsigned count)
+{
+    size_t n;
+    char *reply = fake_redis_argv(town->redis, args, count, &n);
+    if (n && reply[0] == '-')
+        fail_msg("redis: %.*s", (int)n, reply);
+    free(reply);
+}
+
+static struct slice key_of(char *key, size_t cap, const char *id, const char *name)
+{
+    return (struct slice){key, (size_t)snprintf(key, cap, "sluice:{%s}:%s", id, name)};
+}
+
+void town_set(struct town *town, const char *id, const char *field, const char *value)
+{
+    char key[128];
+    struct slice args[] = {SLICE("HSET"), key_of(key, sizeof key, id, "campaign"), slice_of(field), slice_of(value)};
+    redis_do(town, args, countof(args));
+}
+
+void town_campaign(struct town *town, const char *id, const char *fields)
+{
+    town_set(town, id, "from", "Shop <news@shop.example>");
+    town_set(town, id, "subject", "Hi {{name}}");
+    town_set(town, id, "text", "Hello {{name}},\r\n.dot\r\nbye\r\n");
+    town_set(town, id, "pool", "p");
+    town_set(town, id, "sealed", "1");
+    char copy[512];
+    snprintf(copy, sizeof copy, "%s", fields);
+    char *save, *name = strtok_r(copy, " ", &save);
+    for (; name; name = strtok_r(NULL, " ", &save))
+        town_set(town, id, name, strtok_r(NULL, " ", &save));
+    struct slice args[] = {SLICE("SADD"), SLICE("sluice:campaigns"), slice_of(id)};
+    redis_do(town, args, countof(args));
+    struct town_campaign *campaign = &town->campaigns[town->campaign_count++];
+    snprintf(campaign->id, sizeof campaign->id, "%s", id);
+}
+
+static struct town_campaign *campaign_of(struct town *town, const char *id)
+{
+    for (unsigned i = 0; i < town->campaign_count; i++)
+        if (strcmp(town->campaigns[i].id, id) == 0)
+            return &town->campaigns[i];
+    fail_msg("no campaign %s", id);
+    return NULL;
+}
+
+void town_push_entry(struct town *town, const char *id, const char *entry)
+{
+    char key[128];
+    struct slice args[] = {SLICE("RPUSH"), key_of(key, sizeof key, id, "recipients"), slice_of(entry)};
+    redis_do(town, args, countof(args));
+    campaign_of(town, id)->pushed++;
+}
+
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wformat-nonliteral"
+void town_push(struct town *town, const char *id, const char *format, uint64_t from, uint64_t count)
+{
+    for (uint64_t i = from; i < from + count; i++) {
+        char entry[256];
+        snprintf(entry, sizeof entry, format, (unsigned long long)i);
+        town_push_entry(town, id, entry);
+    }
+}
+#pragma GCC diagnostic pop
+
+const char *town_phase(struct town *town, const char *id)
+{
+    static _Thread_local char phase[32];
+    phase[0] = 0;
+    size_t n;
+    char *reply = fake_redis_do(town->redis, "HGET sluice:{%s}:status phase", id);
+    n = strlen(reply);
+    char *at = n && reply[0] == '$' && reply[1] != '-' ? strchr(reply, '\n') : NULL;
+    if (at)
+        snprintf(phase, sizeof phase, "%.*s", (int)strcspn(at + 1, "\r"), at + 1);
+    free(reply);
+    return phase;
+}
+
+/* ---- the engine ---- */
+
+void town_start(struct town *town) { sim_engine_start(town->engine); }
+
+void town_crash(struct town *town)
+{
+    for (unsigned i = 0; i < town->engine->shard_count; i++)
+        town->open_sessions += town->engine->shards[i].shard->session_count;
+    town->crashes++;
+    sim_engine_crash(town->engine);
+}
+
+void town_finish(struct town *town)
+{
+    if (!sim_engine_stop(town->engine, 30 * NSEC_PER_S, 60 * NSEC_PER_S))
+        fail_msg("seed %llu: the engine did not end within a minute", (unsigned long long)town->seed);
+}
+
+/* ---- running ---- */
+
+void town_run(struct town *town, nsec duration) { sim_run_until(town->world, sim_now(town->world) + duration); }
+
+static bool owes(void *context)
+{
+    struct town *town = context;
+    for (unsigned i = 0; i < town->campaign_count; i++) {
+        const char *phase = town_phase(town, town->campaigns[i].id);
+        if (strcmp(phase, "done") != 0 && strcmp(phase, "cancelled") != 0 && strcmp(phase, "waiting") != 0 &&
+            strcmp(phase, "incomplete") != 0)
+            return true;
+    }
+    return false;
+}
+
+bool town_drain(struct town *town, nsec limit)
+{
+    nsec until = sim_now(town->world) + limit;
+    while (sim_now(town->world) < until) {
+        if (!owes(town))
+            return true;
+        town_run(town, 500 * NSEC_PER_MS);
+    }
+    return !owes(town);
+}
+
+/* ---- building ---- */
+
+struct town *town_new(uint64_t seed, unsigned shards, const char *settings)
+{
+    struct town *town = calloc(1, sizeof *town);
+    town->seed = seed;
+    town->world = sim_world_new(seed);
+    town->redis_host = sim_host_new(town->world, "redis");
+    sim_host_address(town->redis_host, redis_address);
+    town->engine_host = sim_host_new(town->world, "engine");
+    for (unsigned i = 0; i < TOWN_SOURCES; i++)
+        sim_host_address(town->engine_host, source_addresses[i]);
+    town->mail = sim_mail_new(town->world, TOWN_PORT);
+    town->mail->ledger.keep_starts = true;
+    town->redis = fake_redis_new(0);
+    town_redis_start(town);
+    char text[4096];
+    int n = snprintf(
+        text, sizeof text,
+        "shards = %u\nengine = town\nstate_dir = \"/nowhere\"\nredis = \"redis://192.0.2.1:6379\"\nhttp = \"\"\n"
+        "hostname = town.example\nsessions_max = 256\npress_bytes = 4MiB\nkeep = 1d\npool p {\n",
+        shards);
+    for (unsigned i = 0; i < TOWN_SOURCES; i++)
+        n += snprintf(text + n, sizeof text - (size_t)n, "  source %s { name = s%u  ehlo = s%u.town.example }\n",
+                      source_addresses[i], i, i);
+    n += snprintf(text + n, sizeof text - (size_t)n, "}\n%s\n", settings);
+    town->engine = sim_engine_new(town->engine_host, text, getenv("SIM_LOG") ? 2 : -1);
+    town->config = town->engine->config;
+    return town;
+}
+
+void town_free(struct town *town)
+{
+    sim_engine_free(town->engine);
+    if (town->redis_io)
+        town_redis_stop(town);
+    sim_mail_free(town->mail);
+    sim_world_free(town->world);
+    fake_redis_free(town->redis);
+    free(town);
+}

@@ -1,0 +1,88 @@
+/* town.h - an engine, its Redis and the world's mailbox providers on one virtual clock: production objects all the way
+ * from shard.c to the RESP that Redis reads, with nothing between them and a crash but Redis' memory.
+ *
+ * A town is made, populated (ISPs, campaigns), run, and judged. Judging asks every oracle of design.md; each says in
+ * words what it found. */
+#ifndef TESTS_SIM_TOWN_H
+#define TESTS_SIM_TOWN_H
+
+#include "fake_redis.h"
+#include "judge.h"
+#include "sim_engine.h"
+#include "sim_mx.h"
+#include "weather.h"
+
+enum { TOWN_SOURCES = 4, TOWN_CAMPAIGNS = 8, TOWN_PORT = 25 };
+
+struct town_campaign {
+    char id[32];
+    uint64_t pushed;
+};
+
+struct town {
+    struct sim_world *world;
+    struct sim_mail *mail;
+    struct sim_host *redis_host, *engine_host;
+    struct fake_redis *redis;
+    struct io *redis_io;
+    struct sim_engine *engine;
+    const struct config *config; /* the engine's */
+    uint64_t crashes;
+    uint64_t open_sessions; /* at crashes, added up */
+    struct town_campaign campaigns[TOWN_CAMPAIGNS];
+    unsigned campaign_count;
+    uint64_t seed;
+};
+
+/* `settings`: lines of configuration besides what every town has (pool "p" of TOWN_SOURCES sources s0..s3). */
+struct town *town_new(uint64_t seed, unsigned shards, const char *settings);
+void town_free(struct town *town);
+
+/* The engine starts, dies between two turns, or is asked to end (town_up is false once it has). */
+void town_start(struct town *town);
+void town_crash(struct town *town);
+void town_finish(struct town *town);
+
+/* Redis dies; starts again with all it knew. */
+void town_redis_stop(struct town *town);
+void town_redis_start(struct town *town);
+
+/* A campaign with what it needs; `fields` are further "name value" words for HSET, or "". */
+void town_campaign(struct town *town, const char *id, const char *fields);
+/* Pushes entries made by `format` with their number: "r%llu@big.example". */
+void town_push(struct town *town, const char *id, const char *format, uint64_t from, uint64_t count);
+void town_push_entry(struct town *town, const char *id, const char *entry);
+void town_set(struct town *town, const char *id, const char *field, const char *value);
+/* The campaign's phase as Redis has it; "" for none. Borrowed until the next call. */
+const char *town_phase(struct town *town, const char *id);
+
+/* Runs until every campaign is done or cancelled (or waits for people only), or `limit` has passed: false. */
+must_use bool town_drain(struct town *town, nsec limit);
+void town_run(struct town *town, nsec duration);
+
+/* ---- oracles; each fails the test with a sentence ---- */
+
+/* What became of a campaign, by its event stream. */
+struct town_account {
+    uint64_t events[EVENT_TYPE_COUNT];
+    uint64_t finals, in_doubt_open; /* seqs with a final event; seqs that are held without one */
+    uint64_t copies, doubled;       /* accepted copies; seqs with more than one */
+};
+/* One final event per seq (or held); copies <= 1 + in_doubt; delivered has a copy, bounced has none unless in doubt;
+ * attempts and retry times in order; totals equal the stream; nothing is left in Redis that should not be. */
+struct town_account town_judge(struct town *town, const char *id);
+/* After town_finish: no descriptor, timer, attempt, lease or message is left in any shard. To be called before it. */
+void town_judge_empty(struct town *town);
+/* Every lane kept its rate, burst and connections, in every interval; the exchangers saw no breach of the protocol. */
+void town_judge_limits(struct town *town);
+
+/* ---- reach: what the suite has seen at least once ---- */
+struct town_reach {
+    uint64_t events[EVENT_TYPE_COUNT];
+    uint64_t faults[SIM_FAULT_COUNT];
+    uint64_t traits[WEATHER_TRAIT_COUNT];
+    uint64_t fenced, gone, adopted, parked, withdrawn, crashes;
+};
+void town_reach_add(struct town_reach *reach, struct town *town);
+
+#endif

@@ -1,0 +1,228 @@
+/* The oracles: what the engine promised, held against what the providers and the stream of events say. */
+#include "town.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "proto/event.h"
+
+enum { FIELDS = 64 };
+
+/* What the stream says of one seq. */
+struct fate {
+    uint32_t finals, in_doubt, events;
+    uint32_t attempt;    /* of its last event */
+    uint64_t next_at_ms; /* of its last deferral */
+    uint64_t last_at_ms;
+    enum event_type last; /* the final one */
+};
+
+struct reading {
+    const char *p, *end;
+};
+
+static long long read_number(struct reading *r, char kind)
+{
+    if (r->p >= r->end || *r->p != kind)
+        fail_msg("RESP: expected %c at %.40s", kind, r->p);
+    char *after;
+    long long n = strtoll(r->p + 1, &after, 10);
+    r->p = after + 2;
+    return n;
+}
+
+static struct slice read_text(struct reading *r)
+{
+    long long n = read_number(r, '$');
+    struct slice text = {r->p, (size_t)n};
+    r->p += n + 2;
+    return text;
+}
+
+static uint64_t stream_ms(struct slice id) { return strtoull(id.p, NULL, 10); }
+
+static void judge_event(struct town *town, const struct event *event, uint64_t at_ms, struct fate *fate, const char *id)
+{
+    unsigned long long seed = town->seed, seq = event->seq;
+    if (fate->finals)
+        fail_msg("seed %llu: %s/%llu has an event (%s) behind its final one", seed, id, seq,
+                 event_type_name(event->type).p);
+    if (event->attempt < fate->attempt)
+        fail_msg("seed %llu: %s/%llu: attempt %u follows %u", seed, id, seq, event->attempt, fate->attempt);
+    if (fate->next_at_ms && event->started_us && event->started_us / 1000 + 1 < fate->next_at_ms)
+        fail_msg("seed %llu: %s/%llu was tried %llu ms before its time", seed, id, seq,
+                 (unsigned long long)(fate->next_at_ms - event->started_us / 1000));
+    if (event->type == EVENT_DEFERRED && !event->next_at_ms)
+        fail_msg("seed %llu: %s/%llu is deferred until never", seed, id, seq);
+    fate->events++;
+    fate->attempt = event->attempt;
+    fate->next_at_ms = event->type == EVENT_DEFERRED ? event->next_at_ms : 0;
+    fate->last_at_ms = at_ms;
+    fate->in_doubt += event->type == EVENT_IN_DOUBT;
+    fate->finals += event->final;
+    fate->last = event->type;
+}
+
+static void read_stream(struct town *town, const char *id, struct fate *fates, uint64_t count,
+                        struct town_account *account)
+{
+    char *reply = fake_redis_do(town->redis, "XRANGE sluice:{%s}:events - +", id);
+    struct reading r = {reply, reply + strlen(reply)};
+    long long entries = read_number(&r, '*');
+    for (long long i = 0; i < entries; i++) {
+        struct event_field fields[FIELDS];
+        read_number(&r, '*');
+        uint64_t at_ms = stream_ms(read_text(&r));
+        unsigned n = (unsigned)read_number(&r, '*') / 2;
+        assert_true(n <= FIELDS);
+        for (unsigned f = 0; f < n; f++) {
+            fields[f].name = read_text(&r);
+            fields[f].value = read_text(&r);
+        }
+        struct event event;
+        assert_true(event_parse(fields, n, &event));
+        if (event.seq >= count)
+            fail_msg("seed %llu: %s: an event for seq %llu of %llu", (unsigned long long)town->seed, id,
+                     (unsigned long long)event.seq, (unsigned long long)count);
+        account->events[event.type]++;
+        judge_event(town, &event, at_ms, &fates[event.seq], id);
+    }
+    free(reply);
+}
+
+static void judge_copies_of(struct town *town, const char *id, const struct fate *fates,
+                            const struct judge_copies *copies, struct town_account *account)
+{
+    unsigned long long seed = town->seed;
+    for (uint64_t seq = 0; seq < copies->count; seq++) {
+        const struct fate *fate = &fates[seq];
+        unsigned long long n = seq;
+        uint32_t accepted = copies->copies[seq];
+        account->copies += accepted;
+        account->doubled += accepted > 1;
+        account->finals += fate->finals;
+        if (!fate->finals && fate->in_doubt)
+            account->in_doubt_open++;
+        else if (fate->finals != 1)
+            fail_msg("seed %llu: %s/%llu was lost: it has %u final events (%u in all, copies %u)", seed, id, n,
+                     fate->finals, fate->events, accepted);
+        if (accepted > 1 + fate->in_doubt)
+            fail_msg("seed %llu: %s/%llu was accepted %u times, in doubt %u times: doubled unknowingly", seed, id, n,
+                     accepted, fate->in_doubt);
+        if (fate->last == EVENT_DELIVERED && !accepted)
+            fail_msg("seed %llu: %s/%llu was delivered, and nobody has it", seed, id, n);
+        if (fate->last != EVENT_DELIVERED && accepted > fate->in_doubt)
+            fail_msg("seed %llu: %s/%llu ended as %d and was accepted %u times, in doubt %u times", seed, id, n,
+                     fate->last, accepted, fate->in_doubt);
+    }
+    if (copies->strangers)
+        fail_msg("seed %llu: %s: %llu copies of nobody", seed, id, (unsigned long long)copies->strangers);
+}
+
+static void judge_totals(struct town *town, const char *id, const struct town_account *account)
+{
+    for (enum event_type type = EVENT_DELIVERED; type < EVENT_TYPE_COUNT; type++) {
+        char *reply = fake_redis_do(town->redis, "HGET sluice:{%s}:totals %s", id, event_type_name(type).p);
+        uint64_t total = reply[1] == '-' ? 0 : strtoull(strchr(reply, '\n') + 1, NULL, 10);
+        free(reply);
+        if (total != account->events[type])
+            fail_msg("seed %llu: %s: totals say %llu %s, the stream has %llu", (unsigned long long)town->seed, id,
+                     (unsigned long long)total, event_type_name(type).p, (unsigned long long)account->events[type]);
+    }
+}
+
+static void judge_keys(struct town *town, const char *id)
+{
+    static const char *const names[] = {"leases", "retry", "parked", "recipients"};
+    if (strcmp(town_phase(town, id), "done") != 0)
+        return;
+    for (unsigned i = 0; i < countof(names); i++)
+        if (fake_redis_number(town->redis, "EXISTS sluice:{%s}:%s", id, names[i]))
+            fail_msg("seed %llu: %s is done and has %s", (unsigned long long)town->seed, id, names[i]);
+    char *keys = fake_redis_do(town->redis, "KEYS sluice:{%s}:ledger:*", id);
+    if (strcmp(keys, "*0\r\n") != 0)
+        fail_msg("seed %llu: %s is done and has ledgers: %s", (unsigned long long)town->seed, id, keys);
+    free(keys);
+}
+
+struct town_account town_judge(struct town *town, const char *id)
+{
+    uint64_t count = 0;
+    for (unsigned i = 0; i < town->campaign_count; i++)
+        if (strcmp(town->campaigns[i].id, id) == 0)
+            count = town->campaigns[i].pushed;
+    struct town_account account = {{0}, 0, 0, 0, 0};
+    struct fate *fates = calloc(count + 1, sizeof *fates);
+    read_stream(town, id, fates, count, &account);
+    struct judge_copies copies = judge_copies(town->mail, id, count);
+    judge_copies_of(town, id, fates, &copies, &account);
+    judge_copies_free(&copies);
+    judge_totals(town, id, &account);
+    judge_keys(town, id);
+    free(fates);
+    return account;
+}
+
+void town_judge_empty(struct town *town)
+{
+    for (unsigned i = 0; i < town->engine->shard_count; i++) {
+        const struct shard *shard = town->engine->shards[i].shard;
+        assert_int_equal(intake_attempts(&shard->intake), 0);
+        assert_int_equal(shard->intake.lease_count, 0);
+        assert_int_equal(shard->intake.memory.used, 0);
+        assert_int_equal(shard->lanes.waiting, 0);
+        assert_int_equal(press_used(&shard->press), 0);
+        assert_int_equal(pool_in_use(&shard->session_pool), shard->session_count);
+    }
+}
+
+static void judge_lane(struct town *town, const struct sim_isp *isp, unsigned source,
+                       const struct config_limits *limits)
+{
+    const struct config_source *from = &town->config->sources[source];
+    char address[64];
+    io_address_text(&from->address, address, sizeof address);
+    unsigned peak = judge_connections_peak(isp, address);
+    if (peak > limits->connections)
+        fail_msg("seed %llu: %u connections from %s to %s, %u are allowed", (unsigned long long)town->seed, peak,
+                 from->name, isp->name, limits->connections);
+    if (!limits->rate)
+        return;
+    size_t count;
+    nsec *starts = judge_starts(isp, address, &count);
+    nsec interval = throttle_interval(limits->rate, limits->rate_per);
+    struct judge_window worst = judge_rate(starts, count, limits->burst, interval);
+    if (worst.excess)
+        fail_msg("seed %llu: %s at %s: %llu starts in %lld ns, %llu too many", (unsigned long long)town->seed,
+                 from->name, isp->name, (unsigned long long)worst.starts, (long long)(worst.to - worst.from),
+                 (unsigned long long)worst.excess);
+    free(starts);
+}
+
+void town_judge_limits(struct town *town)
+{
+    for (const struct sim_isp *isp = town->mail->isps; isp; isp = isp->next)
+        for (unsigned i = 0; i < town->config->source_count; i++)
+            judge_lane(town, isp, i, config_limits_for(town->config, slice_of(isp->name)));
+    if (town->mail->ledger.violation_total)
+        fail_msg("seed %llu: %llu breaches of the protocol, the first: %s", (unsigned long long)town->seed,
+                 (unsigned long long)town->mail->ledger.violation_total, town->mail->ledger.first_violation);
+}
+
+void town_reach_add(struct town_reach *reach, struct town *town)
+{
+    for (enum sim_fault fault = SIM_REFUSED; fault < SIM_FAULT_COUNT; fault++)
+        reach->faults[fault] += sim_fault_count(town->world, fault);
+    const struct fake_redis_counts *counts = fake_redis_counts(town->redis);
+    reach->fenced += counts->fenced;
+    reach->gone += counts->gone;
+    reach->crashes += town->crashes;
+    reach->adopted += sim_engine_metric(town->engine, METRIC_LEASED_ADOPTED);
+    reach->parked += sim_engine_metric(town->engine, METRIC_PARKED);
+    reach->withdrawn += sim_engine_metric(town->engine, METRIC_PERMITS_WITHDRAWN);
+}
