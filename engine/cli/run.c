@@ -1,21 +1,20 @@
-/* `sluice run`: the engine itself. */
+/* sluice run: the engine, in the foreground, as systemd and people at a terminal both like it. */
 #include "cli/cli.h"
+#include "control/engine.h"
 
 #include <getopt.h>
 #include <stdlib.h>
 
-#include "control/engine.h"
+enum { SHARDS_MAX = 256 };
 
 static void print_help(void)
 {
-    fputs(
+    puts(
         "usage: sluice run [-c FILE] [--shards N]\n\n"
-        "Runs the engine in the foreground until SIGTERM or SIGINT. It then finishes the messages that are open, for\n"
-        "at most the configuration's `shutdown`, and gives the rest back to Redis; a second signal ends it at once.\n\n"
-        "  --shards N   threads, each with its own ring; else the configuration's, else one per usable core\n"
-        "  -c FILE      the configuration\n"
-        "  -h, --help   this text\n",
-        stdout);
+        "Runs the engine in the foreground until SIGTERM or SIGINT; it then finishes open messages (`shutdown` in the\n"
+        "configuration says within what time) and gives the rest back. A second signal ends it at once. It logs to\n"
+        "standard error. Without `redis` in the configuration it starts a private redis-server of its own.\n\n"
+        "  --shards N   threads that send, instead of the configuration's; 1 to 256");
 }
 
 int cli_run(struct cli *cli, int argc, char **argv)
@@ -23,31 +22,37 @@ int cli_run(struct cli *cli, int argc, char **argv)
     static const struct option options[] = {
         CLI_CONFIG_OPTION, CLI_HELP_OPTION, {"shards", required_argument, NULL, 's'}, {NULL, 0, NULL, 0}};
     unsigned long shards = 0;
+    char *end;
     int option;
-    while ((option = getopt_long(argc, argv, "c:h", options, NULL)) != -1)
+    while ((option = getopt_long(argc, argv, "c:h", options, NULL)) != -1) {
         switch (option) {
         case 'c':
             cli->config_file = optarg;
             break;
-        case 's': {
-            char *end;
-            shards = strtoul(optarg, &end, 10);
-            if (*end || shards < 1 || shards > 64)
-                return cli_usage("run", "--shards wants a number from 1 to 64, not \"%s\"", optarg);
-            break;
-        }
         case 'h':
             print_help();
             return CLI_OK;
+        case 's':
+            shards = strtoul(optarg, &end, 10);
+            if (*end || shards < 1 || shards > SHARDS_MAX || optarg[0] == '-')
+                return cli_usage("run", "--shards is a whole number from 1 to %d", SHARDS_MAX);
+            break;
         default:
-            return cli_usage("run", "option not understood");
+            return cli_usage("run", "this option is not understood");
         }
-    if (optind < argc)
-        return cli_usage("run", "nothing is expected behind the options: \"%s\"", argv[optind]);
+    }
+    if (optind != argc)
+        return cli_usage("run", "\"%s\" is not understood", argv[optind]);
     struct config *config = cli_config(cli);
     if (!config)
         return CLI_FAILED;
-    int result = engine_run(config, (unsigned)shards);
+    int code = CLI_FAILED;
+    if (config->pool_count == 0)
+        cli_error("%s has no pool, so there is nowhere to send from; add one: pool main { source ADDRESS { ehlo = "
+                  "HOST } }",
+                  config->file);
+    else
+        code = engine_run(config, (unsigned)shards);
     config_free(config);
-    return result;
+    return code;
 }

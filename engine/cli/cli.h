@@ -1,0 +1,49 @@
+/* cli.h - what the sub-commands of `sluice` have in common.
+ *
+ * A sub-command gets its own argv (argv[0] is its name) and returns the exit code. Results go to standard output, all
+ * else to standard error, so that `--json | program` works. */
+#ifndef CLI_CLI_H
+#define CLI_CLI_H
+
+#include "control/config.h"
+#include "sluice/base.h"
+
+#include <stdio.h>
+
+enum cli_exit {
+    CLI_OK = 0,
+    CLI_FAILED = 1, /* it was understood and could not be done, or came to nothing */
+    CLI_USAGE = 2,  /* it was not understood */
+};
+
+struct cli {
+    const char *config_file; /* of -c before the sub-command; NULL */
+};
+
+/* "sluice: ...", with a line end. */
+void printf_like(1, 2) cli_error(const char *format, ...);
+/* The same, and where help is; returns CLI_USAGE. */
+int printf_like(2, 3) cli_usage(const char *command, const char *format, ...);
+
+/* The file of -c, $SLUICE_CONFIG, ./sluice.conf or /etc/sluice/sluice.conf: the first that is named or exists. NULL:
+ * said why. The caller owns the configuration. */
+must_use struct config *cli_config(const struct cli *cli);
+
+/* The value of -c within a sub-command. */
+#define CLI_CONFIG_OPTION                                                                                              \
+    {                                                                                                                  \
+        "config", required_argument, NULL, 'c'                                                                         \
+    }
+#define CLI_HELP_OPTION                                                                                                \
+    {                                                                                                                  \
+        "help", no_argument, NULL, 'h'                                                                                 \
+    }
+
+int cli_send(struct cli *cli, int argc, char **argv);
+int cli_campaign(struct cli *cli, int argc, char **argv);
+int cli_events(struct cli *cli, int argc, char **argv);
+int cli_status(struct cli *cli, int argc, char **argv);
+int cli_config_command(struct cli *cli, int argc, char **argv);
+int cli_run(struct cli *cli, int argc, char **argv);
+
+#endif

@@ -1,0 +1,63 @@
+/* sluice config: is this file good, and what does it come to? */
+#include "cli/cli.h"
+
+#include <getopt.h>
+
+static void print_help(void)
+{
+    puts("usage: sluice config [-c FILE] --check | --print | --manual\n\n"
+         "  --check    says whether the file is good, or where it is not and what is allowed there\n"
+         "  --print    prints every key with the value in force, as a file that can be read again\n"
+         "  --manual   prints sluice.conf(5): man -l <(sluice config --manual)");
+}
+
+static void print_line(void *context, const char *line)
+{
+    (void)context;
+    puts(line);
+}
+
+int cli_config_command(struct cli *cli, int argc, char **argv)
+{
+    static const struct option options[] = {CLI_CONFIG_OPTION,
+                                            CLI_HELP_OPTION,
+                                            {"check", no_argument, NULL, 'k'},
+                                            {"print", no_argument, NULL, 'p'},
+                                            {"manual", no_argument, NULL, 'm'},
+                                            {NULL, 0, NULL, 0}};
+    int option, wanted = 0, count = 0;
+    while ((option = getopt_long(argc, argv, "c:h", options, NULL)) != -1) {
+        switch (option) {
+        case 'c':
+            cli->config_file = optarg;
+            break;
+        case 'h':
+            print_help();
+            return CLI_OK;
+        case 'k':
+        case 'p':
+        case 'm':
+            wanted = option;
+            count++;
+            break;
+        default:
+            return cli_usage("config", "this option is not understood");
+        }
+    }
+    if (optind != argc || count != 1)
+        return cli_usage("config", "one of --check, --print and --manual is needed, and nothing else");
+    if (wanted == 'm') {
+        config_manual(print_line, NULL);
+        return CLI_OK;
+    }
+    struct config *config = cli_config(cli);
+    if (!config)
+        return CLI_FAILED;
+    if (wanted == 'p')
+        config_print(config, print_line, NULL);
+    else
+        printf("%s: good: %u pools, %u sources, %u isps\n", config->file, config->pool_count, config->source_count,
+               config->isp_count);
+    config_free(config);
+    return CLI_OK;
+}
