@@ -26,7 +26,7 @@ PURE_CALLS = set("""memcpy memmove memset memcmp memchr memrchr memmem bcmp
     strlen strnlen strcmp strncmp strchr strrchr strstr strspn strcspn""".split())
 # What compilers and sanitizers call of themselves.
 COMPILER_CALLS = re.compile(
-    r"^(__asan_|__ubsan_|__tsan_|__sanitizer_|__sancov_|__stack_chk_fail|__gcov|_GLOBAL_OFFSET_TABLE_|__mem\w+_chk)")
+    r"^(__asan_|__ubsan_|__tsan_|__sanitizer_|__sancov_|__(start|stop)___sancov|__stack_chk_fail|__gcov|_GLOBAL_OFFSET_TABLE_|__mem\w+_chk)")
 COMPILER_DATA = re.compile(r"^(\.L|__odr_asan|___asan|__asan|__sancov|__ubsan|__gcov|\.\.__|__tsan|\$d|__unnamed)")
 # What only the backends of the seam may ask: the rest of the engine learns of time, chance and peers through io.h.
 SEAM_CALLS = set("""clock_gettime gettimeofday time ftime nanosleep clock_nanosleep usleep sleep rand random rand_r drand48
