@@ -105,10 +105,11 @@ void session_quit(struct session *session);
 void session_abort(struct session *session, enum happening happening);
 /* Messages whose MAIL is out and that are not over. */
 unsigned session_open_messages(const struct session *session);
+/* Nothing is open and nothing outstanding, not even the reply to a RSET: session_quit is allowed. */
 static inline bool session_is_idle(const struct session *session)
 {
-    return session->ready && !session->quitting && !session->closing && !session->slots[0].attempt &&
-           !session->slots[1].attempt;
+    return session->client.state == CLIENT_READY && session->ready && !session->quitting && !session->closing &&
+           !session->slots[0].attempt && !session->slots[1].attempt;
 }
 
 #endif
