@@ -26,11 +26,12 @@ PURE_CALLS = set("""memcpy memmove memset memcmp memchr memrchr memmem bcmp
     strlen strnlen strcmp strncmp strchr strrchr strstr strspn strcspn""".split())
 # What compilers and sanitizers call of themselves.
 COMPILER_CALLS = re.compile(
-    r"^(__asan_|__ubsan_|__tsan_|__sanitizer_|__sancov_|__(start|stop)___sancov|__stack_chk_fail|__gcov|_GLOBAL_OFFSET_TABLE_|__mem\w+_chk)")
+    r"^(__asan_|__ubsan_|__tsan_|__sanitizer_|__sancov_|__(start|stop)___sancov|__stack_chk_fail|__gcov|"
+    r"_GLOBAL_OFFSET_TABLE_|__mem\w+_chk)")
 COMPILER_DATA = re.compile(r"^(\.L|__odr_asan|___asan|__asan|__sancov|__ubsan|__gcov|\.\.__|__tsan|\$d|__unnamed)")
 # What only the backends of the seam may ask: the rest of the engine learns of time, chance and peers through io.h.
-SEAM_CALLS = set("""clock_gettime gettimeofday time ftime nanosleep clock_nanosleep usleep sleep rand random rand_r drand48
-    getrandom getentropy arc4random socket connect accept accept4 send sendto sendmsg recv recvfrom recvmsg poll ppoll
+SEAM_CALLS = set("""clock_gettime gettimeofday time ftime nanosleep clock_nanosleep usleep sleep rand random rand_r
+    drand48 getrandom getentropy arc4random socket connect accept accept4 send sendto sendmsg recv recvfrom recvmsg poll ppoll
     select epoll_wait epoll_ctl getaddrinfo gethostbyname""".split())
 SEAM_FRIENDS = {("control_log.c.o", "clock_gettime")}  # the time that a log line shows; it decides nothing
 
@@ -252,7 +253,8 @@ INNOCENT = """#include <string.h>
 static const char *const names[] = {"a", "b"};
 static const int numbers[] = {1, 2};
 const char *f(int i); const char *f(int i) { return names[numbers[i & 1] & 1]; }
-unsigned long g(const char *p); unsigned long g(const char *p) { static const char *const own[] = {"c"}; return strlen(p) + strlen(own[0]); }
+unsigned long g(const char *p);
+unsigned long g(const char *p) { static const char *const own[] = {"c"}; return strlen(p) + strlen(own[0]); }
 """
 
 
