@@ -3,6 +3,7 @@
 
 #include "proto/message/line.h"
 #include "proto/message/mime.h"
+#include "proto/message/source.h"
 #include "proto/number.h"
 
 /* The fields of the hash that make the message; p is NULL for one that is not there. */
@@ -126,20 +127,35 @@ static bool plan_given_headers(struct planning *p, struct slice headers)
     return true;
 }
 
-static bool plan_headers(struct planning *p, const struct fields *fields)
+/* From, To, Subject, Date, Message-ID: there once each, in this order. What a message of people's own has counts. */
+static bool plan_first_headers(struct planning *p, const struct fields *fields, const struct source *source)
 {
-    if (fields->from.n == 0)
+    struct slice from = source_value(source, SLICE("From")), to = source_value(source, SLICE("To"));
+    struct slice subject = source_value(source, SLICE("Subject"));
+    if (!from.p && fields->from.n == 0)
         return plan_fail(p, SLICE("from"), "missing", SLICE(""));
-    if (!line_plan_mailboxes(p, SLICE("from"), SLICE("From"), fields->from, 1, true) || !line_plan_own(p, LINE_TO))
+    if (!line_plan_mailboxes(p, from.p ? SLICE("mime") : SLICE("from"), SLICE("From"), from.p ? from : fields->from, 1,
+                             true))
         return false;
-    if (fields->subject.p && !line_plan_text(p, SLICE("subject"), SLICE("Subject"), fields->subject))
+    if (to.p ? !line_plan_mailboxes(p, SLICE("mime"), SLICE("To"), to, PLAN_MAILBOXES_MAX, false)
+             : !line_plan_own(p, LINE_TO))
         return false;
-    if (!line_plan_own(p, LINE_DATE) || !line_plan_own(p, LINE_MESSAGE_ID))
+    if (subject.p ? !line_plan_text(p, SLICE("mime"), SLICE("Subject"), subject)
+                  : fields->subject.p && !line_plan_text(p, SLICE("subject"), SLICE("Subject"), fields->subject))
         return false;
-    if (fields->reply_to.n &&
+    return line_plan_own(p, LINE_DATE) && line_plan_own(p, LINE_MESSAGE_ID);
+}
+
+static bool plan_headers(struct planning *p, const struct fields *fields, const struct source *source)
+{
+    bool reply_to = fields->reply_to.n && !source_value(source, SLICE("Reply-To")).p;
+    bool unsubscribe = fields->list_unsubscribe.n && !source_value(source, SLICE("List-Unsubscribe")).p;
+    if (!plan_first_headers(p, fields, source) || !source_plan_headers(p, source))
+        return false;
+    if (reply_to &&
         !line_plan_mailboxes(p, SLICE("reply_to"), SLICE("Reply-To"), fields->reply_to, PLAN_MAILBOXES_MAX, false))
         return false;
-    if (fields->list_unsubscribe.n && !line_plan_urls(p, SLICE("list_unsubscribe"), fields->list_unsubscribe))
+    if (unsubscribe && !line_plan_urls(p, SLICE("list_unsubscribe"), fields->list_unsubscribe))
         return false;
     if (fields->headers.n && !plan_given_headers(p, fields->headers))
         return false;
@@ -148,12 +164,18 @@ static bool plan_headers(struct planning *p, const struct fields *fields)
 
 static bool plan_all(struct planning *p, const struct fields *fields)
 {
+    struct source source = {.count = 0};
     if (fields->strict.n > 1 || (fields->strict.n && fields->strict.p[0] != '0' && fields->strict.p[0] != '1'))
         return plan_fail(p, SLICE("strict"), "is 0 or 1", SLICE(""));
     p->plan->strict = slice_equal(fields->strict, SLICE("1"));
+    if (fields->mime.p && (fields->html.p || fields->text.p))
+        return plan_fail(p, SLICE("mime"), "there is html or text as well: which one is the message?", SLICE(""));
+    if (fields->mime.p)
+        return source_read(p, fields->mime, &source) && plan_headers(p, fields, &source) &&
+               source_plan_body(p, &source);
     if (!fields->html.p && !fields->text.p)
         return plan_fail(p, SLICE("html"), "missing, and so are text and mime: there is nothing to say", SLICE(""));
-    return plan_headers(p, fields) && mime_plan_bodies(p, fields->text, fields->html);
+    return plan_headers(p, fields, &source) && mime_plan_bodies(p, fields->text, fields->html);
 }
 
 size_t message_plan_room(const struct slice *items, unsigned count)
@@ -163,7 +185,7 @@ size_t message_plan_room(const struct slice *items, unsigned count)
     return sizeof(struct message_plan) + 8 * line_room(0) + line_room(fields.from.n) + line_room(fields.subject.n) +
            line_room(fields.reply_to.n) + line_room(fields.list_unsubscribe.n) +
            JSON_TOKENS_MAX(headers) * sizeof(struct json_token) + headers / 6 * line_room(0) + line_room(headers) +
-           mime_room(fields.html) + mime_room(fields.text);
+           mime_room(fields.html) + mime_room(fields.text) + source_room(fields.mime);
 }
 
 struct message_plan *message_plan_make(const struct slice *items, unsigned count, void *memory, size_t size,

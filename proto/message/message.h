@@ -16,7 +16,7 @@
  *   from              one mailbox: "Shop <news@shop.example>" or "news@shop.example"
  *   subject           may be missing
  *   html, text        at least one; both give multipart/alternative, text first
- *   mime              instead of html and text: a whole message of one's own, see mime.h
+ *   mime              instead of html and text: a whole message of one's own, see source.h
  *   reply_to          one or more mailboxes, separated by commas
  *   headers           a JSON object, name to string: headers of one's own. Refused: those that Sluice writes, names
  * that are none, a name given twice list_unsubscribe  https URL, mailto URL, or both separated by a comma. Gives
