@@ -30,9 +30,10 @@ COMPILER_CALLS = re.compile(
     r"_GLOBAL_OFFSET_TABLE_|__mem\w+_chk)")
 COMPILER_DATA = re.compile(r"^(\.L|__odr_asan|___asan|__asan|__sancov|__ubsan|__gcov|\.\.__|__tsan|\$d|__unnamed)")
 # What only the backends of the seam may ask: the rest of the engine learns of time, chance and peers through io.h.
-SEAM_CALLS = set("""clock_gettime gettimeofday time ftime nanosleep clock_nanosleep usleep sleep rand random rand_r
-    drand48 getrandom getentropy arc4random socket connect accept accept4 send sendto sendmsg recv recvfrom recvmsg poll ppoll
-    select epoll_wait epoll_ctl getaddrinfo gethostbyname""".split())
+SEAM_CALLS = set("""clock_gettime gettimeofday time ftime nanosleep clock_nanosleep usleep sleep
+    rand random rand_r drand48 getrandom getentropy arc4random
+    socket connect accept accept4 send sendto sendmsg recv recvfrom recvmsg poll ppoll select epoll_wait epoll_ctl
+    getaddrinfo gethostbyname""".split())
 SEAM_FRIENDS = {("control_log.c.o", "clock_gettime")}  # the time that a log line shows; it decides nothing
 
 

@@ -54,7 +54,7 @@ struct resolver_query {
 
 struct resolver_config {
     const char *servers;   /* "127.0.0.1:5353,[::1]:53"; NULL or "": the machine's resolv.conf */
-    nsec timeout;          /* for one try */
+    nsec timeout;          /* for one try; doubled with each round over all servers */
     unsigned tries;
     unsigned queries_max;  /* in flight at once; more wait inside */
 };
