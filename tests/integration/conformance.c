@@ -1,0 +1,388 @@
+/* The fake Redis of the simulation against a real one: the same random steps through the production store, the same
+ * answers, and after each step the same keys. Without this the simulation would prove things about a Redis that does
+ * not exist.
+ *
+ * usage: conformance [SEED [STEPS]] */
+#include "conformance.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+static uint64_t draw(struct conformance *c, uint64_t below)
+{
+    uint64_t z = c->random += 0x9e3779b97f4a7c15u; /* splitmix64 */
+    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
+    return (z ^ z >> 31) % below;
+}
+
+static bool chance(struct conformance *c, unsigned percent) { return draw(c, 100) < percent; }
+
+/* ---- random steps ---- */
+
+enum { STEPS = 1500, PEOPLE_EVERY = 3 };
+
+static struct slice pick(struct conformance *c, const char *const *words, unsigned count)
+{
+    return slice_of(words[draw(c, count)]);
+}
+
+static const char *const campaigns[CAMPAIGNS_MAX] = {"one", "two.B"};
+static const char *const leases[LEASES_MAX] = {"a:1", "a:2", "b:1", "b:2", "c:1", "c:2", "c:3"};
+static const char *const isps[] = {"gmail", "yahoo", "other-17", "a:b c"};
+static const char *const addresses[] = {"a@x", "b@x", "c@x", "d@x"};
+
+static struct event random_event(struct conformance *c, enum event_type type)
+{
+    struct event event = {
+        .type = type, .seq = draw(c, 50), .attempt = 1 + (uint32_t)draw(c, 3), .final = chance(c, 50)};
+    if (chance(c, 70))
+        event.to = SLICE("ann@x.example");
+    if (chance(c, 30))
+        event.reply = SLICE("550 \x00\xff\r\n \"no\"");
+    if (chance(c, 50))
+        event.code = 250;
+    if (chance(c, 50))
+        event.started_us = 1795285488057000 + draw(c, 1000);
+    return event;
+}
+
+enum { ENDS = 12 };
+struct ends {
+    struct store_end ends[ENDS];
+    struct event events[ENDS];
+    unsigned count;
+    bool close;
+};
+
+/* `whole`: what ends all of a lease of so many; 0: anything. */
+static struct ends random_ends(struct conformance *c, unsigned whole)
+{
+    struct ends r = {.count = whole ? whole : (unsigned)draw(c, ENDS + 1), .close = whole || chance(c, 50)};
+    bool all = whole || chance(c, 60);
+    for (unsigned i = 0; i < r.count; i++) {
+        struct store_end *end = &r.ends[i];
+        r.events[i] = random_event(c, 1 + (enum event_type)draw(c, EVENT_TYPE_COUNT - 1));
+        *end = (struct store_end){.kind = 1 + (enum store_end_kind)draw(c, STORE_END_RESEND),
+                                  .index = all ? i : (uint32_t)draw(c, ENDS),
+                                  .full = chance(c, 50),
+                                  .isp = pick(c, isps, countof(isps)),
+                                  .due_ms = (int64_t)draw(c, 5)};
+        end->record = (struct store_record){.seq = draw(c, 40),
+                                            .attempt = (uint32_t)draw(c, 4),
+                                            .first_ms = (int64_t)draw(c, 1795285488057),
+                                            .source = chance(c, 50) ? SLICE("s1") : SLICE(""),
+                                            .raw = chance(c, 50) ? SLICE("r@x") : SLICE("{\"to\": \"\x01\xfe\"}")};
+    }
+    return r;
+}
+
+enum kind {
+    LEASE_LIST,
+    LEASE_PARKED,
+    LEASE_RETRY,
+    ADOPT,
+    RELEASE,
+    PERMIT,
+    END,
+    UNIQUE,
+    LOOK,
+    PHASE,
+    FINISH,
+    CAMPAIGNS,
+    HEARTBEAT,
+    HEARTBEAT_END,
+    HOLD,
+    LET_GO,
+    OPS,
+    CREATE,
+    PUSH,
+    START,
+    EVENTS,
+    ALL,
+    KINDS
+};
+/* How often each, out of their sum. */
+static const unsigned weights[KINDS] = {12, 8, 8, 8, 4, 10, 25, 3, 6, 5, 8, 2, 1, 1, 3, 2, 1, 2, 6, 2, 2, 1};
+
+struct random_step {
+    enum kind kind;
+    unsigned hand;
+    struct open_lease *open; /* of campaign and lease */
+    struct slice campaign, lease, word, other;
+    uint64_t number;
+    unsigned most;
+    uint32_t permits[4], withdrawn[2];
+    struct ends ends;
+};
+
+static struct random_step random_step(struct conformance *c)
+{
+    static const char *const phases[] = {"sending", "idle", "waiting", "done", "cancelled"};
+    static const char *const owners[] = {"engine", "rival", "-"};
+    unsigned campaign = (unsigned)draw(c, CAMPAIGNS_MAX), lease = (unsigned)draw(c, LEASES_MAX);
+    struct random_step s = {.hand = (unsigned)draw(c, HANDS),
+                            .open = &c->open[campaign][lease],
+                            .campaign = slice_of(campaigns[campaign]),
+                            .lease = slice_of(leases[lease]),
+                            .number = draw(c, 4),
+                            .most = 1 + (unsigned)draw(c, ENDS)};
+    unsigned sum = 0, at = 0;
+    for (unsigned i = 0; i < KINDS; i++)
+        sum += weights[i];
+    for (uint64_t n = draw(c, sum); n >= weights[at]; at++)
+        n -= weights[at];
+    s.kind = (enum kind)at;
+    /* Mostly a lease that is free to be taken, or one that is there to be worked on. */
+    bool taking = s.kind <= LEASE_RETRY;
+    for (unsigned i = 0; i < LEASES_MAX && (s.open->count > 0) == taking && chance(c, 80); i++) {
+        s.open = &c->open[campaign][i];
+        s.lease = slice_of(leases[i]);
+    }
+    s.word = s.kind == ADOPT                      ? pick(c, owners, 3)
+             : s.kind == PHASE                    ? pick(c, phases, 3)
+             : s.kind == FINISH                   ? pick(c, phases + 3, 2)
+             : s.kind == LEASE_PARKED             ? pick(c, isps, countof(isps))
+             : s.kind == HOLD || s.kind == LET_GO ? pick(c, isps, 2)
+                                                  : pick(c, addresses, countof(addresses));
+    s.other = pick(c, addresses, countof(addresses));
+    for (unsigned i = 0; i < 4; i++)
+        s.permits[i] = (uint32_t)draw(c, ENDS);
+    for (unsigned i = 0; i < 2; i++)
+        s.withdrawn[i] = (uint32_t)draw(c, ENDS);
+    /* Mostly by the hand that has the lease, and mostly all of it: else hardly one would ever be closed. */
+    bool by_owner = s.open->count && chance(c, 80);
+    if (by_owner)
+        s.hand = s.open->hand;
+    if (s.kind == END)
+        s.ends = random_ends(c, by_owner && chance(c, 60) ? s.open->count : 0);
+    return s;
+}
+
+static void do_step(struct random_step *s, struct asker *asker)
+{
+    for (unsigned i = 0; i < s->ends.count; i++)
+        s->ends.ends[i].event = &s->ends.events[i];
+    struct store *store = asker->store;
+    struct store_request *r = asker_next(asker);
+    const struct slice two[] = {s->word, s->other}, pairs[] = {SLICE("from"), s->word, SLICE("keep"), s->other};
+    const uint64_t seqs[] = {s->number, s->number + 1};
+    char phase[16];
+    slice_copy(phase, sizeof phase, s->word);
+    switch (s->kind) {
+    case LEASE_LIST:
+        store_lease_list(store, r, s->campaign, s->lease, s->most);
+        break;
+    case LEASE_PARKED:
+        store_lease_parked(store, r, s->campaign, s->lease, s->word, s->most);
+        break;
+    case LEASE_RETRY:
+        store_lease_retry(store, r, s->campaign, s->lease, (int64_t)s->number, s->most);
+        break;
+    case ADOPT:
+        store_adopt(store, r, s->campaign, s->lease, s->word, s->word.p[0] == '-' ? 0 : 1 + s->number % 2);
+        break;
+    case RELEASE:
+        store_release(store, r, s->campaign, s->lease);
+        break;
+    case PERMIT:
+        store_permit(store, r, s->campaign, s->lease, s->permits, (unsigned)s->number, s->withdrawn, 2);
+        break;
+    case END:
+        store_end(store, r, s->campaign, s->lease, s->ends.ends, s->ends.count, s->ends.close);
+        break;
+    case UNIQUE:
+        store_unique(store, r, s->campaign, two, seqs, 2);
+        break;
+    case LOOK:
+        store_look(store, r, s->campaign, &asker->view);
+        break;
+    case PHASE:
+        store_phase(store, r, s->campaign, phase, s->other);
+        break;
+    case FINISH:
+        store_finish(store, r, s->campaign, phase, 100);
+        break;
+    case CAMPAIGNS:
+        store_campaigns(store, r);
+        break;
+    case HEARTBEAT:
+        store_heartbeat(store, r, 100 * NSEC_PER_S);
+        break;
+    case HEARTBEAT_END:
+        store_heartbeat_end(store, r);
+        break;
+    case HOLD:
+        store_source_hold(store, r, s->word, 50 * NSEC_PER_S);
+        break;
+    case LET_GO:
+        store_source_release(store, r, s->word);
+        break;
+    case OPS:
+        store_ops(store, r, pairs, 4);
+        break;
+    case CREATE:
+        store_create(store, r, s->campaign, pairs, 4);
+        break;
+    case PUSH:
+        store_push(store, r, s->campaign, two, 2);
+        break;
+    case START:
+        store_start(store, r, s->campaign);
+        break;
+    case EVENTS:
+        store_events(store, r, s->campaign, SLICE("0"), s->most, 0);
+        break;
+    case ALL:
+        store_all_campaigns(store, r);
+        break;
+    case KINDS:
+        break;
+    }
+    asker_wait(asker);
+}
+
+static void step_both(struct conformance *c)
+{
+    static const char *const names[KINDS] = {"lease list", "lease parked", "lease retry", "adopt",         "release",
+                                             "permit",     "end",          "unique",      "look",          "phase",
+                                             "finish",     "campaigns",    "heartbeat",   "heartbeat end", "hold",
+                                             "let go",     "ops",          "create",      "push",          "start",
+                                             "events",     "all"};
+    struct random_step s = random_step(c);
+    unsigned hand = s.hand;
+    /* A step that is repeated must do what is done already, on both alike. */
+    unsigned times = chance(c, 15) ? 2 : 1;
+    snprintf(c->what, sizeof c->what, "%s of " SLICE_FORMAT " " SLICE_FORMAT " by %u", names[s.kind],
+             SLICE_ARGS(s.campaign), SLICE_ARGS(s.lease), hand);
+    for (; times; times--) {
+        for (int side = REAL; side <= FAKE; side++) {
+            do_step(&s, c->hands[hand][side]);
+            conformance_answer(&c->answers[side], c->hands[hand][side], s.kind == LOOK,
+                               s.kind == CAMPAIGNS || s.kind == ALL, s.kind == EVENTS || s.kind == OPS);
+        }
+        conformance_equal(c, "answers", c->answers);
+        c->results[c->hands[hand][REAL]->answer.result]++;
+    }
+    const struct store_answer *answer = &c->hands[hand][REAL]->answer;
+    if (s.kind <= ADOPT && answer->result == STORE_OK)
+        *s.open = (struct open_lease){hand, answer->item_count};
+    if (s.kind == END && answer->number == 1) {
+        *s.open = (struct open_lease){0};
+        c->closed++;
+    }
+    c->kinds[s.kind]++;
+}
+
+/* What people do, and what they should not. */
+static void people_both(struct conformance *c)
+{
+    static const char *const states[] = {"running", "running", "running",   "running",
+                                         "running", "paused",  "cancelled", "pasued"};
+    static const char *const spoilt[] = {"leases", "recipients", "events", "ledger:a:1", "status"};
+    char campaign[64], recipients[64], held[64], spoilt_key[64], entry[64];
+    const char *id = campaigns[draw(c, countof(campaigns))], *state = states[draw(c, countof(states))];
+    unsigned what = (unsigned)draw(c, 100);
+    snprintf(campaign, sizeof campaign, "sluice:{%s}:campaign", id);
+    snprintf(recipients, sizeof recipients, "sluice:{%s}:recipients", id);
+    snprintf(held, sizeof held, "sluice:{%s}:held", id);
+    snprintf(spoilt_key, sizeof spoilt_key, "sluice:{%s}:%s", id, spoilt[draw(c, countof(spoilt))]);
+    snprintf(entry, sizeof entry, "{\"to\":\"r%u@x\"}", (unsigned)draw(c, 1000));
+    snprintf(c->what, sizeof c->what, "people %u on %s", what, id);
+    for (int side = REAL; side <= FAKE; side++) {
+        redisReply *reply;
+        if (what < 25)
+            reply = ASK_SIDE(c, side, "HSET", campaign, "state", state);
+        else if (what < 80)
+            reply = ASK_SIDE(c, side, "RPUSH", recipients, entry, "b@y", "");
+        else if (what < 90)
+            reply = ASK_SIDE(c, side, "DEL", held);
+        else if (what < 92)
+            reply = ASK_SIDE(c, side, "SET", spoilt_key, "a string where none belongs");
+        else if (what < 99)
+            reply = ASK_SIDE(c, side, "SADD", "sluice:campaigns", id, "else");
+        else
+            reply = ASK_SIDE(c, side, "FLUSHALL");
+        freeReplyObject(reply);
+    }
+    /* Spoilt keys are put right soon: otherwise little else would be seen. */
+    if (chance(c, 50))
+        for (int side = REAL; side <= FAKE; side++) {
+            redisReply *type = ASK_SIDE(c, side, "TYPE", spoilt_key);
+            if (strcmp(type->str, "string") == 0)
+                freeReplyObject(ASK_SIDE(c, side, "DEL", spoilt_key));
+            freeReplyObject(type);
+        }
+}
+
+/* ---- the run ---- */
+
+static void open_all(struct conformance *c, const char *fake_path)
+{
+    static const char *const engines[HANDS] = {"engine", "engine", "engine", "rival"};
+    static const uint64_t incarnations[HANDS] = {1, 1, 2, 1}; /* two shards, a later life, another engine */
+    char url[128];
+    struct io_address at;
+    snprintf(url, sizeof url, "unix:%s", fake_path);
+    struct asker *first = asker_open(real_redis_url(c->real), engines[0], incarnations[0], NULL);
+    c->fake = fake_redis_new(0);
+    sluice_assert(io_address_parse(&at, fake_path, 0));
+    fake_redis_serve(c->fake, first->io, &at);
+    for (unsigned i = 0; i < HANDS; i++) {
+        c->hands[i][REAL] = i ? asker_open(real_redis_url(c->real), engines[i], incarnations[i], first) : first;
+        c->hands[i][FAKE] = asker_open(url, engines[i], incarnations[i], first);
+    }
+}
+
+static void close_all(struct conformance *c)
+{
+    for (unsigned i = 0; i < HANDS; i++)
+        for (int side = REAL; side <= FAKE; side++)
+            asker_close(c->hands[i][side]); /* the first of them closes the io */
+    fake_redis_free(c->fake);
+    real_redis_stop(c->real);
+    redisReaderFree(c->reader);
+    for (int side = REAL; side <= FAKE; side++) {
+        free(c->answers[side].p);
+        free(c->dumps[side].p);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    struct conformance c = {0};
+    char directory[] = "/tmp/sluice-fake-XXXXXX", path[64];
+    unsigned steps = argc > 2 ? (unsigned)atoi(argv[2]) : STEPS;
+    c.real = real_redis_start(false);
+    c.reader = redisReaderCreate();
+    sluice_assert(mkdtemp(directory));
+    snprintf(path, sizeof path, "%s/socket", directory);
+    for (int side = REAL; side <= FAKE; side++) {
+        c.answers[side].p = malloc(TEXT_MAX);
+        c.dumps[side].p = malloc(TEXT_MAX);
+        sluice_assert(c.answers[side].p && c.dumps[side].p);
+    }
+    open_all(&c, path);
+    c.seed = argc > 1 ? strtoull(argv[1], NULL, 0) : io_random(c.hands[0][REAL]->io) % 1000000;
+    c.random = c.seed;
+    printf("conformance: seed %llu, %u steps\n", (unsigned long long)c.seed, steps);
+    for (c.step = 1; c.step <= steps; c.step++) {
+        if (chance(&c, 100 / PEOPLE_EVERY))
+            people_both(&c);
+        else
+            step_both(&c);
+        conformance_keys(&c);
+    }
+    for (unsigned kind = 0; kind < KINDS && steps >= STEPS; kind++)
+        if (!c.kinds[kind])
+            conformance_fail(&c, "step kind %u was never reached", kind);
+    if (steps >= STEPS && (!c.closed || !c.results[STORE_OK] || !c.results[STORE_FENCED] || !c.results[STORE_REFUSED]))
+        conformance_fail(&c, "a result was never reached");
+    printf("conformance: ok %u, fenced %u, refused %u; leases closed %u\n", c.results[STORE_OK],
+           c.results[STORE_FENCED], c.results[STORE_REFUSED], c.closed);
+    close_all(&c);
+    (void)unlink(path);
+    (void)rmdir(directory);
+    return 0;
+}
