@@ -300,7 +300,7 @@ struct slice json_string_piece(const char **p, const char *end, char room[4])
     return (struct slice){room, utf8_write(room, code)};
 }
 
-size_t json_string(const struct json *json, uint32_t index, char *to)
+size_t json_text(const struct json *json, uint32_t index, char *to)
 {
     struct slice raw = json_raw(json, index);
     const char *p = raw.p, *end = raw.p + raw.n;

@@ -66,7 +66,7 @@ uint32_t json_member(const struct json *json, uint32_t object, struct slice name
 bool json_string_equal(const struct json *json, uint32_t index, struct slice bytes);
 
 /* Writes the un-escaped string, which is never longer than its raw form, to `to`; returns its bytes. */
-size_t json_string(const struct json *json, uint32_t index, char *to);
+size_t json_text(const struct json *json, uint32_t index, char *to);
 
 /* The next piece of a scanned string: a run of plain bytes, borrowed from `*p`, or one character that was escaped, in
  * `room`. Never splits a character. Requires *p < end; moves *p behind the piece. */

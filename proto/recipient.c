@@ -56,7 +56,7 @@ static struct slice string_in(struct recipient *recipient, uint32_t index, char 
     if (!recipient->json.tokens[index].escaped)
         return json_raw(&recipient->json, index);
     recipient->in_room = true;
-    return (struct slice){room, json_string(&recipient->json, index, room)};
+    return (struct slice){room, json_text(&recipient->json, index, room)};
 }
 
 static bool read_to(struct recipient *recipient, size_t offset, char *room, struct recipient_fault *fault)

@@ -94,7 +94,7 @@ static bool read_string(struct planning *p, const struct json *json, uint32_t in
         return true;
     char *copy = room_take(p->room, text->n);
     if (copy)
-        *text = (struct slice){copy, json_string(json, index, copy)};
+        *text = (struct slice){copy, json_text(json, index, copy)};
     return copy != NULL;
 }
 

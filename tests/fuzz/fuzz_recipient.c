@@ -18,7 +18,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     sluice_assert(recipient.to.n > 0 && recipient.to.n <= RECIPIENT_TO_MAX && recipient.id.n <= LIMIT_RECIPIENT_ID);
     uint32_t to = json_member(&recipient.json, 0, SLICE("to"));
     sluice_assert(to != JSON_NONE && json_raw(&recipient.json, to).n <= sizeof(text));
-    size_t n = json_string(&recipient.json, to, text);
+    size_t n = json_text(&recipient.json, to, text);
     sluice_assert(json_string_equal(&recipient.json, to, (struct slice){text, n}) && n >= recipient.to.n);
     for (uint32_t i = 0; i < recipient.json.count; i++) {
         const struct json_token *token = &recipient.json.tokens[i];

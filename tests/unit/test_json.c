@@ -191,7 +191,7 @@ static void strings_are_unescaped(void **state)
     struct slice expected = TEXT("a\"\\/\b\f\n\r\t\0\xC3\xA9\xE2\x82\xAC\xF0\x9F\x98\x80z");
     assert_true(json_scan(text, tokens, countof(tokens), &json, &error));
     assert_true(json.tokens[0].escaped);
-    size_t n = json_string(&json, 0, room);
+    size_t n = json_text(&json, 0, room);
     assert_true(slice_equal((struct slice){room, n}, expected));
     assert_true(json_string_equal(&json, 0, expected));
     assert_false(json_string_equal(&json, 0, (struct slice){expected.p, expected.n - 1}));
