@@ -344,9 +344,10 @@ bool header_next_mailbox(struct slice *list, struct mailbox *mailbox, const char
 {
     struct slice text = *list;
     size_t i = 0, open = text.n, close = text.n;
-    bool quoted = false;
+    bool quoted = false, address = false; /* something that may be one was seen */
     for (; i < text.n; i++) {
         size_t tag = tag_length(text, i);
+        address = address || tag || text.p[i] == '@';
         if (tag)
             i += tag - 1;
         else if (quoted && text.p[i] == '\\' && i + 1 < text.n)
@@ -359,8 +360,9 @@ bool header_next_mailbox(struct slice *list, struct mailbox *mailbox, const char
             open = i;
         else if (text.p[i] == '>' && open < text.n && close == text.n)
             close = i;
-        else if (text.p[i] == ',' && (open == text.n || close < text.n))
-            break;
+        else if (text.p[i] == ',' &&
+                 (close < text.n || (open == text.n && (address || !trim((struct slice){text.p, i}).n))))
+            break; /* people write `Shop, Inc. <a@b>` without the quotes that RFC 5322 wants */
     }
     *list = (struct slice){text.p + i + (i < text.n), text.n - i - (i < text.n)};
     text.n = i;

@@ -39,9 +39,9 @@ bool header_is_structured(struct slice name);
 
 /* ---- reading what people wrote ---- */
 
-/* Takes the next mailbox of a comma-separated list off `list`: `Shop <a@b>`, `"Shop, Inc." <a@b>`, or `a@b`. The slices
- * borrow from the list; the display name still has its quotes. Merge fields {{...}} are passed over whole. False: there
- * is none, `reason` says why. */
+/* Takes the next mailbox of a comma-separated list off `list`: `Shop <a@b>`, `"Shop, Inc." <a@b>`, or `a@b`. A comma
+ * that no address precedes belongs to the name. The slices borrow from the list; the display name still has its quotes.
+ * Merge fields {{...}} are passed over whole. False: there is none, `reason` says why. */
 must_use bool header_next_mailbox(struct slice *list, struct mailbox *mailbox, const char **reason);
 /* The display name without quotes and backslashes; `to` needs display.n bytes. Returns the bytes written. */
 size_t header_unquote(struct slice display, char *to);

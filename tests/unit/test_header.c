@@ -282,6 +282,8 @@ static void mailboxes_are_read(void **state)
         {"{{#a}}\"x\" <, >{{/a}} <a@b.example>", "{{#a}}x <, >{{/a}}", "a@b.example", "", "text behind the address"},
         {"{{a,\"b<c}} <a@b.example>,", "{{a,\"b<c}}", "a@b.example", "", NULL},
         {"a@b.example, c@d.example", "", "a@b.example", " c@d.example", NULL},
+        {"Shop, Inc. <a@b.example>, c@d.example", "Shop, Inc.", "a@b.example", " c@d.example", NULL},
+        {"{{a}}, {{b}}", "", "{{a}}", " {{b}}", NULL},
         {"Shop <a@b.example", NULL, NULL, NULL, "'<' is not closed"},
         {"Shop <>", NULL, NULL, NULL, "an address is missing"},
         {"", NULL, NULL, NULL, "an address is missing"},
