@@ -1,6 +1,8 @@
 /* Where an attempt waits, and how it ends: admission, parking, settling, deferring together. */
 #include "flow/shard.h"
 
+enum { BUCKET_ROOM = 100 }; /* records leased at once for ISPs that have no entry: each may be another */
+
 bool carry_may_start(struct shard *shard)
 {
     return shard->phase == SHARD_RUNNING && store_connected(shard->store) && !store_busy(shard->store) &&
@@ -119,8 +121,6 @@ static struct backlog *choose_backlog(struct shard *shard, struct attempt *attem
     return why == LANE_SOURCE || why == LANE_HELD ? backlog : &lane->own;
 }
 
-static bool memory_is_tight(const struct shard *shard) { return intake_attempts(&shard->intake) > INTAKE_ATTEMPTS / 4; }
-
 /* Routed: it waits here, or, if it cannot start soon or not here, in Redis. */
 void carry_place(struct shard *shard, struct attempt *attempt, bool front)
 {
@@ -137,7 +137,7 @@ void carry_place(struct shard *shard, struct attempt *attempt, bool front)
                                             site->isp_hash, site->limits, io_now(shard->io));
     /* What was parked before had its place reserved: nobody is parked twice for one attempt. */
     bool reserved = front || attempt->lease->parked_before;
-    if (!backlog || (!reserved && backlog->waiting >= backlog_room(backlog, memory_is_tight(shard)))) {
+    if (!backlog || (!reserved && backlog->waiting >= backlog_room(backlog, io_now(shard->io)))) {
         park(shard, attempt);
         return;
     }
@@ -177,12 +177,11 @@ void carry_admit(struct shard *shard, struct attempt *attempt)
 
 unsigned carry_room(struct shard *shard, const struct campaign *campaign, struct slice list)
 {
-    bool tight = memory_is_tight(shard);
     if (list.n == 4 && list.p[0] == '~') { /* ISPs without an entry of their own (route.c) */
         unsigned bucket =
             (unsigned)(list.p[1] - '0') * 100 + (unsigned)(list.p[2] - '0') * 10 + (unsigned)(list.p[3] - '0');
         int at = lanes_shard_of(&shard->lanes, &shard->config->defaults, bucket);
-        return at >= 0 && (unsigned)at != shard->index ? 0 : tight ? 20 : 200;
+        return at >= 0 && (unsigned)at != shard->index ? 0 : BUCKET_ROOM;
     }
     const struct config_limits *limits = config_limits_for(shard->config, list);
     uint64_t hash = table_hash(list);
@@ -193,8 +192,8 @@ unsigned carry_room(struct shard *shard, const struct campaign *campaign, struct
         lanes_backlog(&shard->lanes, (unsigned)campaign->pool, list, hash, limits, io_now(shard->io));
     if (!backlog)
         return 0;
-    unsigned room = backlog_room(backlog, tight);
-    return backlog->waiting < room / 2 ? room - backlog->waiting : 0;
+    unsigned room = backlog_room(backlog, io_now(shard->io));
+    return backlog->waiting <= room / 2 ? room - backlog->waiting : 0;
 }
 
 void carry_stop(struct shard *shard, struct campaign *campaign)
@@ -202,6 +201,18 @@ void carry_stop(struct shard *shard, struct campaign *campaign)
     for (struct attempt *attempt; (attempt = lanes_find(&shard->lanes, campaign));)
         if (!carry_stopped(shard, attempt))
             sluice_assert(!"a campaign that stopped runs");
+}
+
+void carry_shed(struct shard *shard)
+{
+    nsec now = io_now(shard->io);
+    for (struct backlog *backlog = shard->lanes.backlogs; backlog; backlog = backlog->next) {
+        unsigned room = backlog_room(backlog, now);
+        struct attempt *attempt;
+        while (backlog->waiting > room && (attempt = backlog_shed(&shard->lanes, backlog)))
+            if (!carry_stopped(shard, attempt))
+                park(shard, attempt);
+    }
 }
 
 /* ---- deferring together ---- */

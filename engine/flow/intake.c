@@ -7,9 +7,10 @@
 
 enum {
     CAMPAIGNS = 1024,
-    LOW_WATER = 3000,       /* recipients in memory below which a new range is leased */
-    RECORDS_MOST = 500,     /* of one lease from a parked list or the retry set */
-    LEASE_MEMORY = 64 << 20 /* INTAKE_LEASES leases of LIMIT_LEASE_BYTES, each rounded up, and what they decode to */
+    LOW_WATER = 3000,   /* recipients in memory below which a new range is leased */
+    RECORDS_MOST = 500, /* of one lease from a parked list or the retry set */
+    LEASE_MEMORY = 64 << 20,
+    LEASE_MOST = 4 << 20, /* of one: LIMIT_LEASE_BYTES rounded up, and what its entries decode to */
 };
 
 static const nsec look_every = 500 * NSEC_PER_MS;
@@ -133,7 +134,8 @@ static bool room_for_lease(const struct intake *intake, unsigned most)
 {
     unsigned asked = intake->asked * LIMIT_LEASE_RECIPIENTS;
     return intake->lease_count + intake->asked < INTAKE_LEASES &&
-           intake_attempts(intake) + asked + most <= INTAKE_ATTEMPTS;
+           intake_attempts(intake) + asked + most <= INTAKE_ATTEMPTS &&
+           buddy_has(&intake->memory, (intake->asked + 1) * (size_t)LEASE_MOST);
 }
 
 static bool lease_orphan(struct intake *intake, struct campaign *campaign)

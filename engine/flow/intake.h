@@ -61,7 +61,7 @@ struct intake_config {
     uint64_t incarnation;
 };
 
-enum { INTAKE_ATTEMPTS = 8192, INTAKE_LEASES = 24 };
+enum { INTAKE_ATTEMPTS = 8192, INTAKE_LEASES = 256 };
 
 /* False: the arena is too small. */
 must_use bool intake_open(struct intake *intake, struct arena *arena, const struct intake_config *config,

@@ -2,7 +2,7 @@
  * start something now, and keeps in order who waits for it. */
 #include "flow/lane.h"
 
-enum { TABLE_LOG2 = 14, ROOM_LOOSE = 1000, ROOM_MOST = 4096, HOLD_STEPS = 9 };
+enum { TABLE_LOG2 = 14, HOLD_STEPS = 9 };
 
 static const nsec forget_after = 60 * NSEC_PER_S;
 /* A session that takes this long to be let in is begun that much before the throttle is ready. */
@@ -113,7 +113,7 @@ static struct backlog *backlog_make(struct lanes *lanes, unsigned pool, struct s
     memset(backlog, 0, sizeof *backlog);
     backlog->pool = pool;
     backlog->isp_hash = isp_hash;
-    backlog->second = backlog->used_at = now;
+    backlog->second = backlog->used_at = backlog->made_at = now;
     slice_copy(backlog->isp, sizeof backlog->isp, isp);
     const struct config_pool *sources = &lanes->config->pools[pool];
     for (unsigned i = 0; i < sources->source_count; i++) {
@@ -156,112 +156,6 @@ struct lane *backlog_lane(const struct lanes *lanes, const struct backlog *backl
     return NULL;
 }
 
-/* ---- queues ---- */
-
-static struct queue *queue_find(const struct backlog *backlog, const struct site *site)
-{
-    struct queue *queue = backlog->queues;
-    if (!queue)
-        return NULL;
-    do {
-        if (queue->site == site)
-            return queue;
-        queue = queue->next;
-    } while (queue != backlog->queues);
-    return NULL;
-}
-
-static struct queue *queue_make(struct lanes *lanes, struct backlog *backlog, struct site *site)
-{
-    struct queue *queue = pool_take(&lanes->queue_pool);
-    if (!queue)
-        return NULL;
-    memset(queue, 0, sizeof *queue);
-    queue->site = site;
-    struct queue *head = backlog->queues;
-    if (head) {
-        queue->next = head;
-        queue->prev = head->prev;
-        head->prev->next = queue;
-        head->prev = queue;
-    } else {
-        queue->next = queue->prev = queue;
-        backlog->queues = queue;
-    }
-    return queue;
-}
-
-static void queue_drop(struct lanes *lanes, struct backlog *backlog, struct queue *queue)
-{
-    if (queue->next == queue) {
-        backlog->queues = NULL;
-    } else {
-        queue->next->prev = queue->prev;
-        queue->prev->next = queue->next;
-        if (backlog->queues == queue)
-            backlog->queues = queue->next;
-    }
-    pool_give(&lanes->queue_pool, queue);
-}
-
-bool backlog_add(struct lanes *lanes, struct backlog *backlog, struct attempt *attempt, bool front)
-{
-    sluice_assert(attempt->site && !attempt->session);
-    struct queue *queue = queue_find(backlog, attempt->site);
-    if (!queue)
-        queue = queue_make(lanes, backlog, attempt->site);
-    if (!queue)
-        return false;
-    attempt->next = front ? queue->first : NULL;
-    attempt->prev = front ? NULL : queue->last;
-    if (attempt->next)
-        attempt->next->prev = attempt;
-    else
-        queue->last = attempt;
-    if (attempt->prev)
-        attempt->prev->next = attempt;
-    else
-        queue->first = attempt;
-    queue->count++;
-    backlog->waiting++;
-    lanes->waiting++;
-    return true;
-}
-
-void backlog_remove(struct lanes *lanes, struct backlog *backlog, struct queue *queue, struct attempt *attempt)
-{
-    if (attempt->prev)
-        attempt->prev->next = attempt->next;
-    else
-        queue->first = attempt->next;
-    if (attempt->next)
-        attempt->next->prev = attempt->prev;
-    else
-        queue->last = attempt->prev;
-    attempt->next = attempt->prev = NULL;
-    backlog->waiting--;
-    lanes->waiting--;
-    if (--queue->count == 0)
-        queue_drop(lanes, backlog, queue);
-}
-
-struct attempt *backlog_last(struct backlog *backlog, const struct site *site, struct queue **queue)
-{
-    *queue = site ? queue_find(backlog, site) : backlog->queues ? backlog->queues->prev : NULL;
-    return *queue ? (*queue)->last : NULL;
-}
-
-static void count_start(struct backlog *backlog, nsec now)
-{
-    backlog->used_at = now;
-    if (now - backlog->second >= NSEC_PER_S) {
-        backlog->rate = now - backlog->second < 2 * NSEC_PER_S ? backlog->taken : 0;
-        backlog->taken = 0;
-        backlog->second = now;
-    }
-    backlog->taken++;
-}
-
 /* The lane's own backlog, then those of its pools, another one first each time. */
 static struct backlog *turn_of(struct lane *lane, unsigned i) { return i == 0 ? &lane->own : lane->backlogs[i - 1]; }
 
@@ -276,12 +170,12 @@ struct attempt *lane_take(struct lanes *lanes, struct lane *lane, const struct s
 {
     for (unsigned i = 0; i <= lane->backlog_count; i++) {
         struct backlog *backlog = turn_of(lane, i);
-        struct queue *queue = queue_find(backlog, site);
+        struct queue *queue = backlog_queue(backlog, site);
         if (!queue)
             continue;
         struct attempt *attempt = queue->first;
         backlog_remove(lanes, backlog, queue, attempt);
-        count_start(i == 0 ? lane->backlogs[0] : backlog, now);
+        backlog_count_start(i == 0 ? lane->backlogs[0] : backlog, now);
         next_turn(lane);
         return attempt;
     }
@@ -310,53 +204,13 @@ struct site *lane_site(struct lane *lane,
 
 unsigned lane_waiting_at(const struct lane *lane, const struct site *site)
 {
-    const struct queue *queue = queue_find(&lane->own, site);
+    const struct queue *queue = backlog_queue(&lane->own, site);
     unsigned waiting = queue ? queue->count : 0;
     for (unsigned i = 0; i < lane->backlog_count; i++) {
-        queue = queue_find(lane->backlogs[i], site);
+        queue = backlog_queue(lane->backlogs[i], site);
         waiting += queue ? queue->count : 0;
     }
     return waiting;
-}
-
-static struct attempt *find_in(struct lanes *lanes, struct backlog *backlog, const struct campaign *campaign)
-{
-    struct queue *queue = backlog->queues;
-    if (!queue)
-        return NULL;
-    do {
-        for (struct attempt *attempt = queue->first; attempt; attempt = attempt->next)
-            if (attempt->campaign == campaign) {
-                backlog_remove(lanes, backlog, queue, attempt);
-                return attempt;
-            }
-        queue = queue->next;
-    } while (queue != backlog->queues);
-    return NULL;
-}
-
-struct attempt *lanes_find(struct lanes *lanes, const struct campaign *campaign)
-{
-    for (struct backlog *backlog = lanes->backlogs; backlog; backlog = backlog->next) {
-        struct attempt *attempt = find_in(lanes, backlog, campaign);
-        for (unsigned i = 0; i < backlog->lane_count && !attempt; i++)
-            attempt = find_in(lanes, &backlog->lanes[i]->own, campaign);
-        if (attempt)
-            return attempt;
-    }
-    return NULL;
-}
-
-unsigned backlog_room(const struct backlog *backlog, bool tight)
-{
-    unsigned connections = 0;
-    for (unsigned i = 0; i < backlog->lane_count; i++)
-        connections += backlog->lanes[i]->connections;
-    unsigned drained = backlog->rate > backlog->taken ? backlog->rate : backlog->taken;
-    unsigned room = 2 * (drained > connections ? drained : connections);
-    if (!tight && room < ROOM_LOOSE)
-        room = ROOM_LOOSE;
-    return room < ROOM_MOST ? room : ROOM_MOST;
 }
 
 /* ---- lanes ---- */

@@ -1,4 +1,5 @@
-/* lane.h - one source towards one ISP: what may start now, or when, and why not; and who waits for it.
+/* lane.h - one source towards one ISP: what may start now, or when, and why not (lane.c); and who waits for it
+ * (backlog.c).
  *
  * Recipients wait in a *backlog*, one for each (pool, ISP), from which all lanes of the pool's sources take; a retry
  * waits in the backlog of its last source's lane first (greylisting remembers the address that asked before).
@@ -45,7 +46,7 @@ struct backlog {
     struct backlog *marked_next;
     unsigned lane_count; /* of its pool and ISP; the pool's backlogs only */
     struct lane *lanes[LANES_OF_POOL];
-    nsec used_at;
+    nsec made_at, used_at;
 };
 
 enum lane_why {
@@ -111,13 +112,21 @@ must_use struct attempt *lane_take(struct lanes *lanes, struct lane *lane, const
 struct site *lane_site(struct lane *lane,
                        bool (*wanted)(void *context, struct lane *lane, struct site *site, unsigned waiting),
                        void *context);
+/* The queue of a site, or NULL. */
+struct queue *backlog_queue(const struct backlog *backlog, const struct site *site);
+/* One of it is about to start: the pace of the last second is what its room follows. */
+void backlog_count_start(struct backlog *backlog, nsec now);
 /* Takes an attempt out of wherever it waits. */
 void backlog_remove(struct lanes *lanes, struct backlog *backlog, struct queue *queue, struct attempt *attempt);
 /* Any attempt that waits here for `site` (NULL: for any), the youngest first; its queue in *queue. */
 struct attempt *backlog_last(struct backlog *backlog, const struct site *site, struct queue **queue);
 
-/* How many may wait here in memory; `tight` when memory is short. */
-unsigned backlog_room(const struct backlog *backlog, bool tight);
+/* How many may wait here in memory: what started in the last second twice over, and at least twice the connections, but
+ * never more than the rates allow soon. */
+unsigned backlog_room(const struct backlog *backlog, nsec now);
+/* The youngest that was never parked, taken out of its queue; NULL: none. For a backlog that has more than its room:
+ * what waits long keeps a lease open, and leases are few. */
+struct attempt *backlog_shed(struct lanes *lanes, struct backlog *backlog);
 
 /* May this lane open a session or start a message now? LANE_READY, or why not; *when: the instant at which to ask
  * again, NSEC_NEVER when something else must happen first. */

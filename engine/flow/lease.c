@@ -70,7 +70,7 @@ static char *extra_bytes(struct intake *intake, struct lease *lease, size_t n)
     size_t cap = EXTRA_BYTES - sizeof *extra;
     if (!extra || extra->used + n > cap) {
         extra = buddy_take(&intake->memory, EXTRA_BYTES);
-        sluice_assert(extra); /* LEASE_MEMORY holds the most that INTAKE_LEASES leases can decode to */
+        sluice_assert(extra); /* room_for_lease has kept as much as its entries can decode to */
         extra->next = lease->extra;
         extra->used = 0;
         lease->extra = extra;

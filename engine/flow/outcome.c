@@ -56,6 +56,7 @@ static void describe(struct settlement *s, const struct attempt *attempt, const 
         .mx = slice_of(o->mx),
         .ip = slice_of(o->ip),
         .bytes = o->bytes,
+        .message_id = slice_of(o->message_id),
     };
 }
 

@@ -16,7 +16,6 @@ struct settlement {
     struct outcome outcome;
     struct lease *lease;
     char isp[LIMIT_ISP_NAME + 1]; /* for what borrows the name: the site may be gone before it is written */
-    char message_id[LIMIT_CAMPAIGN_ID + LIMIT_DOMAIN + 64];
 };
 
 struct outcome_world {

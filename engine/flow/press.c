@@ -68,6 +68,8 @@ static struct pressed *make_transparent(struct press *press, struct pressed *pla
     sluice_assert(message.n == 0);
     m += write_end(to + m, WRITE_END_MAX, line);
     stuffed->wire = (struct slice){to, m};
+    /* No line of a header begins with a dot, so what stands in it stands where it stood. */
+    stuffed->message_id.p = to + (plain->message_id.p - bytes);
     press_give(press, plain);
     return stuffed;
 }
@@ -118,6 +120,7 @@ enum press_result press_render(struct press *press, const struct campaign *campa
         }
         press->guess = nsec_max((nsec)guess_least, (nsec)(rendered.n + rendered.n / 16));
         pressed->size = rendered.n;
+        pressed->message_id = rendered.message_id;
         pressed->utf8 = pressed->eight_bit = rendered.utf8;
         *out = make_transparent(press, pressed, bytes, rendered.n);
         if (*out)

@@ -17,6 +17,7 @@ struct pressed {
     struct slice wire; /* with the final dot */
     uint64_t size;     /* octets of the message itself (RFC 1870) */
     bool eight_bit, utf8;
+    struct slice message_id;      /* within the wire */
     char to[LIMIT_ADDRESS + 1];   /* for RCPT: the domain as A-labels */
     char from[LIMIT_ADDRESS + 1]; /* for MAIL */
 };

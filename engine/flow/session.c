@@ -67,6 +67,7 @@ static void end_slot(struct session *session, const struct client_result *result
     struct outcome outcome;
     describe(session, result, &outcome);
     outcome.bytes = slot->pressed->size;
+    slice_copy(outcome.message_id, sizeof outcome.message_id, slot->pressed->message_id);
     outcome.started_wall = slot->started_wall;
     outcome.took = io_now(session->io) - slot->started;
     struct attempt *attempt = slot->attempt;

@@ -269,6 +269,7 @@ nsec shard_turn(struct shard *shard, nsec until)
     if (now >= shard->board_at) {
         shard->board_at = now + board_every;
         carry_publish(shard);
+        carry_shed(shard);
         lanes_forget(&shard->lanes, now);
         watch_redis(shard, now);
     }

@@ -117,6 +117,8 @@ enum event_type carry_end(struct shard *shard, struct attempt *attempt, const st
 void carry_settle(struct shard *shard, struct attempt *attempt, const struct outcome *outcome);
 /* Ends what may not be started any more (fenced, cancelled, paused): true if it did. */
 must_use bool carry_stopped(struct shard *shard, struct attempt *attempt);
+/* Parks what has no room any more because it goes more slowly than it did. */
+void carry_shed(struct shard *shard);
 /* All that waits for this campaign here. */
 void carry_stop(struct shard *shard, struct campaign *campaign);
 /* All that wait for this lane's site get the same outcome. */

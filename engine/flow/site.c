@@ -56,7 +56,6 @@ static void host_answered(struct resolver_query *query, const struct resolver_an
     struct host *host = container_of(query, struct host, query);
     struct sites *sites = host->sites;
     nsec now = io_now(sites->io);
-    host->asking = false;
     bool failure = answer->status == RESOLVER_SERVFAIL || answer->status == RESOLVER_TIMEOUT ||
                    answer->status == RESOLVER_CANCELED;
     metrics_add(sites->metrics,
@@ -72,7 +71,8 @@ static void host_answered(struct resolver_query *query, const struct resolver_an
         take_addresses(host, answer, sites->config->smtp_port);
     }
     host->asked = true;
-    sites->answered(sites->context);
+    sites->answered(sites->context); /* may release the last site of this host, which `asking` still keeps */
+    host->asking = false;
     if (host->refs == 0) {
         table_remove(&sites->host_table, &host->link);
         pool_give(&sites->host_pool, host);
