@@ -36,16 +36,17 @@ local function may_lease(state) return state == '' or state == 'running' or stat
 -- ---- leases ----
 
 local function lease_parse(entry)
-    local owner, incarnation, kind, first, count, hand, call =
-        string.match(entry, '^(%S+) (%d+) (%a+) (%d+) (%d+) (%S+) (%d+)$')
+    local owner, incarnation, kind, first, count, hand, call, closing =
+        string.match(entry, '^(%S+) (%d+) (%a+) (%d+) (%d+) (%S+) (%d+) ([01])$')
     if not owner then return nil end
     return {owner = owner, incarnation = incarnation, kind = kind, first = tonumber(first), count = tonumber(count),
-            hand = hand, call = call}
+            hand = hand, call = call, closing = closing == '1'}
 end
 
 local function lease_write(keys, name, lease)
     redis.call('HSET', keys[LEASES], name, lease.owner .. ' ' .. lease.incarnation .. ' ' .. lease.kind .. ' ' ..
-               text(lease.first) .. ' ' .. text(lease.count) .. ' ' .. lease.hand .. ' ' .. lease.call)
+               text(lease.first) .. ' ' .. text(lease.count) .. ' ' .. lease.hand .. ' ' .. lease.call .. ' ' ..
+               (lease.closing and '1' or '0'))
 end
 
 local function lease_is(lease, owner, incarnation, hand)
@@ -173,6 +174,7 @@ local function adopt(keys, args)
         local ours = lease.owner == args[2] and lease.incarnation == args[3]
         if ours or lease.owner ~= args[6] or lease.incarnation ~= args[7] then return {FENCED, state} end
         lease.owner, lease.incarnation, lease.hand, lease.call = args[2], args[3], args[4], args[5]
+        lease.closing = false
         lease_write(keys, args[1], lease)
     end
     return {OK, state, lease.first, lease.kind == 'list' and 0 or 1, redis.call('GET', keys[LEDGER]) or '',
@@ -187,6 +189,7 @@ local function release(keys, args)
     if lease.owner ~= '-' then
         if not lease_is(lease, args[2], args[3], args[4]) then return {FENCED, state} end
         lease.owner, lease.incarnation, lease.hand, lease.call = '-', '0', '-', '0'
+        lease.closing = false
         lease_write(keys, args[1], lease)
     end
     return {OK, state}
@@ -290,6 +293,7 @@ end
 
 -- args[5]: close or not; args[6]: number of ends; for each: kind, index, number of the event's strings, the event's
 -- fields and values (`type` first), and what its kind adds. The third of the answer: 1 if the lease was closed.
+-- A close that comes too early is remembered, for a step that Redis refused for a while is overtaken by those behind it.
 local function end_(keys, args)
     local state = state_of(keys)
     local lease, code = lease_mine(keys, args)
@@ -318,8 +322,13 @@ local function end_(keys, args)
         redis.call('XADD', keys[EVENTS], '*', unpack(args, event, event + tonumber(args[event - 1]) - 1))
     end
     for _, event_type in ipairs(types) do redis.call('HINCRBY', keys[TOTALS], event_type, totals[event_type]) end
-    if args[5] == '1' and end_close(keys, args[1], lease, ledger) then return {OK, state, 1} end
+    local close = args[5] == '1'
+    if (close or lease.closing) and end_close(keys, args[1], lease, ledger) then return {OK, state, 1} end
     ledger_write(keys, ledger)
+    if close and not lease.closing then
+        lease.closing = true
+        lease_write(keys, args[1], lease)
+    end
     return {OK, state, 0}
 end
 

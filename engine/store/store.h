@@ -162,7 +162,8 @@ struct store_end {
         struct slice raw;    /* as it was pushed */
     } record;
 };
-/* `close`: all of the lease is ended with this; its keys go if that is so. At most 256 ends a call. */
+/* `close`: all of the lease is ended with this; its keys go as soon as that is so (number: 1 if they went with this
+ * step; later, when Redis still has to be asked again for a step before it). At most 256 ends a call. */
 void store_end(struct store *store, struct store_request *r, struct slice campaign, struct slice lease,
                const struct store_end *ends, unsigned count, bool close);
 /* Splits a record. False: it is none. */

@@ -93,15 +93,15 @@ static bool ends_with(const char *key, const char *end)
     return n >= m && strcmp(key + n - m, end) == 0;
 }
 
-/* "owner incarnation kind first count hand call": hands are random, so they are numbered as they are met. */
+/* "owner incarnation kind first count hand call closing": hands are random, so they are numbered as they are met. */
 static void add_lease(struct conformance *c, int side, const redisReply *entry, struct text *text)
 {
-    char copy[256], *words[8] = {0}, *save = NULL;
+    char copy[256], *words[9] = {0}, *save = NULL;
     unsigned count = 0;
     snprintf(copy, sizeof copy, "%s", entry->str);
-    for (char *word = strtok_r(copy, " ", &save); word && count < 8; word = strtok_r(NULL, " ", &save))
+    for (char *word = strtok_r(copy, " ", &save); word && count < 9; word = strtok_r(NULL, " ", &save))
         words[count++] = word;
-    if (count != 7)
+    if (count != 8)
         conformance_fail(c, "this is no lease: %s", entry->str);
     unsigned hand = 0;
     while (hand < c->known[side] && strcmp(c->known_hands[side][hand], words[5]) != 0)
@@ -111,8 +111,8 @@ static void add_lease(struct conformance *c, int side, const redisReply *entry, 
             conformance_fail(c, "more hands than stores: %s", entry->str);
         snprintf(c->known_hands[side][c->known[side]++], 20, "%s", words[5]);
     }
-    addf(text, "%s %s %s %s %s %s%u %s", words[0], words[1], words[2], words[3], words[4],
-         strcmp(words[5], "-") == 0 ? "-" : "", hand, words[6]);
+    addf(text, "%s %s %s %s %s %s%u %s %s", words[0], words[1], words[2], words[3], words[4],
+         strcmp(words[5], "-") == 0 ? "-" : "", hand, words[6], words[7]);
 }
 
 static void dump_hash(struct conformance *c, int side, const char *key, struct text *text)
