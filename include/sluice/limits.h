@@ -23,6 +23,7 @@ enum {
     LIMIT_HOST_ADDRESSES = 16,  /* addresses of one MX host that are looked at */
     LIMIT_EVENT_REPLY = 1000,   /* bytes of a server's reply that an event carries */
     LIMIT_MESSAGE = 50 * 1024 * 1024, /* bytes of one rendered message */
+    LIMIT_MESSAGE_ID = LIMIT_CAMPAIGN_ID + LIMIT_DOMAIN + 64, /* with its angle brackets; ours, so never longer */
 };
 
 #endif

@@ -58,6 +58,7 @@ struct outcome {
     nsec took;           /* from then to now */
     char mx[LIMIT_DOMAIN + 1];
     char ip[64];         /* of the peer */
+    char message_id[LIMIT_MESSAGE_ID + 1]; /* of what was rendered; "" when nothing was */
     char reply[LIMIT_EVENT_REPLY + 1]; /* the reply's lines joined with " / ", controls replaced; or our own sentence */
 };
 
