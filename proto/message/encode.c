@@ -22,7 +22,7 @@ static void qp_break(struct encoder *e, struct out *out, const char *line_end, s
     e->column = 0;
 }
 
-/* White space that turned out not to end its line. Its room was kept when it was held. */
+/* White space that turned out not to end its line. A column was kept for it when it was held. */
 static void qp_release(struct encoder *e, struct out *out)
 {
     if (!e->held)
@@ -44,7 +44,7 @@ static void qp_escape(struct encoder *e, char c, struct out *out)
 static void qp_hold(struct encoder *e, char c, struct out *out)
 {
     qp_release(e, out);
-    if (e->column + 3 > QP_CONTENT_MAX) /* room for it as "=20" */
+    if (e->column == QP_CONTENT_MAX)
         qp_break(e, out, "=\r\n", 3);
     e->held = c;
 }
@@ -117,7 +117,6 @@ void encode_soft_break(struct encoder *encoder, struct out *out)
 {
     sluice_assert(encoder->encoding == ENCODING_QP);
     qp_release(encoder, out);
-    encoder->cr = false;
     if (encoder->column)
         qp_break(encoder, out, "=\r\n", 3);
 }
