@@ -198,7 +198,7 @@ char *fake_redis_argv(struct fake_redis *fake, const struct slice *args, unsigne
     return out.p;
 }
 
-static char *do_words(struct fake_redis *fake, const char *format, va_list list)
+__attribute__((format(printf, 2, 0))) static char *do_words(struct fake_redis *fake, const char *format, va_list list)
 {
     char text[4096];
     struct slice args[WORDS_MAX];
