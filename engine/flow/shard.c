@@ -244,10 +244,9 @@ static void finish(struct shard *shard, nsec now)
 
 void shard_finish(struct shard *shard, nsec by)
 {
-    if (shard->phase != SHARD_RUNNING)
-        return;
-    shard->phase = SHARD_FINISHING;
-    shard->finish_by = by;
+    shard->finish_by = shard->phase == SHARD_RUNNING ? by : nsec_min(by, shard->finish_by);
+    if (shard->phase == SHARD_RUNNING)
+        shard->phase = SHARD_FINISHING;
 }
 
 nsec shard_turn(struct shard *shard, nsec until)

@@ -90,7 +90,8 @@ must_use struct shard *shard_open(const struct shard_config *config, char *error
 /* One turn of the ring and the work that follows from it. Returns until when the next may sleep. */
 nsec shard_turn(struct shard *shard, nsec until);
 static inline nsec shard_now(const struct shard *shard) { return io_now(shard->io); }
-/* SIGTERM: finishes open messages until `by`, gives the rest back, and leaves. Turn it until shard_is_gone. */
+/* SIGTERM: finishes open messages until `by`, gives the rest back, and leaves. Turn it until shard_is_gone. Asked
+ * again, it hurries if `by` is earlier. */
 void shard_finish(struct shard *shard, nsec by);
 static inline bool shard_is_gone(const struct shard *shard) { return shard->phase == SHARD_GONE; }
 /* Ends the io by `end` (io_close_all; in the simulation also a crash) and frees everything, at any moment and without a
