@@ -336,8 +336,10 @@ uint32_t json_member(const struct json *json, uint32_t object, struct slice name
     uint32_t found = JSON_NONE;
     if (json->tokens[object].type != JSON_OBJECT)
         return found;
-    for (uint32_t i = object + 1; i < json->tokens[object].next; i = json->tokens[i + 1].next)
-        if (json_string_equal(json, i, name))
+    for (uint32_t i = object + 1; i < json->tokens[object].next; i = json->tokens[i + 1].next) {
+        const struct json_token *key = &json->tokens[i];
+        if ((key->escaped || key->end - key->start == name.n) && json_string_equal(json, i, name))
             found = i + 1;
+    }
     return found;
 }

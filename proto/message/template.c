@@ -355,14 +355,18 @@ static bool url_keeps(char c, bool raw)
 static void write_url(struct template_sink *sink, struct slice text, bool raw)
 {
     static const char hex[] = "0123456789ABCDEF";
+    size_t start = 0;
     for (size_t i = 0; i < text.n; i++) {
         unsigned char c = (unsigned char)text.p[i];
-        char encoded[3] = {'%', hex[c >> 4], hex[c & 15]};
         if (url_keeps(text.p[i], raw))
-            sink->value(sink, (struct slice){text.p + i, 1});
-        else
-            sink->value(sink, (struct slice){encoded, 3});
+            continue;
+        if (i > start)
+            sink->value(sink, (struct slice){text.p + start, i - start});
+        sink->value(sink, (struct slice){(char[]){'%', hex[c >> 4], hex[c & 15]}, 3});
+        start = i + 1;
     }
+    if (text.n > start)
+        sink->value(sink, (struct slice){text.p + start, text.n - start});
 }
 
 static void write_piece(const struct render *r, struct slice text, bool raw)
