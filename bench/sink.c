@@ -309,72 +309,67 @@ static int watch_signals(void)
 }
 
 /* Over 70 lines: one table of options and one switch over them. */
-int main(int argc, char **argv)
+/* What the command line says beside the options that the threads need. */
+struct arguments {
+    char **listen; /* owns the array */
+    unsigned listen_count;
+    const char *file;
+    bool no_pipelining;
+};
+
+static void parse(struct arguments *arguments, struct sink_options *sink, int argc, char **argv)
 {
     enum { NO_PIPELINING = 256, LEDGER, STARTS, THREADS, CONNECTIONS, SEED, JSON };
-    static const struct option options[] = {
-        {"config", required_argument, NULL, 'c'},
-        {"listen", required_argument, NULL, 'l'},
-        {"no-pipelining", no_argument, NULL, NO_PIPELINING},
-        {"ledger", required_argument, NULL, LEDGER},
-        {"starts", required_argument, NULL, STARTS},
-        {"threads", required_argument, NULL, THREADS},
-        {"connections", required_argument, NULL, CONNECTIONS},
-        {"seed", required_argument, NULL, SEED},
-        {"json", no_argument, NULL, JSON},
-        {"help", no_argument, NULL, 'h'},
-        {0},
-    };
-    char **listen = calloc((size_t)argc, sizeof *listen);
-    unsigned listen_count = 0;
-    const char *file = NULL;
-    bool pipelining = true;
+    static const struct option options[] = {{"config", required_argument, NULL, 'c'},
+                                            {"listen", required_argument, NULL, 'l'},
+                                            {"no-pipelining", no_argument, NULL, NO_PIPELINING},
+                                            {"ledger", required_argument, NULL, LEDGER},
+                                            {"starts", required_argument, NULL, STARTS},
+                                            {"threads", required_argument, NULL, THREADS},
+                                            {"connections", required_argument, NULL, CONNECTIONS},
+                                            {"seed", required_argument, NULL, SEED},
+                                            {"json", no_argument, NULL, JSON},
+                                            {"help", no_argument, NULL, 'h'},
+                                            {0}};
     char heading[256];
-    struct sink sink = {.options = {.threads = 1, .seed = 1, .ledger_fd = -1, .starts_fd = -1}};
-    sluice_assert(listen);
     mx_ledger_heading(heading, sizeof heading);
     for (int option; (option = getopt_long(argc, argv, "c:l:h", options, NULL)) != -1;) {
-        switch (option) {
-        case 'c':
-            file = optarg;
-            break;
-        case 'l':
-            listen[listen_count++] = optarg;
-            break;
-        case NO_PIPELINING:
-            pipelining = false;
-            break;
-        case LEDGER:
-            sink.options.ledger_fd = open_file(optarg, heading);
-            break;
-        case STARTS:
-            sink.options.starts_fd = open_file(optarg, "time_us\tisp\tsource\tconnection\n");
-            break;
-        case THREADS:
-            sink.options.threads = (unsigned)number("--threads", optarg, SINK_THREADS_MAX);
-            break;
-        case CONNECTIONS:
-            sink.options.connections = (unsigned)number("--connections", optarg, 1000000);
-            break;
-        case SEED:
-            sink.options.seed = number("--seed", optarg, UINT32_MAX);
-            break;
-        case JSON:
-            sink.options.json = true;
-            break;
-        case 'h':
-            fputs(usage, stdout);
-            return 0;
-        default:
-            fputs("try sluice-sink --help\n", stderr);
-            return 2;
+        if (option == 'c') {
+            arguments->file = optarg;
+        } else if (option == 'l') {
+            arguments->listen[arguments->listen_count++] = optarg;
+        } else if (option == NO_PIPELINING) {
+            arguments->no_pipelining = true;
+        } else if (option == LEDGER) {
+            sink->ledger_fd = open_file(optarg, heading);
+        } else if (option == STARTS) {
+            sink->starts_fd = open_file(optarg, "time_us\tisp\tsource\tconnection\n");
+        } else if (option == THREADS) {
+            sink->threads = (unsigned)number("--threads", optarg, SINK_THREADS_MAX);
+        } else if (option == CONNECTIONS) {
+            sink->connections = (unsigned)number("--connections", optarg, 1000000);
+        } else if (option == SEED) {
+            sink->seed = number("--seed", optarg, UINT32_MAX);
+        } else if (option == JSON) {
+            sink->json = true;
+        } else {
+            fputs(option == 'h' ? usage : "try sluice-sink --help\n", option == 'h' ? stdout : stderr);
+            exit(option == 'h' ? 0 : 2);
         }
     }
     if (optind < argc)
         fail("not understood", argv[optind]);
-    struct mx_config *config = read_config(file);
-    if (listen_count)
-        add_plain_isp(config, listen, listen_count, pipelining);
+}
+
+int main(int argc, char **argv)
+{
+    struct arguments arguments = {.listen = calloc((size_t)argc, sizeof *arguments.listen)};
+    struct sink sink = {.options = {.threads = 1, .seed = 1, .ledger_fd = -1, .starts_fd = -1}};
+    sluice_assert(arguments.listen);
+    parse(&arguments, &sink.options, argc, argv);
+    struct mx_config *config = read_config(arguments.file);
+    if (arguments.listen_count)
+        add_plain_isp(config, arguments.listen, arguments.listen_count, !arguments.no_pipelining);
     if (!config->listener_count)
         fail("nowhere to listen", "say -c FILE or --listen 127.0.0.1:2525");
     if (!sink.options.connections)
@@ -383,6 +378,6 @@ int main(int argc, char **argv)
     sink.options.signal_fd = watch_signals();
     int result = run(&sink);
     mx_config_free(config);
-    free(listen);
+    free(arguments.listen);
     return result;
 }
