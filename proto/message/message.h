@@ -4,7 +4,7 @@
  * fills in the merge fields: no allocation, no clock, no randomness.
  *
  * Guarantees for every rendered message, whatever the merge fields hold:
- *  - octets below 0x80 alone (but for a To address that needs SMTPUTF8, which `utf8` tells), lines end in CRLF and
+ *  - octets below 0x80 alone (but for an address that needs SMTPUTF8, which `utf8` tells), lines end in CRLF and
  *    nowhere else stands a CR or LF, no NUL, no line is longer than LIMIT_TEXT_LINE; the last line ends in CRLF;
  *  - a merge field adds no header, no address and no MIME boundary;
  *  - From, To, Date, Message-ID and MIME-Version stand there once each; Message-ID is
@@ -18,10 +18,12 @@
  *   html, text        at least one; both give multipart/alternative, text first
  *   mime              instead of html and text: a whole message of one's own, see source.h
  *   reply_to          one or more mailboxes, separated by commas
- *   headers           a JSON object, name to string: headers of one's own. Refused: those that Sluice writes, names
- * that are none, a name given twice list_unsubscribe  https URL, mailto URL, or both separated by a comma. Gives
- * List-Unsubscribe and, with an https URL, List-Unsubscribe-Post (RFC 8058) strict            1: a recipient that lacks
- * a merge field is invalid. Otherwise the field is empty
+ *   headers           a JSON object, name to string: headers of one's own. Refused: names that are none, a name given
+ *                     twice, what Sluice writes, what only relays and receivers write. List-Unsubscribe-Post is passed
+ *                     over: it comes with List-Unsubscribe
+ *   list_unsubscribe  https URL, mailto URL, or both separated by a comma. Gives List-Unsubscribe and, with an https
+ *                     URL, List-Unsubscribe-Post (RFC 8058)
+ *   strict            1: a recipient that lacks a merge field is invalid. Otherwise the field is empty
  *
  * All of these but `strict` are templates (template.h); values are HTML-escaped in html alone. In list_unsubscribe they
  * are percent-encoded, but for a field that an URL begins with: that holds the whole URL. In an address the display
