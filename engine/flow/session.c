@@ -60,6 +60,16 @@ static void give(struct session *session, struct pressed *pressed)
     session->flying = pressed;
 }
 
+/* The dot of our first group behind it was answered 500 or 503: what was refused is the group, not the message (as
+ * OpenSMTPD does), and a refused message was not taken. It may be sent again, and this way of sending is not. */
+static bool only_the_group_was_refused(struct session *session, const struct client_result *result)
+{
+    bool objected = session->objected;
+    session->objected = client_objects_to_across(&session->client);
+    return session->objected && !objected && result->stage == STAGE_BODY && result->reply &&
+           (result->reply->code == 500 || result->reply->code == 503);
+}
+
 static void end_slot(struct session *session, const struct client_result *result)
 {
     struct session_slot *slot = &session->slots[result->slot];
@@ -71,11 +81,12 @@ static void end_slot(struct session *session, const struct client_result *result
     outcome.started_wall = slot->started_wall;
     outcome.took = io_now(session->io) - slot->started;
     struct attempt *attempt = slot->attempt;
+    bool untouched = only_the_group_was_refused(session, result) || result->untouched;
     give(session, slot->pressed);
     slot->attempt = NULL;
     slot->pressed = NULL;
     attempt->session = NULL;
-    session->on->ended(session->context, session, attempt, &outcome, result->untouched);
+    session->on->ended(session->context, session, attempt, &outcome, untouched);
 }
 
 /* ---- the end of the connection ---- */
@@ -245,9 +256,15 @@ static bool fly(struct session *session)
 
 static void finish(struct session *session)
 {
-    if (!session->quitting || session->why.stage != STAGE_BROKEN) {
+    bool said_quit = session->quitting && session->why.stage == STAGE_BROKEN;
+    bool says_quit = session->out.n && session->why.happening == HAPPENING_REPLY && !stream_sending(&session->stream);
+    if (!said_quit && !says_quit) {
         close_now(session);
         return;
+    }
+    if (says_quit) { /* refused at the greeting or EHLO: RFC 5321 §3.1 wants a QUIT all the same */
+        stream_send(&session->stream, &(struct slice){session->out.p, session->out.n}, 1);
+        next_out(session);
     }
     session->lingering = true; /* the server closes first, so that no TIME_WAIT stays on our side */
     watch(session);
@@ -351,7 +368,7 @@ int session_open(struct session *session, const struct session_config *config)
     session->context = config->context;
     session->limits = config->limits;
     session->ready = session->quitting = session->lingering = session->closing = session->working = false;
-    session->over = false;
+    session->over = session->objected = false;
     session->in_flight = session->flying = NULL;
     memset(session->slots, 0, sizeof session->slots);
     memset(&session->why, 0, sizeof session->why);

@@ -68,6 +68,7 @@ struct session {
     bool over;                 /* the client has said CLOSE */
     bool lingering;            /* 221 came: the server is to close first */
     bool closing;              /* stream_close was called */
+    bool objected;             /* the client has said that the server objects to what stands behind a dot */
     bool working;              /* inside work(): callbacks do not start it again */
     struct pressed *in_flight; /* the body that the ring is reading */
     struct pressed *flying;    /* that body, when its attempt has ended before its send */

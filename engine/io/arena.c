@@ -48,7 +48,6 @@ bool arena_open(struct arena *arena, size_t size)
     if (base == MAP_FAILED)
         return false;
     *arena = (struct arena){base, size, 0};
-    arena_shut(base, size);
     return true;
 }
 
@@ -59,9 +58,10 @@ void *arena_take(struct arena *arena, size_t bytes, size_t align)
     if (at > arena->size || bytes > arena->size - at)
         return NULL;
     arena->used = at + bytes;
-    if (gap <= arena->size - arena->used)
+    if (gap <= arena->size - arena->used) {
+        arena_shut(arena->base + arena->used, gap);
         arena->used += gap;
-    arena_unshut(arena->base + at, bytes);
+    }
     return arena->base + at;
 }
 
@@ -69,7 +69,7 @@ void arena_drop(struct arena *arena)
 {
     if (!arena->base)
         return;
-    arena_unshut(arena->base, arena->size);
+    arena_unshut(arena->base, arena->used); /* the next mapping may lie here */
     int result = munmap(arena->base, arena->size);
     sluice_assert(result == 0);
     *arena = (struct arena){0};

@@ -423,6 +423,40 @@ static void a_dead_isp_is_left_alone(void **unused)
     close_town(town);
 }
 
+/* Servers that cannot stand bytes behind the dot, each in its way: nobody bounces for it. */
+static void odd_servers_cost_nobody_a_message(void **unused)
+{
+    (void)unused;
+    struct town *town = town_new(16, 1, "defaults { retry = {10s} }\n");
+    struct mx_personality personality;
+    mx_personality_init(&personality, "refuses.example");
+    personality.behind_dot = MX_BEHIND_REFUSED;
+    isp_like(town, &personality, 2);
+    mx_personality_init(&personality, "closes.example");
+    personality.behind_dot = MX_BEHIND_CLOSED;
+    isp_like(town, &personality, 1);
+    mx_personality_init(&personality, "plain.example");
+    personality.pipelining = false;
+    isp_like(town, &personality, 1);
+    mx_personality_init(&personality, "old.example");
+    personality.ehlo = false;
+    personality.messages_max = 3;
+    personality.messages_silent = true;
+    isp_like(town, &personality, 1);
+    town_campaign(town, "c", "in_doubt resend");
+    town_push(town, "c", "r%llu@refuses.example", 0, 400);
+    town_push(town, "c", "r%llu@closes.example", 0, 400);
+    town_push(town, "c", "r%llu@plain.example", 0, 400);
+    town_push(town, "c", "r%llu@old.example", 0, 400);
+    town_start(town);
+    assert_true(town_drain(town, 3600 * NSEC_PER_S));
+    struct town_account account = town_judge(town, "c");
+    assert_int_equal(account.events[EVENT_DELIVERED], 1600);
+    assert_int_equal(account.events[EVENT_BOUNCED], 0);
+    assert_int_equal(account.events[EVENT_IN_DOUBT], 0);
+    close_town(town);
+}
+
 static uint64_t trace_of(uint64_t seed)
 {
     struct town *town = town_new(seed, 2, "");
@@ -463,6 +497,7 @@ int main(void)
         cmocka_unit_test(an_incomplete_campaign_waits_to_be_completed),
         cmocka_unit_test(a_retry_keeps_its_source),
         cmocka_unit_test(a_dead_isp_is_left_alone),
+        cmocka_unit_test(odd_servers_cost_nobody_a_message),
         cmocka_unit_test(the_same_seed_gives_the_same_trace),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,102 @@
+/* A short story, and the engine's death at every single event of it: whatever instant it is, the account is right.
+ *
+ * SIM_LONG=1 lets it die at each of 10,000 events instead of 1,000. SIM_FROM=n starts there, for who debugs. */
+#include "town.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+static struct town *make(uint64_t seed, const char *policy)
+{
+    uint64_t size = getenv("SIM_LONG") ? 10 : 1;
+    struct town *town = town_new(seed, 2,
+                                 "defaults { retry = {5s, 10s}  connections = 3 }\n"
+                                 "isp slow { mx = {.slow.example}  connections = 1  rate = 2/s }\n");
+    sim_batch(town->world, 1); /* every callback is an instant at which it may die */
+    struct mx_personality personality;
+    mx_personality_init(&personality, "big.example");
+    personality.latency[MX_BODY] = (struct mx_latency){5 * NSEC_PER_MS, 10 * NSEC_PER_MS};
+    mx_personality_rule(&personality, MX_RCPT, MX_CERTAIN / 8, "450 4.2.0 not now");
+    mx_personality_rule(&personality, MX_RCPT, MX_CERTAIN / 8, "550 5.1.1 nobody")->sticky = true;
+    sim_isp_domain(sim_isp_new(town->mail, "big.example", &personality, 2, false), "big.example", 300, 1);
+    mx_personality_init(&personality, "slow.example");
+    sim_isp_domain(sim_isp_new(town->mail, "slow.example", &personality, 1, false), "slow.example", 300, 1);
+    char fields[64];
+    snprintf(fields, sizeof fields, "in_doubt %s", policy);
+    town_campaign(town, "c", fields);
+    town_push(town, "c", "r%llu@big.example", 0, 40 * size);
+    town_push(town, "c", "r%llu@slow.example", 0, 6 * size);
+    town_push_entry(town, "c", "nobody");
+    town_push_entry(town, "c", "x@nosuch.example");
+    return town;
+}
+
+/* The town lives until `at` events have passed. False: the campaign was over before. */
+static bool live(struct town *town, uint64_t at)
+{
+    while (sim_events(town->world) < at) {
+        sim_step(town->world);
+        if (sim_events(town->world) % 64 == 0 && strcmp(town_phase(town, "c"), "done") == 0)
+            return false;
+    }
+    return true;
+}
+
+static uint64_t die_at(uint64_t event, const char *policy, struct town_reach *reach)
+{
+    struct town *town = make(1, policy);
+    town_start(town);
+    bool died = live(town, event);
+    if (died) {
+        town_crash(town);
+        town_run(town, 500 * NSEC_PER_MS);
+        town_start(town);
+    }
+    if (!town_drain(town, 3600 * NSEC_PER_S))
+        fail_msg("killed at event %llu (%s): not over within an hour: %s", (unsigned long long)event, policy,
+                 town_phase(town, "c"));
+    struct town_account account = town_judge(town, "c");
+    if (account.events[EVENT_IN_DOUBT] > 3 * town->open_sessions)
+        fail_msg("killed at event %llu (%s): %llu in doubt, %llu sessions were open", (unsigned long long)event, policy,
+                 (unsigned long long)account.events[EVENT_IN_DOUBT], (unsigned long long)town->open_sessions);
+    town_judge_limits(town);
+    for (enum event_type type = EVENT_BROKEN; type < EVENT_TYPE_COUNT; type++)
+        reach->events[type] += account.events[type];
+    town_reach_add(reach, town);
+    town_free(town);
+    return died;
+}
+
+static void it_may_die_at_any_event(void **unused)
+{
+    (void)unused;
+    static const char *const policies[] = {"hold", "resend", "drop"};
+    uint64_t most = getenv("SIM_LONG") ? 10000 : 1000;
+    uint64_t first = getenv("SIM_FROM") ? strtoull(getenv("SIM_FROM"), NULL, 10) : 1;
+    struct town_reach reach = {{0}, {0}, {0}, 0, 0, 0, 0, 0, 0};
+    uint64_t died = 0;
+    print_message("seed 1, events %llu .. %llu\n", (unsigned long long)first, (unsigned long long)most);
+    for (uint64_t event = first; event <= most; event++) {
+        if (!die_at(event, policies[event % 3], &reach))
+            break;
+        died++;
+    }
+    print_message("died at %llu events; in doubt %llu, adopted %llu recipients\n", (unsigned long long)died,
+                  (unsigned long long)reach.events[EVENT_IN_DOUBT], (unsigned long long)reach.adopted);
+    if (first > 1)
+        return;
+    assert_int_equal(died, most); /* the story is long enough */
+    assert_true(reach.events[EVENT_IN_DOUBT] > 0 && reach.adopted > 0 && reach.events[EVENT_DEFERRED] > 0 &&
+                reach.events[EVENT_BOUNCED] > 0 && reach.events[EVENT_INVALID] > 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(it_may_die_at_any_event)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
