@@ -469,10 +469,13 @@ void mx_conn_open(struct mx_conn *conn, struct mx_server *server, nsec now, cons
     }
 }
 
-void mx_conn_close(struct mx_conn *conn)
+void mx_conn_leave(struct mx_conn *conn)
 {
     struct mx_server *server = conn->server;
     struct mx_source *source = &server->sources[conn->source];
+    if (conn->left)
+        return;
+    conn->left = true;
     sluice_assert(server->open > 0 && source->open > 0);
     server->open--;
     source->open--;
@@ -480,6 +483,11 @@ void mx_conn_close(struct mx_conn *conn)
         server->admitted--;
         source->admitted--;
     }
+}
+
+void mx_conn_close(struct mx_conn *conn)
+{
+    mx_conn_leave(conn);
     free(conn->line);
     free(conn->recipients);
     free(conn->out);

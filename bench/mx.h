@@ -272,7 +272,7 @@ struct mx_conn {
     uint32_t number;
     uint16_t source;
     uint8_t state;
-    bool admitted, ending;                        /* ending: nothing more is read */
+    bool admitted, ending, left;                  /* ending: nothing more is read; left: not counted any more */
     bool pipelining, eight_bit, size;             /* as advertised in EHLO's reply */
     bool mail_refused, rcpt_refused;              /* what explains commands out of order */
     bool said_eight_bit, saw_eight_bit, unwanted; /* of the message */
@@ -300,6 +300,9 @@ void mx_conn_input(struct mx_conn *conn, nsec now, struct slice bytes);
 enum mx_act mx_conn_take(struct mx_conn *conn, nsec now, char *to, size_t cap, size_t *n);
 /* When to call mx_conn_take again though nothing came in; NSEC_NEVER: no need. */
 nsec mx_conn_due(const struct mx_conn *conn);
+/* We hung up (FIN): it is open no longer, though the peer has not hung up yet, who may come again before we see that.
+ */
+void mx_conn_leave(struct mx_conn *conn);
 /* The connection is gone, by whomever: counts it out and frees. A message without its dot was never there. */
 void mx_conn_close(struct mx_conn *conn);
 

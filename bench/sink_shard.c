@@ -141,6 +141,7 @@ static void conn_linger(struct sink_conn *conn)
     } else if (!conn->lingering) {
         conn->lingering = true;
         io_shutdown(conn->shard->io, conn->fd);
+        mx_conn_leave(&conn->mx);
         io_timer_set(conn->shard->io, &conn->timer, io_now(conn->shard->io) + SINK_LINGER);
     }
 }
