@@ -102,17 +102,20 @@ void town_push(struct town *town, const char *id, const char *format, uint64_t f
 }
 #pragma GCC diagnostic pop
 
+static void read_status(struct town *town, const char *id, const char *field, char *to, size_t cap)
+{
+    to[0] = 0;
+    char *reply = fake_redis_do(town->redis, "HGET sluice:{%s}:status %s", id, field);
+    char *at = reply[0] == '$' && reply[1] != '-' ? strchr(reply, '\n') : NULL;
+    if (at)
+        snprintf(to, cap, "%.*s", (int)strcspn(at + 1, "\r"), at + 1);
+    free(reply);
+}
+
 const char *town_phase(struct town *town, const char *id)
 {
     static _Thread_local char phase[32];
-    phase[0] = 0;
-    size_t n;
-    char *reply = fake_redis_do(town->redis, "HGET sluice:{%s}:status phase", id);
-    n = strlen(reply);
-    char *at = n && reply[0] == '$' && reply[1] != '-' ? strchr(reply, '\n') : NULL;
-    if (at)
-        snprintf(phase, sizeof phase, "%.*s", (int)strcspn(at + 1, "\r"), at + 1);
-    free(reply);
+    read_status(town, id, "phase", phase, sizeof phase);
     return phase;
 }
 
@@ -138,15 +141,22 @@ void town_finish(struct town *town)
 
 void town_run(struct town *town, nsec duration) { sim_run_until(town->world, sim_now(town->world) + duration); }
 
-static bool owes(void *context)
+/* Over: done, cancelled, or waiting for people to say what becomes of those in doubt. */
+static bool is_over(struct town *town, const char *id)
 {
-    struct town *town = context;
-    for (unsigned i = 0; i < town->campaign_count; i++) {
-        const char *phase = town_phase(town, town->campaigns[i].id);
-        if (strcmp(phase, "done") != 0 && strcmp(phase, "cancelled") != 0 && strcmp(phase, "waiting") != 0 &&
-            strcmp(phase, "incomplete") != 0)
+    char reason[128];
+    const char *phase = town_phase(town, id);
+    if (strcmp(phase, "done") == 0 || strcmp(phase, "cancelled") == 0)
+        return true;
+    read_status(town, id, "reason", reason, sizeof reason);
+    return strcmp(phase, "waiting") == 0 && strstr(reason, "in doubt");
+}
+
+static bool owes(struct town *town)
+{
+    for (unsigned i = 0; i < town->campaign_count; i++)
+        if (!is_over(town, town->campaigns[i].id))
             return true;
-    }
     return false;
 }
 
