@@ -5,7 +5,7 @@
  *  - 2yz after the dot: delivered;
  *  - 421 anywhere: deferred, counted against nobody (RFC 5321 §3.8);
  *  - a refusal in the greeting, at EHLO, STARTTLS or AUTH: deferred; it is the lane's trouble, never the recipient's;
- *  - 4yz: deferred; 552 at RCPT: deferred (RFC 5321 §4.5.3.1.10);
+ *  - 4yz: deferred; 552 at RCPT: deferred (RFC 5321 §4.5.3.1.10), and 503 to a body;
  *  - 5yz at MAIL: bounced, but never hard, for the recipient was not even named; 5yz after that: bounced;
  *  - a reply that the stage cannot have (250 to DATA, 1yz, 3yz): deferred, protocol-errors;
  *  - no such domain, null MX, no address: bounced, hard; DNS trouble, no connection, a lost one: deferred. */

@@ -155,7 +155,7 @@ static void from_rcpt_on_the_code_decides(void **state)
     for (unsigned stage = STAGE_RCPT; stage < STAGE_COUNT; stage++)
         for (uint16_t code = 400; code < 600; code++) {
             struct verdict v = judge((enum stage)stage, HAPPENING_REPLY, stage == STAGE_BODY, code, "");
-            bool temporary = code < 500 || (code == 552 && stage == STAGE_RCPT);
+            bool temporary = code < 500 || (code == 552 && stage == STAGE_RCPT) || (code == 503 && stage == STAGE_BODY);
             assert_int_equal(v.type, temporary ? EVENT_DEFERRED : EVENT_BOUNCED);
             assert_int_equal(v.counts, code != 421);
         }
@@ -164,6 +164,7 @@ static void from_rcpt_on_the_code_decides(void **state)
     assert_int_equal(judge(STAGE_RCPT, HAPPENING_REPLY, false, 550, "5.7.1").trouble, TROUBLE_LANE);
     assert_int_equal(judge(STAGE_BODY, HAPPENING_REPLY, true, 554, "5.6.0").trouble, TROUBLE_MESSAGE);
     assert_int_equal(judge(STAGE_RCPT, HAPPENING_REPLY, false, 552, "5.1.1").bounce.kind, BOUNCE_KIND_SOFT);
+    assert_int_equal(judge(STAGE_BODY, HAPPENING_REPLY, true, 503, "5.5.0").bounce.kind, BOUNCE_KIND_SOFT);
 }
 
 static void replies_that_a_stage_cannot_have(void **state)
