@@ -166,13 +166,17 @@ static void on_message_ended(void *context, struct session *session, struct atte
     lane->bounced += type == EVENT_BOUNCED;
 }
 
-static void remember_objections(struct shard *shard, struct session *session)
+/* True: the server cannot stand a way of sending that is not used there from now on. */
+static bool remember_objections(struct shard *shard, struct session *session)
 {
     nsec until = io_now(shard->io) + remember_objection;
     if (client_objects_to_pipelining(&session->client))
         session->site->no_pipelining_until = until;
     else if (client_objects_to_across(&session->client))
         session->site->no_across_until = until;
+    else
+        return false;
+    return true;
 }
 
 /* It was turned away, or gave back its first message: the lane waits, and if that goes on, so do the recipients. */
@@ -191,14 +195,15 @@ static void on_closed(void *context, struct session *session, const struct outco
     struct lane *lane = session->owner;
     session_forget_idle(lane, session);
     lane_closed(lane, session->ready);
-    remember_objections(shard, session);
+    bool objected = remember_objections(shard, session);
     if (why->stage == STAGE_CONNECT && why->happening == HAPPENING_LOCAL) {
         wake_lane_at(shard, lane, lane_turned_away(lane, io_now(shard->io)));
     } else if (why->stage == STAGE_CONNECT) {
         metrics_add(shard->metrics, METRIC_SESSIONS_FAILED_CONNECT, 1);
         sites_failed(&shard->route.sites, &session->target);
         session->site->last_failure = *why;
-    } else if (!session->worked && (session->gave_back || !session->ready) && shard->phase == SHARD_RUNNING) {
+    } else if (!session->worked && !objected && (session->gave_back || !session->ready) &&
+               shard->phase == SHARD_RUNNING) {
         metrics_add(shard->metrics, METRIC_SESSIONS_FAILED_GREETING, 1);
         turned_away(shard, lane, session, why);
     } else if (why->stage) {

@@ -453,6 +453,7 @@ static void odd_servers_cost_nobody_a_message(void **unused)
     struct town_account account = town_judge(town, "c");
     assert_int_equal(account.events[EVENT_DELIVERED], 1600);
     assert_int_equal(account.events[EVENT_BOUNCED], 0);
+    assert_int_equal(account.events[EVENT_DEFERRED], 0);
     assert_int_equal(account.events[EVENT_IN_DOUBT], 0);
     close_town(town);
 }
