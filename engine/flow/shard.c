@@ -25,9 +25,9 @@ static void post_all(struct shard *shard, enum shard_post kind, const void *byte
         shard_post(shard, i, kind, bytes, n);
 }
 
-struct held_post {
+struct held_post { /* without padding: what is posted has no bytes that nobody wrote */
     nsec until;
-    uint32_t index;
+    uint64_t index;
 };
 
 static void on_post(void *context, unsigned from, const struct io_post *post)
@@ -77,7 +77,7 @@ static void on_source(struct store_request *request, const struct store_answer *
 {
     struct shard_source *source = container_of(request, struct shard_source, request);
     struct shard *shard = source->shard;
-    uint32_t index = (uint32_t)(source - shard->sources);
+    uint64_t index = (uint64_t)(source - shard->sources);
     if (shard->phase == SHARD_LEAVING) {
         shard->leaving--;
         return;
