@@ -142,6 +142,8 @@ class Redis:
 class Server:
     """One process, its log, and how it ends."""
 
+    last_signal = signal.SIGKILL  # when the house is closed
+
     def __init__(self, house, name, command, **options):
         self.house, self.name, self.command, self.options = house, name, command, options
         self.log = house.path(name + ".log")
@@ -469,7 +471,7 @@ zone:
             client.close()
         for server in reversed(self.servers):  # the engine before those it talks to
             if server.running():
-                server.send(signal.SIGKILL)
+                server.send(server.last_signal)
             if server.process:
                 server.process.wait()
                 if server.process.stdout:
