@@ -114,7 +114,7 @@ void intake_wake(struct intake *intake, struct slice id)
     struct campaign *campaign = id.n ? campaign_find(intake, id) : NULL;
     if (campaign)
         campaign->look_again = true;
-    else
+    if (!campaign || !campaign->listed) /* new, or ended and going on */
         intake->list_again = true;
 }
 

@@ -134,6 +134,8 @@ static void say_phase(struct shard *shard, struct campaign *campaign)
 {
     if (shard->index != 0 || shard->phase != SHARD_RUNNING || store_request_busy(&campaign->phase))
         return;
+    if (!campaign->listed && campaign_owes_nothing(campaign))
+        return; /* it has been ended, and told so; a look that was on its way then must not tell it again */
     struct slice reason;
     const char *phase = campaign_phase(campaign, io_wall(shard->io) / NSEC_PER_MS, &reason);
     campaign->phase.done = on_phase;
