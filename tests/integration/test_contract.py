@@ -84,9 +84,10 @@ class Contract(house.Case):
 
     def test_a_done_campaign_goes_on_when_more_is_pushed(self):
         sink = self.house.isps(big="")
-        self.house.engine()
+        self.house.engine(poll="1m")
         c = self.house.campaign("again").create(sealed="1").push(["ann@big.example"] * 20).announce().wait_for("done")
-        c.push(["bob@big.example"] * 30).announce().wait_count(50, "delivered").wait_for("done")
+        c.push(["bob@big.example"] * 30).announce().wait_count(50, "delivered")
+        c.wait_for("done", patience_s=30)  # the wake is enough: the engine lists campaigns once a minute
         judge(self, c, 50, sink)
         self.assertEqual(c.status()["taken"], "50")
         for key in c.keys():
@@ -101,6 +102,15 @@ class Contract(house.Case):
         second = self.house.campaign("second").create().push(["ann@big.example"]).announce()
         second.wait_count(1, patience_s=30)
         first.wait_count(1, patience_s=30)  # the look that the wake caused shows it too
+
+    def test_its_end_is_told_once(self):
+        """Though the engine looks at it every half second, and hears of its leaving the set only after a minute."""
+        self.house.isps(big="")
+        self.house.engine(poll="1m")
+        c = self.house.campaign("ended").create(sealed="1").push(["ann@big.example"] * 5).announce().wait_for("done")
+        time.sleep(2.5)
+        ops = [entry[1] for entry in c.redis("XRANGE", "sluice:ops", "-", "+")]
+        self.assertEqual([entry[entry.index("phase") + 1] for entry in ops], ["sending", "done"])
 
     def test_several_campaigns_at_once(self):
         sink = self.house.isps(big="latency { body = 1ms..4ms }", small="")
