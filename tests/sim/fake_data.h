@@ -30,7 +30,8 @@ struct fake_entry *fake_dict_put(struct fake_dict *dict, struct slice key);     
 /* Takes an entry out; its value is the caller's. False: there was none. */
 bool fake_dict_take(struct fake_dict *dict, struct slice key, void **value);
 #define FAKE_DICT_EACH(dict, entry)                                                                                    \
-    for (struct fake_entry *entry = (dict)->entries, *end_ = entry + (dict)->used; entry < end_; entry++)              \
+    for (struct fake_entry *entry = (dict)->entries, *end_ = entry ? entry + (dict)->used : NULL; entry != end_;       \
+         entry++)                                                                                                      \
         if (entry->key)
 
 enum fake_type { FAKE_NONE = 0, FAKE_STRING, FAKE_HASH, FAKE_LIST, FAKE_SET, FAKE_ZSET, FAKE_STREAM };
