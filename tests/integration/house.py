@@ -26,10 +26,9 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 import unittest
 
-PATIENCE_S = 90  # for anything that must come; machines that run tests are slow at times
+from contract import PATIENCE_S, Campaign, Redis, wait_until
 
 programs = {"sluice": "", "sink": ""}
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -38,16 +37,6 @@ _libc = ctypes.CDLL(None, use_errno=True)
 def main():
     programs["sluice"], programs["sink"] = (os.path.abspath(sys.argv.pop(1)) for _ in range(2))
     unittest.main(verbosity=2)
-
-
-def wait_until(condition, what, patience_s=PATIENCE_S):
-    """Returns the condition's first true value; what it says last is in the error."""
-    until = time.monotonic() + patience_s
-    while not (value := condition()):
-        if time.monotonic() > until:
-            raise AssertionError(f"waited {patience_s} s for {what() if callable(what) else what}")
-        time.sleep(0.02)
-    return value
 
 
 def free_port():
@@ -76,67 +65,6 @@ def find_program(name):
 
 def _die_with_parent():
     _libc.prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-
-
-class RedisError(Exception):
-    pass
-
-
-class Redis:
-    """A client of a few lines: redis("HSET", key, field, value) returns the answer as text, numbers, lists or None."""
-
-    def __init__(self, path, timeout_s=60):
-        self.socket = socket.socket(socket.AF_UNIX)
-        self.socket.settimeout(timeout_s)
-        try:
-            self.socket.connect(path)
-        except OSError:
-            self.socket.close()
-            raise
-        self.file = self.socket.makefile("rb")
-
-    def __call__(self, *words):
-        return self.pipeline([words])[0]
-
-    def pipeline(self, commands):
-        self.socket.sendall(b"".join(self._encode(words) for words in commands))
-        answers = [self._read() for _ in commands]
-        for answer in answers:
-            if isinstance(answer, RedisError):
-                raise answer
-        return answers
-
-    def ready(self):
-        try:
-            return self("PING") == "PONG"
-        except RedisError:  # LOADING
-            return False
-
-    @staticmethod
-    def _encode(words):
-        parts = [w if isinstance(w, bytes) else str(w).encode("utf-8", "surrogateescape") for w in words]
-        return b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%s\r\n" % (len(p), p) for p in parts)
-
-    def _read(self):
-        line = self.file.readline()
-        if not line.endswith(b"\r\n"):
-            raise ConnectionError("redis closed the connection")
-        kind, rest = line[:1], line[1:-2]
-        if kind == b"+":
-            return rest.decode()
-        if kind == b"-":
-            return RedisError(rest.decode())
-        if kind == b":":
-            return int(rest)
-        if kind == b"$":
-            return None if rest == b"-1" else self.file.read(int(rest) + 2)[:-2].decode("utf-8", "surrogateescape")
-        if kind == b"*":
-            return None if rest == b"-1" else [self._read() for _ in range(int(rest))]
-        raise ConnectionError(f"not RESP: {line!r}")
-
-    def close(self):
-        self.file.close()
-        self.socket.close()
 
 
 class Server:
@@ -191,8 +119,8 @@ class RedisServer(Server):
         self.directory = house.path(name)
         os.mkdir(self.directory)
         self.socket = os.path.join(self.directory, "redis.sock")
-        super().__init__(house, name, [find_program("redis-server"), "--port", "0", "--unixsocket", self.socket, "--dir",
-                                       self.directory, "--appendonly", "yes", "--save", "", *arguments])
+        super().__init__(house, name, [find_program("redis-server"), "--port", "0", "--unixsocket", self.socket,
+                                       "--dir", self.directory, "--appendonly", "yes", "--save", "", *arguments])
         self.url = "unix:" + self.socket
 
     def start(self):
@@ -273,81 +201,6 @@ class Engine(Server):
     def memory_kib(self, what="VmHWM"):
         with open(f"/proc/{self.process.pid}/status") as file:
             return next(int(line.split()[1]) for line in file if line.startswith(what + ":"))
-
-
-class Campaign:
-    """A producer, a consumer and whoever looks on, with nothing but Redis' commands."""
-
-    def __init__(self, redis, name):
-        self.redis, self.name = redis, name
-
-    def key(self, what):
-        return f"sluice:{{{self.name}}}:{what}"
-
-    def create(self, **fields):
-        words = {"from": "Shop <news@shop.example>", "subject": "Hi {{name}}", "text": "Dear {{name}},\nhello.\n",
-                 "pool": "main"}
-        words.update(fields)
-        self.redis("HSET", self.key("campaign"), *(w for pair in words.items() if pair[1] is not None for w in pair))
-        return self
-
-    def push(self, entries):
-        entries = [e if isinstance(e, (str, bytes)) else json.dumps(e) for e in entries]
-        for at in range(0, len(entries), 1000):
-            self.redis("RPUSH", self.key("recipients"), *entries[at:at + 1000])
-        return self
-
-    def announce(self):
-        self.redis.pipeline([("SADD", "sluice:campaigns", self.name), ("PUBLISH", "sluice:wake", self.name)])
-        return self
-
-    def set(self, **fields):
-        self.redis("HSET", self.key("campaign"), *(w for pair in fields.items() for w in pair))
-        return self
-
-    @staticmethod
-    def _hash(flat):
-        return dict(zip(flat[::2], flat[1::2]))
-
-    def status(self):
-        return self._hash(self.redis("HGETALL", self.key("status")))
-
-    def totals(self):
-        return {k: int(v) for k, v in self._hash(self.redis("HGETALL", self.key("totals"))).items()}
-
-    def count(self, *types):
-        return sum(n for name, n in self.totals().items() if name in types or not types)
-
-    def events(self, **wanted):
-        """All of them, oldest first, with `stream` added: the entry's id."""
-        events, after = [], "-"
-        while True:
-            entries = self.redis("XRANGE", self.key("events"), after, "+", "COUNT", 5000)
-            for stream, flat in entries:
-                events.append(dict(self._hash(flat), stream=stream))
-            if len(entries) < 5000:
-                break
-            after = "(" + entries[-1][0]
-        return [e for e in events if all(e.get(k) == v for k, v in wanted.items())]
-
-    def wait_for(self, *phases, patience_s=PATIENCE_S):
-        wait_until(lambda: self.status().get("phase") in phases,
-                   lambda: f"{self.name} to be {phases}; it is {self.status()}, {self.totals()}", patience_s)
-        return self
-
-    def wait_count(self, n, *types, patience_s=PATIENCE_S):
-        wait_until(lambda: self.count(*types) >= n,
-                   lambda: f"{n} events {types} of {self.name}; there are {self.totals()}, {self.status()}", patience_s)
-        return self
-
-    def keys(self):
-        """What exists of it, without the common beginning: {"campaign", "status", ...}."""
-        found, cursor = set(), "0"
-        while True:
-            cursor, keys = self.redis("SCAN", cursor, "MATCH", self.key("*"), "COUNT", 1000)
-            found.update(key[len(self.key("")):] for key in keys)
-            if cursor == "0":
-                return found
 
 
 class House:
@@ -438,7 +291,7 @@ zone:
         return self.start(Sink(self, config.replace("PORT", str(self.smtp_port)), *arguments))
 
     def isps(self, **manners):
-        """An ISP NAME with the domain NAME.example and one host mx.NAME.example for each, and the sink that plays it."""
+        """An ISP NAME with the domain NAME.example and one host mx.NAME.example for each; the sink plays them."""
         zone, config = [], []
         for i, (name, body) in enumerate(manners.items()):
             zone += [f"{name} IN MX 10 mx.{name}", f"mx.{name} IN A 127.20.{i + 1}.1"]

@@ -119,7 +119,8 @@ class Outcomes(house.Case):
     def test_lost_before_the_body(self):
         """Closed or reset at RCPT or DATA, or silent: no doubt, the recipient is tried again."""
         c = self.send({"rcpt": "rcpt { action = reset first = 4 }", "data": "data { action = close first = 4 }",
-                       "mute": "rcpt { action = silence first = 2 }", "deaf": "greeting { action = silence first = 2 }"},
+                       "mute": "rcpt { action = silence first = 2 }",
+                       "deaf": "greeting { action = silence first = 2 }"},
                       n=20, config=f"defaults {{ {FAST}  timeout_rcpt = 1s  timeout_greeting = 1s }}")
         self.assertEqual(c.count("delivered"), 80)
         self.assertEqual(c.count("in_doubt", "bounced", "expired"), 0)

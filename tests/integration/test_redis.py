@@ -38,7 +38,7 @@ class Away(house.Case):
             redis.start()
             c.redis = self.house.client()
             wait_until(lambda: engine.read_log().count(BACK) == i + 1, "the engine to say that Redis is back")
-        wait_until(lambda: c.status().get("phase") in ("done", "waiting"), lambda: f"the end: {c.status()}, {c.totals()}")
+        c.wait_for("done", "waiting")
         events = judge(self, c, n, sink)
         self.assertEqual(c.totals(), {"delivered": n})  # a step whose answer was lost is repeated, not done twice
         self.assertTrue(all(len(own) == 1 for own in events.values()))

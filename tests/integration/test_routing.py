@@ -64,8 +64,8 @@ class Routing(house.Case):
         sink, c, _ = self.send(zone, sink_config(7, 8, 9), [f"ann@{d}" for d in domains])
         events = {int(e["seq"]): e for e in c.events()}
         self.assertEqual([events[i]["type"] for i in range(len(domains))],
-                         ["bounced", "delivered", "delivered", "bounced", "bounced", "delivered", "bounced", "delivered",
-                          "delivered"])
+                         ["bounced", "delivered", "delivered", "bounced", "bounced", "delivered", "bounced",
+                          "delivered", "delivered"])
         self.assertEqual([(events[i]["status"], events[i]["class"], events[i]["kind"], events[i]["stage"])
                           for i in (0, 3, 4, 6)],
                          [("5.1.10", "bad-domain", "hard", "route"), ("5.4.4", "bad-domain", "hard", "route"),
