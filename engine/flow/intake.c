@@ -211,7 +211,9 @@ nsec intake_turn(struct intake *intake)
     if (intake->draining || store_busy(intake->store))
         return NSEC_NEVER;
     nsec next = intake->listed_at + intake->config->poll;
-    if ((intake->list_again || next <= now || !intake->listed_at) && !store_request_busy(&intake->list)) {
+    if (store_request_busy(&intake->list)) {
+        next = NSEC_NEVER; /* its answer will turn the shard */
+    } else if (intake->list_again || next <= now || !intake->listed_at) {
         intake->list_again = false;
         intake->listed_at = now;
         next = now + intake->config->poll;
@@ -219,12 +221,13 @@ nsec intake_turn(struct intake *intake)
     }
     for (struct campaign *campaign = intake->campaigns; campaign; campaign = campaign->next) {
         nsec due = campaign->looked_at + look_every;
-        bool look_now = campaign->look_again || !campaign->looked_at || due <= now;
-        if (look_now && !store_request_busy(&campaign->look)) {
+        if (store_request_busy(&campaign->look))
+            continue; /* its answer will turn the shard */
+        if (campaign->look_again || !campaign->looked_at || due <= now) {
             look(intake, campaign);
             due = now + look_every;
         }
-        next = nsec_min(next, nsec_max(due, now + NSEC_PER_MS));
+        next = nsec_min(next, due);
     }
     /* Another campaign is first each turn. */
     struct campaign *first = intake->turn ? intake->turn : intake->campaigns;

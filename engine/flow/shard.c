@@ -277,7 +277,7 @@ nsec shard_turn(struct shard *shard, nsec until)
     events_flush(&shard->events);
     ledger_flush(&shard->ledger);
     store_flush(shard->store);
-    if (shard->phase != SHARD_RUNNING || shard->marked || shard->ledger.dirty)
+    if (shard->phase != SHARD_RUNNING || (shard->marked && shard->could_start) || shard->ledger.dirty)
         next = nsec_min(next, now + NSEC_PER_MS);
     metrics_observe(shard->metrics, METRICS_TURN, io_now(shard->io) - now);
     return next;

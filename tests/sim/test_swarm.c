@@ -127,7 +127,7 @@ static void one_run(uint64_t seed, struct town_reach *reach)
     struct run run = {.shards = 1 + (unsigned)(seed % 3)};
     struct town *town = run.town =
         town_new(seed, run.shards,
-                 "defaults { retry = {20s, 60s, 120s}  expire = 2h  connections = 5 }\n"
+                 "defaults { retry = {20s, 60s, 120s}  expire = 10m  connections = 5 }\n"
                  "isp isp0.example { mx = {.isp0.example}  connections = 2  rate = 5/s }\n"
                  "isp isp1.example { mx = {.isp1.example}  connections = 8  rate = 900/min  burst = 4 }\n"
                  "isp isp2.example { mx = {.isp2.example}  connections = 3  per_connection = 7 }\n");
