@@ -28,6 +28,7 @@ struct town {
     struct sim_engine *engine;
     const struct config *config; /* the engine's */
     uint64_t crashes;
+    uint64_t wall_slack_ms; /* how far its wall clock was moved, to and fro, so far */
     uint64_t open_sessions; /* at crashes, added up */
     struct town_campaign campaigns[TOWN_CAMPAIGNS];
     unsigned campaign_count;
