@@ -71,7 +71,7 @@ struct config {
     char *http;            /* "127.0.0.1:9125"; "": none */
     bool http_public;      /* http may be another address than one of loopback */
     char *default_pool;    /* for campaigns that name none; "" : the only pool there is, else none */
-    char *hostname;        /* the part of Message-ID and log lines that names this host */
+    char *hostname;        /* the EHLO name of sources that name none */
     nsec shutdown;         /* SIGTERM: open messages may take this long */
     unsigned sessions_max; /* of one shard */
     size_t press_bytes;    /* of one shard */

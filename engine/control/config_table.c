@@ -30,7 +30,7 @@ static const struct config_row table[] = {
     ROW(TOP(engine), "engine", CONFIG_ID, 1, 63, NULL, "the host's name",
         "This engine's id. Engines that share one Redis have different ids; one that starts again keeps its own."),
     ROW(TOP(hostname), "hostname", CONFIG_HOST, 1, LIMIT_DOMAIN, NULL, "the host's name",
-        "The host name in Message-ID fields. When it is set, it is also the EHLO name of sources that name none."),
+        "This host's name. When it is set, it is the EHLO name of sources that name none."),
     ROW(TOP(state_dir), "state_dir", CONFIG_PATH, 1, 90, NULL,
         "/var/lib/sluice if it can be written, else $XDG_STATE_HOME/sluice or ~/.local/state/sluice",
         "The directory of the lock file and of the private Redis."),

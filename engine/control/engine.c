@@ -210,15 +210,16 @@ static bool run_threads(struct engine *engine)
     sigemptyset(&signals);
     sigaddset(&signals, SIGTERM);
     sigaddset(&signals, SIGINT);
-    struct timespec second = {.tv_sec = 1};
+    struct timespec tenth = {.tv_nsec = 100 * NSEC_PER_MS};
+    unsigned tenths = 0;
     while (atomic_load(&engine->gone) + atomic_load(&engine->failed) < (int)engine->shards) {
-        int signal = sigtimedwait(&signals, NULL, &second);
+        int signal = sigtimedwait(&signals, NULL, &tenth);
         if (signal > 0) {
             log_info(&engine->log, "asked to end: open messages are finished, the rest is given back",
                      log_text("signal", signal == SIGTERM ? "SIGTERM" : "SIGINT"));
             atomic_fetch_add(&engine->stopping, 1);
         }
-        if (engine->embedded)
+        if (engine->embedded && ++tenths % 10 == 0)
             embedded_tend(engine->embedded);
     }
     for (unsigned i = 0; i < engine->shards; i++)
