@@ -25,6 +25,8 @@ struct intake_events {
     void (*settle)(void *context, struct attempt *attempt, const struct outcome *outcome);
     /* How many records of this parked list could start soon here; 0: none, or it is another shard's. */
     unsigned (*room)(void *context, const struct campaign *campaign, struct slice list);
+    /* Does this engine hold a source of the campaign's pool? If not, another one may. */
+    bool (*serves)(void *context, const struct campaign *campaign);
     /* A look or a step showed that the campaign may not run any more (paused, cancelled, incomplete). */
     void (*stopped)(void *context, struct campaign *campaign);
     /* A look is back, with the numbers of the whole campaign. */

@@ -165,6 +165,17 @@ static unsigned on_room(void *context, const struct campaign *campaign, struct s
     return carry_room(context, campaign, list);
 }
 
+static bool on_serves(void *context, const struct campaign *campaign)
+{
+    const struct shard *shard = context;
+    const struct config_pool *pool = &shard->config->pools[campaign->pool];
+    nsec now = io_now(shard->io);
+    for (unsigned i = 0; i < pool->source_count; i++)
+        if (shard->lanes.held_until[pool->sources[i]] > now)
+            return true;
+    return false;
+}
+
 static void on_stopped(void *context, struct campaign *campaign) { carry_stop(context, campaign); }
 
 static void on_looked(void *context, struct campaign *campaign) { say_phase(context, campaign); }
@@ -289,8 +300,12 @@ static bool open_parts(struct shard *shard, const struct shard_config *config)
 {
     static const struct ledger_events ledger_events = {
         .decided = on_decided, .unpinned = on_unpinned, .answered = on_answered};
-    static const struct intake_events intake_events = {
-        .admit = on_admit, .settle = on_settle, .room = on_room, .stopped = on_stopped, .looked = on_looked};
+    static const struct intake_events intake_events = {.admit = on_admit,
+                                                       .settle = on_settle,
+                                                       .room = on_room,
+                                                       .serves = on_serves,
+                                                       .stopped = on_stopped,
+                                                       .looked = on_looked};
     struct arena *arena = &shard->arena;
     struct intake_config intake = {.io = shard->io,
                                    .store = shard->store,
