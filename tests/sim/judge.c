@@ -109,3 +109,17 @@ unsigned judge_connections_peak(const struct sim_isp *isp, const char *source)
             return isp->callers[i].peak;
     return 0;
 }
+
+unsigned judge_messages_peak(const struct sim_isp *isp)
+{
+    const struct mx_ledger *ledger = &isp->mail->ledger;
+    unsigned *starts = calloc(ledger->connections + 1, sizeof *starts), peak = 0;
+    sluice_assert(starts);
+    for (size_t i = 0; i < ledger->start_count; i++) {
+        const struct mx_start *s = &ledger->starts[i];
+        if (s->server == isp->server.number && ++starts[s->connection] > peak)
+            peak = starts[s->connection];
+    }
+    free(starts);
+    return peak;
+}

@@ -32,5 +32,7 @@ unsigned judge_rate_reached(const nsec *starts, size_t count, uint64_t burst, ns
 
 /* Most connections that this source had open to the ISP at once, by its own view. */
 unsigned judge_connections_peak(const struct sim_isp *isp, const char *source);
+/* Most starts that the ISP saw on one connection. */
+unsigned judge_messages_peak(const struct sim_isp *isp);
 
 #endif

@@ -1,4 +1,5 @@
-/* Stories: what a person would try first, on the virtual clock, each with every oracle. */
+/* Stories: what a person would try first, on the virtual clock, each with every oracle. An argument chooses among them
+ * by name: test_sim_story 'a_retry*'. */
 #include "town.h"
 
 #include <setjmp.h>
@@ -119,7 +120,8 @@ static void a_slow_isp_slows_nobody_else(void **unused)
     }
     assert_int_equal(judge_accepted(sim_isp_find(town->mail, "fast.example")), 6000);
     assert_in_range(judge_accepted(sim_isp_find(town->mail, "slow.example")), 4 * 110, 4 * 121);
-    assert_true(sim_engine_metric(town->engine, METRIC_PARKED) > 3000);
+    uint64_t parked = sim_engine_metric(town->engine, METRIC_PARKED);
+    assert_in_range(parked, 3000, 18000); /* at most once for an attempt, and nobody had a second one yet */
     assert_true(most <= INTAKE_ATTEMPTS);
     town_judge_limits(town);
     town_set(town, "c", "state", "cancelled");
@@ -312,6 +314,26 @@ static void redis_goes_and_comes_back(void **unused)
     close_town(town);
 }
 
+/* Nothing breaks, nothing comes back: for all we know another engine holds our sources by now. */
+static void without_a_heartbeat_nothing_starts(void **unused)
+{
+    (void)unused;
+    struct town *town = town_new(23, 2, "isp big { mx = {.big.example}  connections = 20  rate = 1/s  burst = 20 }\n");
+    isp_of(town, "big.example", 1);
+    town_campaign(town, "c", "in_doubt resend");
+    town_push(town, "c", "r%llu@big.example", 0, 400);
+    town_start(town);
+    town_run(town, 20 * NSEC_PER_S);
+    nsec silent = sim_now(town->world);
+    sim_partition(town->world, town->engine_host, town->redis_host, silent + 30 * NSEC_PER_S);
+    town_run(town, 25 * NSEC_PER_S);
+    assert_true(starts_after(town, silent) > 0);
+    assert_int_equal(starts_after(town, silent + 5 * NSEC_PER_S), 0);
+    assert_true(town_drain(town, 600 * NSEC_PER_S));
+    assert_int_equal(town_judge(town, "c").events[EVENT_DELIVERED], 400);
+    close_town(town);
+}
+
 static void bad_input_loses_nobody(void **unused)
 {
     (void)unused;
@@ -407,8 +429,14 @@ static void a_dead_isp_is_left_alone(void **unused)
     sim_isp_stop(isp, 0);
     sim_isp_stop(isp, 1);
     town_start(town);
-    town_run(town, 400 * NSEC_PER_S);
+    town_run(town, 20 * NSEC_PER_S);
     assert_int_equal(sim_engine_metric(town->engine, METRIC_DEFERRED), 500);
+    uint64_t tried = sim_engine_metric(town->engine, METRIC_SESSIONS_FAILED_CONNECT);
+    assert_true(tried >= 2);
+    town_push(town, "c", "r%llu@big.example", 500, 200);
+    town_run(town, 20 * NSEC_PER_S);
+    assert_int_equal(sim_engine_metric(town->engine, METRIC_DEFERRED), 700);
+    assert_int_equal(sim_engine_metric(town->engine, METRIC_SESSIONS_FAILED_CONNECT), tried); /* it is remembered */
     town_free(town);
     town = town_new(15, 1, "");
     isp = isp_of(town, "big.example", 2);
@@ -421,6 +449,53 @@ static void a_dead_isp_is_left_alone(void **unused)
     assert_int_equal(account.events[EVENT_DELIVERED], 500);
     assert_int_equal(account.events[EVENT_DEFERRED], 0);
     close_town(town);
+}
+
+/* A host with two addresses, of which one is dead: nobody notices. */
+static void a_host_has_other_addresses(void **unused)
+{
+    (void)unused;
+    for (unsigned dead = 0; dead < 2; dead++) {
+        struct town *town = town_new(17, 1, "");
+        struct sim_isp *isp = isp_of(town, "big.example", 2);
+        sim_zone_mx(town->world, "two.example", 300, 10, "both.big.example");
+        sim_zone_address(town->world, "both.big.example", 300, "100.64.1.1");
+        sim_zone_address(town->world, "both.big.example", 300, "100.64.1.2");
+        town_campaign(town, "c", "");
+        town_push(town, "c", "r%llu@two.example", 0, 100);
+        sim_isp_stop(isp, dead);
+        town_start(town);
+        assert_true(town_drain(town, 600 * NSEC_PER_S));
+        struct town_account account = town_judge(town, "c");
+        assert_int_equal(account.events[EVENT_DELIVERED], 100);
+        assert_int_equal(account.events[EVENT_DEFERRED], 0);
+        close_town(town);
+    }
+}
+
+/* Redis is far away and the exchangers near, so that they are ready for a body long before its permit is acknowledged.
+ * Then Redis dies, and what it had not read dies with the engine: no body may have left on the strength of that. */
+static void no_body_leaves_before_its_permit(void **unused)
+{
+    (void)unused;
+    for (uint64_t seed = 18; seed < 22; seed++) {
+        struct town *town = town_new(seed, 2, "");
+        sim_link(town->world, town->engine_host, town->redis_host, &(struct sim_link){20 * NSEC_PER_MS, 0, 0});
+        isp_of(town, "big.example", 2);
+        town_campaign(town, "c", "in_doubt resend");
+        town_push(town, "c", "r%llu@big.example", 0, 6000);
+        town_start(town);
+        town_run(town, 1500 * NSEC_PER_MS);
+        town_redis_stop(town);
+        town_run(town, 2 * NSEC_PER_MS);
+        town_crash(town);
+        assert_in_range(town->mail->ledger.accepted_count, 100, 5900);
+        town_redis_start(town);
+        town_start(town);
+        assert_true(town_drain(town, 600 * NSEC_PER_S));
+        town_judge(town, "c");
+        close_town(town);
+    }
 }
 
 /* Servers that cannot stand bytes behind the dot, each in its way: nobody bounces for it. */
@@ -482,8 +557,10 @@ static void the_same_seed_gives_the_same_trace(void **unused)
     assert_true(trace_of(77) != trace_of(78));
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+    if (argc > 1)
+        cmocka_set_test_filter(argv[1]);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_campaign_is_delivered),
         cmocka_unit_test(refusals_become_their_events),
@@ -494,10 +571,13 @@ int main(void)
         cmocka_unit_test(an_engine_leaves_and_another_goes_on),
         cmocka_unit_test(after_a_crash_the_policy_decides),
         cmocka_unit_test(redis_goes_and_comes_back),
+        cmocka_unit_test(without_a_heartbeat_nothing_starts),
         cmocka_unit_test(bad_input_loses_nobody),
         cmocka_unit_test(an_incomplete_campaign_waits_to_be_completed),
         cmocka_unit_test(a_retry_keeps_its_source),
         cmocka_unit_test(a_dead_isp_is_left_alone),
+        cmocka_unit_test(a_host_has_other_addresses),
+        cmocka_unit_test(no_body_leaves_before_its_permit),
         cmocka_unit_test(odd_servers_cost_nobody_a_message),
         cmocka_unit_test(the_same_seed_gives_the_same_trace),
     };

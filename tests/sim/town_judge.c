@@ -17,6 +17,7 @@ enum { FIELDS = 64 };
 struct fate {
     uint32_t finals, in_doubt, events;
     uint32_t attempt;    /* of its last event */
+    bool counted;        /* that was an attempt: the next event is of a later one */
     uint64_t next_at_ms; /* of its last deferral */
     uint64_t last_at_ms;
     enum event_type last; /* the final one */
@@ -46,13 +47,25 @@ static struct slice read_text(struct reading *r)
 
 static uint64_t stream_ms(struct slice id) { return strtoull(id.p, NULL, 10); }
 
+/* Did this event use up one of the recipient's attempts? A 421 does not, nor does what came before MAIL. */
+static bool counts(const struct event *event)
+{
+    static const char *const stages[] = {"mail", "rcpt", "data", "body"};
+    if (event->type == EVENT_IN_DOUBT)
+        return true;
+    for (unsigned i = 0; i < countof(stages); i++)
+        if (slice_equal(event->stage, slice_of(stages[i])))
+            return event->type == EVENT_DEFERRED && event->code && event->code != 421;
+    return false;
+}
+
 static void judge_event(struct town *town, const struct event *event, uint64_t at_ms, struct fate *fate, const char *id)
 {
     unsigned long long seed = town->seed, seq = event->seq;
     if (fate->finals)
         fail_msg("seed %llu: %s/%llu has an event (%s) behind its final one", seed, id, seq,
                  event_type_name(event->type).p);
-    if (event->attempt < fate->attempt)
+    if (event->attempt < fate->attempt + fate->counted)
         fail_msg("seed %llu: %s/%llu: attempt %u follows %u", seed, id, seq, event->attempt, fate->attempt);
     if (fate->next_at_ms && event->started_us && event->started_us / 1000 + 1 < fate->next_at_ms)
         fail_msg("seed %llu: %s/%llu was tried %llu ms before its time", seed, id, seq,
@@ -61,6 +74,7 @@ static void judge_event(struct town *town, const struct event *event, uint64_t a
         fail_msg("seed %llu: %s/%llu is deferred until never", seed, id, seq);
     fate->events++;
     fate->attempt = event->attempt;
+    fate->counted = counts(event);
     fate->next_at_ms = event->type == EVENT_DEFERRED ? event->next_at_ms : 0;
     fate->last_at_ms = at_ms;
     fate->in_doubt += event->type == EVENT_IN_DOUBT;
@@ -206,9 +220,15 @@ static void judge_lane(struct town *town, const struct sim_isp *isp, unsigned so
 
 void town_judge_limits(struct town *town)
 {
-    for (const struct sim_isp *isp = town->mail->isps; isp; isp = isp->next)
+    for (const struct sim_isp *isp = town->mail->isps; isp; isp = isp->next) {
+        const struct config_limits *limits = config_limits_for(town->config, slice_of(isp->name));
         for (unsigned i = 0; i < town->config->source_count; i++)
-            judge_lane(town, isp, i, config_limits_for(town->config, slice_of(isp->name)));
+            judge_lane(town, isp, i, limits);
+        unsigned messages = judge_messages_peak(isp);
+        if (limits->per_connection && messages > limits->per_connection)
+            fail_msg("seed %llu: %u messages in one connection to %s, %u are allowed", (unsigned long long)town->seed,
+                     messages, isp->name, limits->per_connection);
+    }
     if (town->mail->ledger.violation_total)
         fail_msg("seed %llu: %llu breaches of the protocol, the first: %s", (unsigned long long)town->seed,
                  (unsigned long long)town->mail->ledger.violation_total, town->mail->ledger.first_violation);
