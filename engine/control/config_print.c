@@ -152,7 +152,7 @@ void config_manual(void (*line)(void *context, const char *text), void *context)
         "An unknown key, a key given twice, or a value out of range is refused with the file, the line and what is",
         "allowed. \"sluice config \\-\\-check\" says whether a file is good, \"sluice config \\-\\-print\" shows all "
         "that is",
-        "in force. The engine reads the file again on SIGHUP; one with an error changes nothing.",
+        "in force. A change takes effect when the engine is started again.",
         ".PP",
         "include names further files in the same syntax, relative to the file that names them; * and ? in their names",
         "stand for several.",

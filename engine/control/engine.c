@@ -210,13 +210,16 @@ static bool run_threads(struct engine *engine)
     sigemptyset(&signals);
     sigaddset(&signals, SIGTERM);
     sigaddset(&signals, SIGINT);
+    sigaddset(&signals, SIGHUP); /* the terminal went away */
     struct timespec tenth = {.tv_nsec = 100 * NSEC_PER_MS};
     unsigned tenths = 0;
     while (atomic_load(&engine->gone) + atomic_load(&engine->failed) < (int)engine->shards) {
         int signal = sigtimedwait(&signals, NULL, &tenth);
         if (signal > 0) {
             log_info(&engine->log, "asked to end: open messages are finished, the rest is given back",
-                     log_text("signal", signal == SIGTERM ? "SIGTERM" : "SIGINT"));
+                     log_text("signal", signal == SIGTERM  ? "SIGTERM"
+                                        : signal == SIGINT ? "SIGINT"
+                                                           : "SIGHUP"));
             atomic_fetch_add(&engine->stopping, 1);
         }
         if (engine->embedded && ++tenths % 10 == 0)
@@ -301,6 +304,7 @@ int engine_run(const struct config *config, unsigned shards)
     sigemptyset(&signals);
     sigaddset(&signals, SIGTERM);
     sigaddset(&signals, SIGINT);
+    sigaddset(&signals, SIGHUP);
     sigaddset(&signals, SIGPIPE);
     pthread_sigmask(SIG_BLOCK, &signals, NULL);
     char error[512];

@@ -40,15 +40,13 @@ static const struct row table[] = {
     {METRIC_SESSIONS_FAILED_CONNECT, KIND_COUNTER, "sluice_sessions_failed_total", "stage=\"connect\"",
      "SMTP sessions that ended before they were ready, by what failed."},
     {METRIC_SESSIONS_FAILED_GREETING, KIND_COUNTER, "sluice_sessions_failed_total", "stage=\"greeting\"", NULL},
-    {METRIC_SESSIONS_FAILED_TLS, KIND_COUNTER, "sluice_sessions_failed_total", "stage=\"tls\"", NULL},
     {METRIC_SESSIONS_LOST, KIND_COUNTER, "sluice_sessions_lost_total", "", "Ready SMTP sessions that the peer or a time-out ended."},
     {METRIC_DNS_CACHED, KIND_COUNTER, "sluice_dns_lookups_total", "result=\"cached\"", "DNS look-ups, by result."},
     {METRIC_DNS_OK, KIND_COUNTER, "sluice_dns_lookups_total", "result=\"ok\"", NULL},
     {METRIC_DNS_NEGATIVE, KIND_COUNTER, "sluice_dns_lookups_total", "result=\"negative\"", NULL},
     {METRIC_DNS_FAILED, KIND_COUNTER, "sluice_dns_lookups_total", "result=\"failed\"", NULL},
-    {METRIC_STEPS, KIND_COUNTER, "sluice_redis_steps_total", "", "Steps that Redis answered."},
     {METRIC_STEPS_FENCED, KIND_COUNTER, "sluice_redis_fenced_total", "", "Steps refused because the lease was another's."},
-    {METRIC_REDIS_LOST, KIND_COUNTER, "sluice_redis_lost_total", "", "Times that a connection to Redis was lost."},
+    {METRIC_REDIS_LOST, KIND_COUNTER, "sluice_redis_lost_total", "", "Times that Redis was found gone, looked at once a second."},
     {METRIC_RENDERED, KIND_COUNTER, "sluice_rendered_total", "", "Messages rendered."},
     {METRIC_TURNS, KIND_COUNTER, "sluice_turns_total", "", "Turns of the shards' loops."},
     {METRIC_POSTS_RECEIVED, KIND_COUNTER, "sluice_posts_total", "", "Posts received from other shards."},
@@ -64,7 +62,6 @@ static const struct row table[] = {
     {METRIC_PERMITS_WAITING, KIND_GAUGE, "sluice_permits_waiting", "", "Permits asked for and not answered."},
     {METRIC_PRESS_BYTES, KIND_GAUGE, "sluice_press_bytes", "", "Memory that rendered messages hold."},
     {METRIC_REDIS_CONNECTED, KIND_GAUGE, "sluice_redis_connected", "", "Shards that are connected to Redis."},
-    {METRIC_REDIS_BACKLOG_BYTES, KIND_GAUGE, "sluice_redis_backlog_bytes", "", "Bytes asked of Redis and not answered."},
 };
 
 /* Upper bounds of the buckets; the last, +Inf, is not written down. Wide enough for a turn of 20 us and for the ten
@@ -85,7 +82,6 @@ static const struct {
 } histograms[] = {
     {METRICS_MESSAGE, "sluice_message_seconds", "From MAIL to the reply to the final dot."},
     {METRICS_CONNECT, "sluice_connect_seconds", "From the socket to a session that is ready."},
-    {METRICS_PERMIT, "sluice_permit_seconds", "From asking for a permit to its answer."},
     {METRICS_TURN, "sluice_turn_seconds", "The work of one turn of a shard's loop, without its sleep."},
 };
 /* clang-format on */

@@ -40,13 +40,11 @@ enum metric {
     METRIC_SESSIONS_OPENED,         /* greeted and ready */
     METRIC_SESSIONS_FAILED_CONNECT, /* ended before they were ready, by what failed */
     METRIC_SESSIONS_FAILED_GREETING,
-    METRIC_SESSIONS_FAILED_TLS,
     METRIC_SESSIONS_LOST, /* ended by the peer or a time-out after they were ready */
     METRIC_DNS_CACHED,    /* look-ups answered from the cache */
     METRIC_DNS_OK,
     METRIC_DNS_NEGATIVE, /* NXDOMAIN, no data, null MX */
     METRIC_DNS_FAILED,   /* SERVFAIL, time-outs */
-    METRIC_STEPS,        /* steps answered by Redis */
     METRIC_STEPS_FENCED,
     METRIC_REDIS_LOST, /* times that the connection to Redis was lost */
     METRIC_RENDERED,   /* messages that left the press */
@@ -65,7 +63,6 @@ enum metric {
     METRIC_PERMITS_WAITING,  /* asked for, not answered */
     METRIC_PRESS_BYTES,
     METRIC_REDIS_CONNECTED, /* shards connected to Redis */
-    METRIC_REDIS_BACKLOG_BYTES,
     METRIC_COUNT
 };
 
@@ -73,7 +70,6 @@ enum metrics_histogram {
     METRICS_HISTOGRAM_BROKEN = 0,
     METRICS_MESSAGE, /* from MAIL to the reply to the dot */
     METRICS_CONNECT, /* from the socket to a session that is ready */
-    METRICS_PERMIT,  /* from asking for a permit to its answer */
     METRICS_TURN,    /* one turn's work, without its sleep */
     METRICS_HISTOGRAM_COUNT
 };

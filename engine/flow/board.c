@@ -77,6 +77,8 @@ static void set_gauges(struct shard *shard)
     metrics_set(shard->metrics, METRIC_PERMITS_GRANTED, shard->ledger.granted);
     metrics_set(shard->metrics, METRIC_PERMITS_REFUSED, shard->ledger.fenced);
     metrics_set(shard->metrics, METRIC_PERMITS_WITHDRAWN, shard->ledger.withdrawn);
+    metrics_set(shard->metrics, METRIC_PERMITS_WAITING, shard->ledger.asked - shard->ledger.answered);
+    metrics_set(shard->metrics, METRIC_STEPS_FENCED, shard->ledger.fenced + shard->events.fenced);
     metrics_set(shard->metrics, METRIC_PRESS_BYTES, press_used(&shard->press));
     metrics_set(shard->metrics, METRIC_REDIS_CONNECTED, store_connected(shard->store));
 }

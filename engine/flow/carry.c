@@ -158,6 +158,8 @@ static void on_message_ended(void *context, struct session *session, struct atte
     }
     session->worked = true;
     lane_worked(lane);
+    if (outcome->body_left)
+        metrics_add(shard->metrics, METRIC_BODY_BYTES, outcome->bytes);
     if (outcome->stage == STAGE_BODY)
         metrics_observe(shard->metrics, METRICS_MESSAGE, outcome->took);
     enum event_type type = carry_end(shard, attempt, outcome, slice_of(shard->config->sources[lane->source].name));

@@ -20,8 +20,10 @@ static void batch_answered(struct store_request *request, const struct store_ans
     batch->next = events->batches;
     events->batches = batch;
     events->in_flight--;
-    if (answer->result != STORE_OK)
+    if (answer->result != STORE_OK) {
         lease->lost = true; /* whoever has it now writes the events; a repeated close finds it gone, and that is fine */
+        events->fenced++;
+    }
     lease->unanswered--;
     events->answered(events->context, lease, answer->state);
 }

@@ -20,6 +20,7 @@ struct events {
     unsigned pending_count;
     struct events_batch *batches; /* not in flight */
     unsigned in_flight;
+    uint64_t fenced; /* steps that found the lease another's, or gone */
 };
 
 enum { EVENTS_PENDING = 256 };

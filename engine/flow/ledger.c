@@ -48,6 +48,7 @@ static void batch_answered(struct store_request *request, const struct store_ans
             ledger->on->decided(ledger->context, attempt);
         unpin(ledger, attempt);
     }
+    ledger->answered += batch->permits;
     batch->next = ledger->batches;
     ledger->batches = batch;
     lease->unanswered--;

@@ -51,7 +51,7 @@ struct ledger {
     void *context;
     struct attempt *dirty, **dirty_end;
     struct permit_batch *batches, *open;
-    uint64_t asked, granted, withdrawn, fenced; /* counters */
+    uint64_t asked, answered, granted, withdrawn, fenced; /* counters */
 };
 
 /* False: the arena is too small. */

@@ -204,9 +204,13 @@ static void on_answered(void *context, struct lease *lease, enum store_state sta
 
 static void watch_redis(struct shard *shard, nsec now)
 {
+    bool there = store_connected(shard->store);
+    if (shard->redis_there && !there)
+        metrics_add(shard->metrics, METRIC_REDIS_LOST, 1);
+    shard->redis_there = there;
     if (now - shard->opened_at < patience)
         return; /* it is only just being connected to */
-    if (!store_connected(shard->store))
+    if (!there)
         log_trouble(&shard->log, &shard->redis_trouble, now, 0, "redis is away, sending stops",
                     store_trouble(shard->store));
     else
