@@ -67,7 +67,7 @@ static void judge_event(struct town *town, const struct event *event, uint64_t a
                  event_type_name(event->type).p);
     if (event->attempt < fate->attempt + fate->counted)
         fail_msg("seed %llu: %s/%llu: attempt %u follows %u", seed, id, seq, event->attempt, fate->attempt);
-    if (fate->next_at_ms && event->started_us && event->started_us / 1000 + 1 < fate->next_at_ms)
+    if (fate->next_at_ms && event->started_us && event->started_us / 1000 + 1 + town->wall_slack_ms < fate->next_at_ms)
         fail_msg("seed %llu: %s/%llu was tried %llu ms before its time", seed, id, seq,
                  (unsigned long long)(fate->next_at_ms - event->started_us / 1000));
     if (event->type == EVENT_DEFERRED && !event->next_at_ms)
