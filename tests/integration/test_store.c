@@ -102,6 +102,26 @@ static void test_list_is_trimmed_behind_the_oldest_lease(void **state)
     assert_int_equal(f->a->view.pushed, 31);
 }
 
+static void test_an_open_lease_keeps_its_entries(void **state)
+{
+    struct fixture *f = *state;
+    push_numbers(f, 0, 30);
+    ASK(f->a, store_lease_list, C, SLICE("L1"), 10);
+    ASK(f->a, store_lease_list, C, SLICE("L2"), 10);
+    ASK(f->a, store_lease_list, C, SLICE("L3"), 10);
+    end_range(f->a, "L3", 20, 0, 10, true);
+    end_range(f->a, "L1", 0, 0, 10, true);
+    assert_number(f, "LLEN " KEY("recipients"), 20);
+    ASK(f->a, store_release, C, SLICE("L2"));
+    ASK(f->a, store_adopt, C, SLICE("L2"), SLICE("-"), 0);
+    assert_result(f->a, STORE_OK);
+    assert_int_equal(f->a->answer.first, 10);
+    assert_int_equal(f->a->answer.item_count, 10);
+    assert_text(f->a->items[0], "r10@x.example");
+    end_range(f->a, "L2", 10, 0, 10, true);
+    assert_number(f, "EXISTS " KEY("recipients"), 0);
+}
+
 /* ---- the ledger ---- */
 
 static void test_fence(void **state)
@@ -359,6 +379,7 @@ int main(void)
         TEST(test_lease_is_bounded_in_bytes),
         TEST(test_paused_leases_nothing),
         TEST(test_list_is_trimmed_behind_the_oldest_lease),
+        TEST(test_an_open_lease_keeps_its_entries),
         TEST(test_fence),
         TEST(test_permits_are_set_and_withdrawn),
         TEST(test_every_kind_of_end),
