@@ -387,7 +387,8 @@ local function look(keys, args)
     local due = redis.call('ZRANGE', keys[RETRY], 0, 0, 'WITHSCORES')[2]
     return {OK, state_of(keys), tonumber(status[1] or 0), pushed, parked, redis.call('ZCARD', keys[RETRY]),
             redis.call('LLEN', keys[HELD]), redis.call('HLEN', keys[LEASES]), tonumber(due or 0), status[3] or '',
-            status[4] or '', redis.call('HGETALL', keys[TOTALS]), orphans_of(keys, args[1], args[2]), lists, hash}
+            status[4] or '', redis.call('HGETALL', keys[TOTALS]), orphans_of(keys, args[1], args[2]), lists,
+            redis.call('XLEN', keys[EVENTS]), hash}
 end
 
 -- Whether any recipient still waits for something.
@@ -432,6 +433,42 @@ local function again(keys)
     return {OK, state, 1}
 end
 
+-- ---- events that were read ----
+
+local function id_parse(id)
+    local ms, seq = string.match(id, '^(%d+)-(%d+)$')
+    return {tonumber(ms), tonumber(seq)}
+end
+
+local function earlier(a, b) return (a[1] < b[1] or (a[1] == b[1] and a[2] < b[2])) and a or b end
+
+-- What some group has not acknowledged begins here, or later. Without a group: at the very first entry.
+local function unread_from(keys)
+    local first, groups = {math.huge, 0}, redis.call('XINFO', 'GROUPS', keys[EVENTS])
+    for _, flat in ipairs(groups) do
+        local group = {}
+        for at = 1, #flat, 2 do group[flat[at]] = flat[at + 1] end
+        local delivered = id_parse(group['last-delivered-id'])
+        first = earlier(first, {delivered[1], delivered[2] + 1})
+        if group.pending > 0 then
+            first = earlier(first, id_parse(redis.call('XPENDING', keys[EVENTS], group.name)[2]))
+        end
+    end
+    return #groups > 0 and first or {0, 0}
+end
+
+-- args: events_max bite_ms. Of events_max entries or more, those go that all groups acknowledged; but none later than
+-- bite_ms after the oldest, for to trim millions at once holds up everybody. The third of the answer: what is left.
+local function trim_events(keys, args)
+    local count = redis.call('XLEN', keys[EVENTS])
+    if count > 0 and count >= tonumber(args[1]) then
+        local bite = id_parse(redis.call('XRANGE', keys[EVENTS], '-', '+', 'COUNT', 1)[1][1])
+        local upto = earlier({bite[1] + tonumber(args[2]), bite[2]}, unread_from(keys))
+        count = count - redis.call('XTRIM', keys[EVENTS], 'MINID', text(upto[1]) .. '-' .. text(upto[2]))
+    end
+    return {OK, state_of(keys), count}
+end
+
 -- ---- engines and sources: one key each ----
 
 -- args: engine life_ms. The second of the answer: who has it otherwise.
@@ -448,22 +485,15 @@ local function let_go(keys, args)
     return {1, ''}
 end
 
-local function register(name, callback, flags)
-    redis.register_function{function_name = 'sluice_dev_' .. name, callback = callback, flags = flags or {}}
+local function register(flags, functions)
+    for at = 1, #functions, 2 do
+        redis.register_function{function_name = 'sluice_dev_' .. functions[at], callback = functions[at + 1],
+                                flags = flags}
+    end
 end
 
-register('lease_list', lease_list)
-register('lease_parked', lease_parked)
-register('lease_retry', lease_retry)
+register({}, {'lease_list', lease_list, 'lease_parked', lease_parked, 'lease_retry', lease_retry, 'unique', unique,
+              'phase', phase, 'finish', finish, 'again', again, 'hold', hold, 'let_go', let_go})
 -- A Redis at its maxmemory gives out nothing new, but what was leased is brought to its end.
-register('adopt', adopt, {'allow-oom'})
-register('release', release, {'allow-oom'})
-register('permit', permit, {'allow-oom'})
-register('end', end_, {'allow-oom'})
-register('unique', unique)
-register('look', look, {'no-writes'})
-register('phase', phase)
-register('finish', finish)
-register('again', again)
-register('hold', hold)
-register('let_go', let_go)
+register({'allow-oom'}, {'adopt', adopt, 'release', release, 'permit', permit, 'end', end_, 'trim_events', trim_events})
+register({'no-writes'}, {'look', look})

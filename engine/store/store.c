@@ -156,7 +156,7 @@ static void read_parked(const struct resp_node *lists, struct store_view *view)
 
 static void read_look(struct store *store, struct store_request *r, const struct resp_node *reply, bool repeated)
 {
-    enum { TAKEN = 2, PUSHED, PARKED, RETRY, HELD, LEASES, DUE, PHASE, REASON, TOTALS, ORPHANS, LISTS, HASH };
+    enum { TAKEN = 2, PUSHED, PARKED, RETRY, HELD, LEASES, DUE, PHASE, REASON, TOTALS, ORPHANS, LISTS, EVENTS, HASH };
     struct store_answer answer;
     struct store_view *view = r->view;
     (void)repeated;
@@ -169,6 +169,7 @@ static void read_look(struct store *store, struct store_request *r, const struct
         view->held = resp_to_unsigned(resp_member(reply, HELD));
         view->leases = resp_to_unsigned(resp_member(reply, LEASES));
         view->retry_due_ms = resp_to_number(resp_member(reply, DUE));
+        view->events = resp_to_unsigned(resp_member(reply, EVENTS));
         slice_copy(view->phase, sizeof view->phase, resp_to_text(resp_member(reply, PHASE)));
         slice_copy(view->reason, sizeof view->reason, resp_to_text(resp_member(reply, REASON)));
         read_totals(resp_member(reply, TOTALS), view);
@@ -187,6 +188,14 @@ void store_look(struct store *store, struct store_request *r, struct slice campa
     step_text(store, store->engine);
     step_text(store, store->incarnation);
     step_ask(store, r, read_look, 0);
+}
+
+void store_trim_events(struct store *store, struct store_request *r, struct slice campaign, uint64_t most, nsec bite)
+{
+    step_begin(store, "trim_events", campaign, 0);
+    resp_unsigned(&store->command, most);
+    resp_number(&store->command, bite / NSEC_PER_MS);
+    step_ask(store, r, step_read_plain, 0);
 }
 
 /* ---- the campaign's phase ---- */

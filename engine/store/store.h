@@ -100,6 +100,7 @@ struct store_view {
     uint64_t pushed;              /* recipients pushed so far */
     uint64_t parked, retry, held; /* records */
     uint64_t leases;              /* open leases of anybody */
+    uint64_t events;              /* entries of the stream */
     int64_t retry_due_ms;         /* UTC of the earliest retry; 0: none */
     char phase[16], reason[256];
     uint64_t totals[EVENT_TYPE_COUNT];
@@ -116,6 +117,10 @@ struct store_view {
     } parked_lists[64];
 };
 void store_look(struct store *store, struct store_request *r, struct slice campaign, struct store_view *view);
+
+/* If the stream holds `most` events or more: takes out those that all its consumer groups acknowledged, but none later
+ * than `bite` after the oldest; ask again for more. Without a group nothing is acknowledged. number: events left. */
+void store_trim_events(struct store *store, struct store_request *r, struct slice campaign, uint64_t most, nsec bite);
 
 /* ---- leases. `lease` is 1 .. LIMIT_LEASE_ID bytes of [A-Za-z0-9._:-], never used before ---- */
 /* Next range of the recipients' list: at most `most` entries and LIMIT_LEASE_BYTES, at least one entry if there is any.

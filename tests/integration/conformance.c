@@ -101,10 +101,11 @@ enum kind {
     START,
     EVENTS,
     ALL,
+    TRIM,
     KINDS
 };
 /* How often each, out of their sum. */
-static const unsigned weights[KINDS] = {12, 8, 8, 8, 4, 10, 25, 3, 6, 5, 8, 2, 1, 1, 3, 2, 1, 2, 6, 2, 2, 1};
+static const unsigned weights[KINDS] = {12, 8, 8, 8, 4, 10, 25, 3, 6, 5, 8, 2, 1, 1, 3, 2, 1, 2, 6, 2, 2, 1, 6};
 
 struct random_step {
     enum kind kind;
@@ -237,25 +238,38 @@ static void do_step(struct random_step *s, struct asker *asker)
     case ALL:
         store_all_campaigns(store, r);
         break;
+    case TRIM: /* a bite that is no limit: the two streams' instants differ a little */
+        store_trim_events(store, r, s->campaign, s->most, 86400 * NSEC_PER_S);
+        break;
     case KINDS:
         break;
     }
     asker_wait(asker);
 }
 
+static long long count_events(struct conformance *c, struct slice campaign)
+{
+    char key[64];
+    snprintf(key, sizeof key, "sluice:{" SLICE_FORMAT "}:events", SLICE_ARGS(campaign));
+    redisReply *reply = ASK_SIDE(c, REAL, "XLEN", key);
+    long long count = reply->integer;
+    freeReplyObject(reply);
+    return count;
+}
+
 static void step_both(struct conformance *c)
 {
-    static const char *const names[KINDS] = {"lease list", "lease parked", "lease retry", "adopt",         "release",
-                                             "permit",     "end",          "unique",      "look",          "phase",
-                                             "finish",     "campaigns",    "heartbeat",   "heartbeat end", "hold",
-                                             "let go",     "ops",          "create",      "push",          "start",
-                                             "events",     "all"};
+    static const char *const names[KINDS] = {
+        "lease list", "lease parked", "lease retry", "adopt",     "release",   "permit",        "end",  "unique",
+        "look",       "phase",        "finish",      "campaigns", "heartbeat", "heartbeat end", "hold", "let go",
+        "ops",        "create",       "push",        "start",     "events",    "all",           "trim"};
     struct random_step s = random_step(c);
     unsigned hand = s.hand;
     /* A step that is repeated must do what is done already, on both alike. */
     unsigned times = chance(c, 15) ? 2 : 1;
     snprintf(c->what, sizeof c->what, "%s of " SLICE_FORMAT " " SLICE_FORMAT " by %u", names[s.kind],
              SLICE_ARGS(s.campaign), SLICE_ARGS(s.lease), hand);
+    long long before = s.kind == TRIM ? count_events(c, s.campaign) : 0;
     for (; times; times--) {
         for (int side = REAL; side <= FAKE; side++) {
             do_step(&s, c->hands[hand][side]);
@@ -272,7 +286,31 @@ static void step_both(struct conformance *c)
         *s.open = (struct open_lease){0};
         c->closed++;
     }
+    if (s.kind == TRIM && answer->result == STORE_OK && before >= s.most)
+        c->trims[answer->number < before]++;
     c->kinds[s.kind]++;
+}
+
+/* Consumers of events: a group is made, or reads, and acknowledges mostly all of it. */
+static void readers_both(struct conformance *c)
+{
+    static const char *const groups[] = {"g1", "g2"};
+    const char *group = groups[draw(c, countof(groups))];
+    char key[64];
+    uint64_t passed_over = chance(c, 80) ? UINT64_MAX : draw(c, 40);
+    snprintf(key, sizeof key, "sluice:{%s}:events", campaigns[draw(c, CAMPAIGNS_MAX)]);
+    snprintf(c->what, sizeof c->what, "%s reads %s", group, key);
+    freeReplyObject(ASK_SIDE(c, REAL, "XGROUP", "CREATE", key, group, "0"));
+    freeReplyObject(ASK_SIDE(c, FAKE, "XGROUP", "CREATE", key, group, "0"));
+    for (int side = REAL; side <= FAKE; side++) {
+        redisReply *reply = ASK_SIDE(c, side, "XREADGROUP", "GROUP", group, "x", "COUNT", "40", "STREAMS", key, ">");
+        const redisReply *entries =
+            reply->type == REDIS_REPLY_ARRAY && reply->elements ? reply->element[0]->element[1] : NULL;
+        for (size_t i = 0; entries && i < entries->elements; i++)
+            if (i != passed_over)
+                freeReplyObject(ASK_SIDE(c, side, "XACK", key, group, entries->element[i]->element[0]->str));
+        freeReplyObject(reply);
+    }
 }
 
 /* What people do, and what they should not. */
@@ -368,7 +406,9 @@ int main(int argc, char **argv)
     c.random = c.seed;
     printf("conformance: seed %llu, %u steps\n", (unsigned long long)c.seed, steps);
     for (c.step = 1; c.step <= steps; c.step++) {
-        if (chance(&c, 100 / PEOPLE_EVERY))
+        if (chance(&c, 5))
+            readers_both(&c);
+        else if (chance(&c, 100 / PEOPLE_EVERY))
             people_both(&c);
         else
             step_both(&c);
@@ -377,6 +417,8 @@ int main(int argc, char **argv)
     for (unsigned kind = 0; kind < KINDS && steps >= STEPS; kind++)
         if (!c.kinds[kind])
             conformance_fail(&c, "step kind %u was never reached", kind);
+    if (steps >= STEPS && (!c.trims[false] || !c.trims[true]))
+        conformance_fail(&c, "events were never trimmed, or always");
     if (steps >= STEPS && (!c.closed || !c.results[STORE_OK] || !c.results[STORE_FENCED] || !c.results[STORE_REFUSED]))
         conformance_fail(&c, "a result was never reached");
     printf("conformance: ok %u, fenced %u, refused %u; leases closed %u\n", c.results[STORE_OK],

@@ -25,7 +25,7 @@ struct conformance {
     long long lives_ms[2][KEYS_MAX]; /* left of the keys, in the order of the dump */
     char known_hands[2][HANDS][20];  /* as they stand in leases, in the order in which they were met */
     unsigned known[2];
-    unsigned results[4], kinds[32], closed; /* reached */
+    unsigned results[4], kinds[32], closed, trims[2]; /* reached; trims: of too many, those that took out none, some */
     struct open_lease {
         unsigned hand, count; /* count 0: not open, as far as we know */
     } open[CAMPAIGNS_MAX][LEASES_MAX];

@@ -160,6 +160,13 @@ static void dump_stream(struct conformance *c, int side, const char *key, struct
         addf(text, "\n");
     }
     freeReplyObject(all);
+    static const char *const groups[] = {"g1", "g2"};
+    for (unsigned i = 0; i < countof(groups); i++) {
+        redisReply *pending = ASK_SIDE(c, side, "XPENDING", key, groups[i]);
+        if (pending->type == REDIS_REPLY_ARRAY)
+            addf(text, " %s owes %lld\n", groups[i], pending->element[0]->integer);
+        freeReplyObject(pending);
+    }
 }
 
 static void dump_key(struct conformance *c, int side, const char *key, struct text *text, long long *life_ms)
@@ -215,10 +222,13 @@ static int by_slice(const void *a, const void *b)
 
 static void add_view(struct text *text, const struct store_view *view)
 {
-    addf(text, "exists %d taken %llu pushed %llu parked %llu retry %llu held %llu leases %llu due %lld phase %s: %s\n",
+    addf(text,
+         "exists %d taken %llu pushed %llu parked %llu retry %llu held %llu leases %llu events %llu due %lld phase %s: "
+         "%s\n",
          view->exists, (unsigned long long)view->taken, (unsigned long long)view->pushed,
          (unsigned long long)view->parked, (unsigned long long)view->retry, (unsigned long long)view->held,
-         (unsigned long long)view->leases, (long long)view->retry_due_ms, view->phase, view->reason);
+         (unsigned long long)view->leases, (unsigned long long)view->events, (long long)view->retry_due_ms, view->phase,
+         view->reason);
     for (unsigned i = 0; i < EVENT_TYPE_COUNT; i++)
         addf(text, "%llu ", (unsigned long long)view->totals[i]);
     for (unsigned i = 0; i < view->orphan_count; i++)

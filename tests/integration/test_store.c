@@ -372,6 +372,66 @@ static void test_release(void **state)
     assert_int_equal(f->b->answer.ledger.n, 0);
 }
 
+/* Gives a group all that is new to it; it acknowledges the first of it, `most`. */
+static void read_group(struct fixture *f, const char *name, size_t most)
+{
+    redisReply *reply = real_redis_do(f->redis, "XREADGROUP GROUP %s me COUNT 1000 STREAMS " KEY("events") " >", name);
+    assert_int_equal(reply->type, REDIS_REPLY_ARRAY);
+    const redisReply *entries = reply->element[0]->element[1];
+    for (size_t i = 0; i < entries->elements && i < most; i++)
+        assert_int_equal(
+            real_redis_number(f->redis, "XACK " KEY("events") " %s %s", name, entries->element[i]->element[0]->str), 1);
+    freeReplyObject(reply);
+}
+
+static void trim_to(struct fixture *f, uint64_t most, nsec bite, int64_t left)
+{
+    ASK(f->a, store_trim_events, C, most, bite);
+    assert_result(f->a, STORE_OK);
+    assert_int_equal(f->a->answer.number, left);
+    ASK(f->a, store_look, C, &f->a->view);
+    assert_int_equal(f->a->view.events, left);
+}
+
+static void test_only_what_all_groups_read_is_trimmed(void **state)
+{
+    struct fixture *f = *state;
+    const nsec all = 3600 * NSEC_PER_S;
+    trim_to(f, 1, all, 0); /* there is no stream */
+    push_numbers(f, 0, 20);
+    ASK(f->a, store_lease_list, C, SLICE("L1"), 20);
+    end_range(f->a, "L1", 0, 0, 10, false);
+    trim_to(f, 1, all, 10); /* nor a group */
+    do_ok(f, "XGROUP CREATE " KEY("events") " one 0");
+    do_ok(f, "XGROUP CREATE " KEY("events") " two 0");
+    trim_to(f, 1, all, 10);
+    read_group(f, "one", SIZE_MAX);
+    trim_to(f, 1, all, 10); /* the other has read nothing */
+    read_group(f, "two", 4);
+    trim_to(f, 11, all, 10); /* there is room */
+    trim_to(f, 10, all, 6);  /* the first that was taken and not acknowledged stays */
+    end_range(f->a, "L1", 0, 10, 20, false);
+    read_group(f, "one", SIZE_MAX);
+    read_group(f, "two", SIZE_MAX);
+    trim_to(f, 1, all, 16);
+    do_ok(f, "XGROUP DESTROY " KEY("events") " two");
+    do_ok(f, "CONFIG SET maxmemory 1"); /* room is made also when there is none */
+    trim_to(f, 1, all, 0);
+    do_ok(f, "CONFIG SET maxmemory 0");
+}
+
+static void test_much_is_trimmed_in_bites(void **state)
+{
+    struct fixture *f = *state;
+    for (unsigned second = 1; second <= 30; second++)
+        do_ok(f, "XADD " KEY("events") " %u000-5 type delivered", second);
+    do_ok(f, "XGROUP CREATE " KEY("events") " one 20000-5"); /* has had all before */
+    trim_to(f, 20, 10 * NSEC_PER_S, 20);
+    trim_to(f, 20, 10 * NSEC_PER_S, 10);
+    trim_to(f, 20, 10 * NSEC_PER_S, 10);
+    trim_to(f, 10, 10 * NSEC_PER_S, 10);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -388,6 +448,8 @@ int main(void)
         cmocka_unit_test(test_records),
         TEST(test_adoption),
         TEST(test_release),
+        TEST(test_only_what_all_groups_read_is_trimmed),
+        TEST(test_much_is_trimmed_in_bites),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -133,8 +133,20 @@ static void record_free(struct fake_record *record)
     free(record->fields);
 }
 
+static void group_free(struct fake_group *group)
+{
+    free(group->name);
+    free(group->pending);
+    free(group);
+}
+
 void fake_value_free(struct fake_value *value)
 {
+    while (value->groups) {
+        struct fake_group *group = value->groups;
+        value->groups = group->next;
+        group_free(group);
+    }
     dict_free(&value->dict, value->type == FAKE_HASH);
     free(value->text);
     for (size_t i = 0; value->list && i < value->count; i++)
@@ -288,6 +300,43 @@ void fake_stream_drop(struct fake_value *value, size_t count)
     memmove(value->stream, value->stream + count, value->count * sizeof *value->stream);
 }
 
+struct fake_group *fake_group_find(const struct fake_value *value, struct slice name)
+{
+    for (struct fake_group *group = value->groups; group; group = group->next)
+        if (slice_equal(fake_text_slice(group->name), name))
+            return group;
+    return NULL;
+}
+
+struct fake_group *fake_group_new(struct fake_value *value, struct slice name, struct fake_id last)
+{
+    struct fake_group *group = calloc(1, sizeof *group);
+    sluice_assert(group);
+    *group = (struct fake_group){.next = value->groups, .name = fake_text_new(name), .last = last};
+    value->groups = group;
+    return group;
+}
+
+void fake_group_owe(struct fake_group *group, struct fake_id id)
+{
+    if (group->count == group->cap) {
+        group->cap = group->cap ? 2 * group->cap : 8;
+        group->pending = grown(group->pending, group->cap, sizeof *group->pending);
+    }
+    group->pending[group->count++] = id;
+}
+
+bool fake_group_acknowledge(struct fake_group *group, struct fake_id id)
+{
+    for (size_t i = 0; i < group->count; i++)
+        if (group->pending[i].ms == id.ms && group->pending[i].seq == id.seq) {
+            group->count--;
+            memmove(&group->pending[i], &group->pending[i + 1], (group->count - i) * sizeof id);
+            return true;
+        }
+    return false;
+}
+
 /* ---- keys ---- */
 
 void fake_keys_free(struct fake_dict *keys)
@@ -322,6 +371,11 @@ static struct fake_value *value_copy(const struct fake_value *from)
         for (unsigned k = 0; k < record->count; k++)
             fields[k] = fake_text_slice(record->fields[k]);
         fake_stream_add(to, record->ms, record->seq, fields, record->count);
+    }
+    for (const struct fake_group *group = from->groups; group; group = group->next) {
+        struct fake_group *copy = fake_group_new(to, fake_text_slice(group->name), group->last);
+        for (size_t i = 0; i < group->count; i++)
+            fake_group_owe(copy, group->pending[i]);
     }
     to->last_ms = from->last_ms;
     to->last_seq = from->last_seq;

@@ -46,6 +46,16 @@ struct fake_record {
     unsigned count; /* fields and values */
     struct fake_text **fields;
 };
+struct fake_id {
+    uint64_t ms, seq;
+};
+struct fake_group { /* of a stream's consumers */
+    struct fake_group *next;
+    struct fake_text *name;
+    struct fake_id last;     /* delivered */
+    struct fake_id *pending; /* `count`, oldest first: delivered and not acknowledged */
+    size_t count, cap;
+};
 
 struct fake_value {
     enum fake_type type;
@@ -57,6 +67,7 @@ struct fake_value {
     struct fake_record *stream; /* STREAM: `count` */
     size_t first, count, cap;
     uint64_t last_ms, last_seq; /* STREAM */
+    struct fake_group *groups;
 };
 struct fake_value *fake_value_new(enum fake_type type);
 void fake_value_free(struct fake_value *value);
@@ -71,7 +82,11 @@ bool fake_hash_remove(struct fake_value *value, struct slice field);
 bool fake_zset_set(struct fake_value *value, struct slice member, double score); /* true: it is new */
 bool fake_zset_remove(struct fake_value *value, struct slice member);
 void fake_stream_add(struct fake_value *value, uint64_t ms, uint64_t seq, const struct slice *fields, unsigned count);
-void fake_stream_drop(struct fake_value *value, size_t count); /* the oldest */
+struct fake_group *fake_group_find(const struct fake_value *value, struct slice name); /* NULL: none */
+struct fake_group *fake_group_new(struct fake_value *value, struct slice name, struct fake_id last);
+void fake_group_owe(struct fake_group *group, struct fake_id id);         /* later than all that are pending */
+bool fake_group_acknowledge(struct fake_group *group, struct fake_id id); /* false: it is not pending */
+void fake_stream_drop(struct fake_value *value, size_t count);            /* the oldest */
 
 /* Keys: a dictionary of values. */
 void fake_keys_free(struct fake_dict *keys);

@@ -1,4 +1,4 @@
-/* fake_redis.h - a Redis for the simulation: our own RESP server over io.h, with the ~65 commands that store.c,
+/* fake_redis.h - a Redis for the simulation: our own RESP server over io.h, with the ~70 commands that store.c,
  * steps.lua and the tests use, and the very steps.lua run by liblua5.1, so that what is simulated is what is shipped.
  *
  * The conformance suite (tests/integration/conformance.c) holds it against a real Redis: same steps, same replies, same
