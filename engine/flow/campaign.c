@@ -208,30 +208,35 @@ bool campaign_owes_nothing(const struct campaign *campaign)
            !view->leases && !campaign->attempts;
 }
 
+static const char *waits(struct slice *reason, const char *why)
+{
+    *reason = slice_of(why);
+    return "waiting";
+}
+
 const char *campaign_phase(const struct campaign *campaign, int64_t now_ms, struct slice *reason)
 {
+    static const char unread[] = "events not read";
     *reason = slice_of(campaign->reason);
+    if (campaign->state == STORE_CANCELLED && campaign_owes_nothing(campaign))
+        return "cancelled";
     if (campaign->state == STORE_CANCELLED)
-        return campaign_owes_nothing(campaign) ? "cancelled" : "sending";
+        return campaign->unread ? waits(reason, unread) : "sending";
     if (!campaign->complete)
         return "incomplete";
-    if (campaign->state == STORE_PAUSED) {
-        *reason = SLICE("paused");
-        return "waiting";
-    }
+    if (campaign->state == STORE_PAUSED)
+        return waits(reason, "paused");
     if (campaign->pool < 0)
         return "waiting";
-    if (campaign->not_before_ms > now_ms) {
-        *reason = SLICE("not_before has not come");
-        return "waiting";
-    }
+    if (campaign->not_before_ms > now_ms)
+        return waits(reason, "not_before has not come");
     *reason = SLICE("");
     if (campaign_owes_nothing(campaign))
         return campaign->sealed ? "done" : "idle";
+    if (campaign->unread)
+        return waits(reason, unread);
     const struct store_view *view = &campaign->view;
-    if (view->held && view->taken == view->pushed && !view->leases && !view->parked && !view->retry) {
-        *reason = SLICE("recipients in doubt are held");
-        return "waiting";
-    }
+    if (view->held && view->taken == view->pushed && !view->leases && !view->parked && !view->retry)
+        return waits(reason, "recipients in doubt are held");
     return "sending";
 }

@@ -27,6 +27,8 @@ struct campaign {
     struct store_request look;
     struct store_request step;  /* taking a lease */
     struct store_request phase; /* phase and finish */
+    struct store_request trim;  /* of events that were read */
+    bool unread;                /* events_max is reached, and they were not all read: nothing is leased */
 
     uint64_t version; /* hash of the fields that were compiled */
     bool complete;

@@ -14,6 +14,8 @@ enum {
 };
 
 static const nsec look_every = 500 * NSEC_PER_MS;
+/* Of events, at each look: far more than can have come since the last, and not so many that Redis stands still. */
+static const nsec trim_bite = 10 * NSEC_PER_S;
 /* When all of a range had to be parked, the next one waits: what is parked must not outrun what is sent. */
 static const nsec rest = 100 * NSEC_PER_MS;
 
@@ -29,17 +31,39 @@ static struct campaign *campaign_find(struct intake *intake, struct slice id)
     return NULL;
 }
 
+/* ---- events that nobody reads ---- */
+
+static void trimmed(struct store_request *request, const struct store_answer *answer)
+{
+    struct campaign *campaign = container_of(request, struct campaign, trim);
+    campaign->unread = answer->result != STORE_OK || (uint64_t)answer->number >= campaign->intake->config->events_max;
+}
+
+/* Each shard asks for itself: what one has trimmed the others find gone. Until the answer nothing is leased. */
+static void trim(struct intake *intake, struct campaign *campaign)
+{
+    if (campaign->view.events < intake->config->events_max)
+        campaign->unread = false;
+    else if (!store_request_busy(&campaign->trim))
+        store_trim_events(intake->store, &campaign->trim, slice_of(campaign->id), intake->config->events_max,
+                          trim_bite);
+}
+
+/* ---- what a look brings ---- */
+
 static void campaign_looked(struct store_request *request, const struct store_answer *answer)
 {
     struct campaign *campaign = container_of(request, struct campaign, look);
     struct intake *intake = campaign->intake;
     if (answer->result != STORE_OK) {
         campaign->complete = false;
+        campaign->version = 0; /* whatever the next look brings is compiled */
         slice_copy(campaign->reason, sizeof campaign->reason, answer->error);
         return;
     }
     campaign_update(campaign, intake->config, answer->items, answer->item_count);
     intake_state(intake, campaign, answer->state);
+    trim(intake, campaign);
     intake->on->looked(intake->context, campaign);
 }
 
@@ -59,6 +83,7 @@ static void campaign_make(struct intake *intake, struct slice id)
     campaign->intake = intake;
     campaign->look.done = campaign_looked;
     campaign->step.done = lease_stepped;
+    campaign->trim.done = trimmed;
     campaign->pool = -1;
     campaign->listed = true;
     slice_copy(campaign->id, sizeof campaign->id, id);
@@ -82,7 +107,8 @@ static void campaign_free(struct intake *intake, struct campaign *campaign)
 static bool campaign_unused(const struct campaign *campaign)
 {
     return !campaign->listed && !campaign->attempts && !campaign->leases && !store_request_busy(&campaign->look) &&
-           !store_request_busy(&campaign->step) && !store_request_busy(&campaign->phase) && !campaign->leasing;
+           !store_request_busy(&campaign->step) && !store_request_busy(&campaign->phase) &&
+           !store_request_busy(&campaign->trim) && !campaign->leasing;
 }
 
 static void listed(struct store_request *request, const struct store_answer *answer)
@@ -190,7 +216,7 @@ static bool lease_range(struct intake *intake, struct campaign *campaign, nsec n
 
 static bool may_lease(const struct campaign *campaign, int64_t now_ms)
 {
-    if (!campaign->looked || campaign->leasing)
+    if (!campaign->looked || campaign->leasing || campaign->unread || store_request_busy(&campaign->trim))
         return false;
     if (campaign->state == STORE_CANCELLED)
         return true;
