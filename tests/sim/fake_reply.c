@@ -1,7 +1,6 @@
 /* The fake Redis: replies, written as RESP2. */
 #include "fake_command.h"
 
-#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -61,7 +60,7 @@ void fake_say_text(struct fake_buffer *out, struct slice text)
 void fake_say_score(struct fake_buffer *out, double score)
 {
     char text[64];
-    bool whole = score == floor(score) && fabs(score) < 1e15;
+    bool whole = score > -1e15 && score < 1e15 && score == (double)(int64_t)score;
     int n = whole ? snprintf(text, sizeof text, "%.0f", score) : snprintf(text, sizeof text, "%.17g", score);
     fake_say_text(out, (struct slice){text, (size_t)n});
 }
