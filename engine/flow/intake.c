@@ -214,18 +214,19 @@ static bool lease_range(struct intake *intake, struct campaign *campaign, nsec n
     return true;
 }
 
-static bool may_lease(const struct campaign *campaign, int64_t now_ms)
+static bool may_lease(const struct intake *intake, const struct campaign *campaign, int64_t now_ms)
 {
     if (!campaign->looked || campaign->leasing || campaign->unread || store_request_busy(&campaign->trim))
         return false;
     if (campaign->state == STORE_CANCELLED)
         return true;
-    return campaign_runs(campaign) && campaign->pool >= 0 && campaign->not_before_ms <= now_ms;
+    return campaign_runs(campaign) && campaign->pool >= 0 && campaign->not_before_ms <= now_ms &&
+           intake->on->serves(intake->context, campaign);
 }
 
 static void feed(struct intake *intake, struct campaign *campaign, nsec now)
 {
-    if (!may_lease(campaign, io_wall(intake->io) / NSEC_PER_MS))
+    if (!may_lease(intake, campaign, io_wall(intake->io) / NSEC_PER_MS))
         return;
     if (!lease_orphan(intake, campaign) && !lease_parked(intake, campaign) && !lease_retry(intake, campaign))
         lease_range(intake, campaign, now);
