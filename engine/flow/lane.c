@@ -290,7 +290,7 @@ nsec lane_turned_away(struct lane *lane, nsec now)
 
 static bool idle(const struct lane *lane, nsec now)
 {
-    return lane->open == 0 && lane->own.waiting == 0 && lane->held_until <= now &&
+    return lane->open == 0 && lane->own.waiting == 0 && !lane->own.marked && lane->held_until <= now &&
            (lane->throttle.interval_ns == 0 || lane->throttle.paid_until <= now) && !io_timer_is_set(&lane->timer);
 }
 

@@ -251,7 +251,6 @@ static void unique_answered(struct store_request *request, const struct store_an
     struct intake *intake = lease->campaign->intake;
     struct attempt *attempt = lease->checked;
     lease->checked = NULL;
-    lease->unanswered--;
     for (unsigned i = 0; attempt; i++) {
         struct attempt *next = attempt->next;
         attempt->next = NULL;
@@ -261,6 +260,7 @@ static void unique_answered(struct store_request *request, const struct store_an
             admit(intake, attempt);
         attempt = next;
     }
+    lease->unanswered--;
     intake_answered(intake, lease);
 }
 

@@ -196,7 +196,9 @@ static void on_unpinned(void *context, struct attempt *attempt)
 static void on_answered(void *context, struct lease *lease, enum store_state state)
 {
     struct shard *shard = context;
+    lease->unanswered++; /* keeps it while its campaign hears of it: a campaign that stops may end the last of it */
     intake_state(&shard->intake, lease->campaign, state);
+    lease->unanswered--;
     intake_answered(&shard->intake, lease);
 }
 
