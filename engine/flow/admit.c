@@ -198,9 +198,13 @@ unsigned carry_room(struct shard *shard, const struct campaign *campaign, struct
 
 void carry_stop(struct shard *shard, struct campaign *campaign)
 {
-    for (struct attempt *attempt; (attempt = lanes_find(&shard->lanes, campaign));)
-        if (!carry_stopped(shard, attempt))
-            sluice_assert(!"a campaign that stopped runs");
+    struct attempt *attempt = lanes_take_of(&shard->lanes, campaign);
+    while (attempt) {
+        struct attempt *next = attempt->next;
+        attempt->next = NULL;
+        carry_place(shard, attempt, false); /* ends it, or lets it wait where the campaign's mail goes now */
+        attempt = next;
+    }
 }
 
 void carry_shed(struct shard *shard)

@@ -116,32 +116,36 @@ void backlog_count_start(struct backlog *backlog, nsec now)
     backlog->taken++;
 }
 
-static struct attempt *find_in(struct lanes *lanes, struct backlog *backlog, const struct campaign *campaign)
+/* Moves the campaign's from this backlog to *end; returns the new end. */
+static struct attempt **take_of(struct lanes *lanes, struct backlog *backlog, const struct campaign *campaign,
+                                struct attempt **end)
 {
-    struct queue *queue = backlog->queues;
-    if (!queue)
-        return NULL;
-    do {
-        for (struct attempt *attempt = queue->first; attempt; attempt = attempt->next)
-            if (attempt->campaign == campaign) {
-                backlog_remove(lanes, backlog, queue, attempt);
-                return attempt;
-            }
-        queue = queue->next;
-    } while (queue != backlog->queues);
-    return NULL;
+    struct queue *queue = backlog->queues, *last = queue ? queue->prev : NULL;
+    for (bool more = queue != NULL; more;) {
+        struct queue *next = queue->next; /* a queue that becomes empty goes */
+        more = queue != last;
+        for (struct attempt *attempt = queue->first, *after; attempt; attempt = after) {
+            after = attempt->next;
+            if (attempt->campaign != campaign)
+                continue;
+            backlog_remove(lanes, backlog, queue, attempt);
+            *end = attempt;
+            end = &attempt->next;
+        }
+        queue = next;
+    }
+    return end;
 }
 
-struct attempt *lanes_find(struct lanes *lanes, const struct campaign *campaign)
+struct attempt *lanes_take_of(struct lanes *lanes, const struct campaign *campaign)
 {
+    struct attempt *first = NULL, **end = &first;
     for (struct backlog *backlog = lanes->backlogs; backlog; backlog = backlog->next) {
-        struct attempt *attempt = find_in(lanes, backlog, campaign);
-        for (unsigned i = 0; i < backlog->lane_count && !attempt; i++)
-            attempt = find_in(lanes, &backlog->lanes[i]->own, campaign);
-        if (attempt)
-            return attempt;
+        end = take_of(lanes, backlog, campaign, end);
+        for (unsigned i = 0; i < backlog->lane_count; i++)
+            end = take_of(lanes, &backlog->lanes[i]->own, campaign, end);
     }
-    return NULL;
+    return first;
 }
 
 /* ---- room ---- */

@@ -23,7 +23,7 @@ struct campaign {
     nsec looked_at;  /* 0: look at once */
     enum store_state state;
     struct store_view view;
-    bool ran; /* campaign_runs, when it was last asked */
+    int ran_in; /* the pool that it was sent from when that was last asked; -1: it did not run */
     struct store_request look;
     struct store_request step;  /* taking a lease */
     struct store_request phase; /* phase and finish */

@@ -84,7 +84,7 @@ static void campaign_make(struct intake *intake, struct slice id)
     campaign->look.done = campaign_looked;
     campaign->step.done = lease_stepped;
     campaign->trim.done = trimmed;
-    campaign->pool = -1;
+    campaign->pool = campaign->ran_in = -1;
     campaign->listed = true;
     slice_copy(campaign->id, sizeof campaign->id, id);
     campaign->next = intake->campaigns;
@@ -146,11 +146,11 @@ void intake_wake(struct intake *intake, struct slice id)
 
 void intake_state(struct intake *intake, struct campaign *campaign, enum store_state state)
 {
-    bool ran = campaign->ran;
+    int ran_in = campaign->ran_in;
     if (state != STORE_STATE_NONE)
         campaign->state = state;
-    campaign->ran = campaign_runs(campaign);
-    if (ran && !campaign->ran)
+    campaign->ran_in = campaign_runs(campaign) ? campaign->pool : -1;
+    if (ran_in >= 0 && ran_in != campaign->ran_in)
         intake->on->stopped(intake->context, campaign);
 }
 

@@ -27,7 +27,8 @@ struct intake_events {
     unsigned (*room)(void *context, const struct campaign *campaign, struct slice list);
     /* Does this engine hold a source of the campaign's pool? If not, another one may. */
     bool (*serves)(void *context, const struct campaign *campaign);
-    /* A look or a step showed that the campaign may not run any more (paused, cancelled, incomplete). */
+    /* A look or a step showed that the campaign may not run any more as it did (paused, cancelled, incomplete, or to be
+     * sent from another pool). */
     void (*stopped)(void *context, struct campaign *campaign);
     /* A look is back, with the numbers of the whole campaign. */
     void (*looked)(void *context, struct campaign *campaign);

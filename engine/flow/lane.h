@@ -135,8 +135,8 @@ enum lane_why lane_ask(const struct lanes *lanes, const struct lane *lane, nsec 
 bool lane_may_open(const struct lanes *lanes, const struct lane *lane, nsec now, nsec *when);
 bool lane_waited_for(const struct lane *lane); /* does anybody wait for it? */
 unsigned lane_waiting_at(const struct lane *lane, const struct site *site);
-/* Any attempt of this campaign that waits here, taken out of its queue; NULL: none. */
-struct attempt *lanes_find(struct lanes *lanes, const struct campaign *campaign);
+/* All attempts of this campaign that wait here, taken out of their queues and chained by `next`; NULL: none. */
+struct attempt *lanes_take_of(struct lanes *lanes, const struct campaign *campaign);
 /* MAIL is handed to the ring: requires throttle readiness. */
 void lane_start(struct lane *lane, nsec now);
 void lane_opened(struct lane *lane);

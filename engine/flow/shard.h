@@ -121,7 +121,7 @@ void carry_settle(struct shard *shard, struct attempt *attempt, const struct out
 must_use bool carry_stopped(struct shard *shard, struct attempt *attempt);
 /* Parks what has no room any more because it goes more slowly than it did. */
 void carry_shed(struct shard *shard);
-/* All that waits for this campaign here. */
+/* All that waits of this campaign here is ended, or placed anew. */
 void carry_stop(struct shard *shard, struct campaign *campaign);
 /* All that wait for this lane's site get the same outcome. */
 void carry_defer(struct shard *shard, struct lane *lane, struct site *site, const struct outcome *outcome);

@@ -227,9 +227,10 @@ static void a_campaign_can_be_found(void **unused)
     f.attempts[1].campaign = f.attempts[2].campaign = mine;
     add(&f, two, 1, 1);
     add(&f, &backlog_lane(&f.lanes, two, SLICE("c"))->own, 2, 1);
-    struct attempt *first = lanes_find(&f.lanes, mine), *second = lanes_find(&f.lanes, mine);
+    struct attempt *first = lanes_take_of(&f.lanes, mine), *second = first->next;
     assert_int_equal(first->seq + second->seq, 3);
-    assert_null(lanes_find(&f.lanes, mine));
+    assert_null(second->next);
+    assert_null(lanes_take_of(&f.lanes, mine));
     assert_int_equal(f.lanes.waiting, 1);
     end(&f);
 }
