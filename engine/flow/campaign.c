@@ -199,6 +199,13 @@ void campaign_update(struct campaign *campaign, const struct config *config, con
         forget_plan(campaign);
 }
 
+void campaign_refused(struct campaign *campaign, struct slice error)
+{
+    campaign->complete = false;
+    slice_copy(campaign->reason, sizeof campaign->reason, error);
+    campaign->version = 0; /* the next look that is answered compiles it again */
+}
+
 void campaign_drop(struct campaign *campaign) { forget_plan(campaign); }
 
 bool campaign_owes_nothing(const struct campaign *campaign)

@@ -49,13 +49,15 @@ struct campaign {
     char leasing_id[LIMIT_LEASE_ID + 1];
     unsigned parked_turn; /* which parked list comes first */
     nsec rest_until;      /* no range lease before: everything was parked */
-    char said[16];        /* phase that was written last */
+    char said[16];        /* phase and reason that were logged last */
     char said_reason[256];
     bool finishing;
 };
 
 /* Takes what a look brought. Compiles only what has changed. */
 void campaign_update(struct campaign *campaign, const struct config *config, const struct slice *items, unsigned count);
+/* Redis refused a step on it for good, say because a key is of another type. */
+void campaign_refused(struct campaign *campaign, struct slice error);
 /* Frees what it owns. */
 void campaign_drop(struct campaign *campaign);
 /* May recipients of it be started now? */

@@ -22,6 +22,7 @@ static void batch_answered(struct store_request *request, const struct store_ans
     events->in_flight--;
     if (answer->result != STORE_OK) {
         lease->lost = true; /* whoever has it now writes the events; a repeated close finds it gone, and that is fine */
+        lease->refused |= answer->result == STORE_REFUSED;
         events->fenced++;
     }
     lease->unanswered--;

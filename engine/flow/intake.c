@@ -51,19 +51,28 @@ static void trim(struct intake *intake, struct campaign *campaign)
 
 /* ---- what a look brings ---- */
 
+/* What was lost to us because Redis refused a step is taken over anew, with all that its ledger says. */
+static void give_back_refused(struct intake *intake, const struct campaign *campaign)
+{
+    for (struct lease *lease = intake->leases, *next; lease; lease = next) {
+        next = lease->next;
+        if (lease->campaign == campaign && lease->refused)
+            lease_give_back(intake, lease);
+    }
+}
+
 static void campaign_looked(struct store_request *request, const struct store_answer *answer)
 {
     struct campaign *campaign = container_of(request, struct campaign, look);
     struct intake *intake = campaign->intake;
-    if (answer->result != STORE_OK) {
-        campaign->complete = false;
-        campaign->version = 0; /* whatever the next look brings is compiled */
-        slice_copy(campaign->reason, sizeof campaign->reason, answer->error);
-        return;
+    if (answer->result == STORE_OK) {
+        campaign_update(campaign, intake->config, answer->items, answer->item_count);
+        give_back_refused(intake, campaign);
+        trim(intake, campaign);
+    } else {
+        campaign_refused(campaign, answer->error);
     }
-    campaign_update(campaign, intake->config, answer->items, answer->item_count);
     intake_state(intake, campaign, answer->state);
-    trim(intake, campaign);
     intake->on->looked(intake->context, campaign);
 }
 
@@ -276,7 +285,7 @@ void intake_ended(struct intake *intake, struct attempt *attempt)
 
 void intake_answered(struct intake *intake, struct lease *lease)
 {
-    if (lease->open || lease->unanswered)
+    if (lease->open || lease->unanswered || lease->refused)
         return;
     struct campaign *campaign = lease->campaign;
     if (!lease->batch && lease->parked * 10 > lease->count * 9)

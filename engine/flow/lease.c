@@ -353,8 +353,9 @@ static void note_answer(struct campaign *campaign, const struct store_answer *an
 
 static void returned(struct store_request *request, const struct store_answer *answer)
 {
-    (void)answer; /* fenced: it is another's already */
     struct lease *lease = container_of(request, struct lease, give_back);
+    lease->refused = answer->result == STORE_REFUSED; /* fenced: it is another's already */
+    lease->releasing = lease->releasing && !lease->refused;
     lease->unanswered--;
     intake_answered(lease->campaign->intake, lease);
 }
@@ -369,7 +370,7 @@ static void lease_close(struct intake *intake, struct lease *lease)
 
 void lease_give_back(struct intake *intake, struct lease *lease)
 {
-    if (lease->releasing || !lease->open)
+    if (lease->releasing || (!lease->open && !lease->refused))
         return;
     lease->releasing = true;
     lease->give_back.done = returned;
@@ -384,9 +385,7 @@ void lease_stepped(struct store_request *request, const struct store_answer *ans
     campaign->leasing = false;
     intake->asked--;
     if (answer->result == STORE_REFUSED) {
-        campaign->complete = false;
-        slice_copy(campaign->reason, sizeof campaign->reason, answer->error);
-        campaign->version = 0; /* the next look compiles it again */
+        campaign_refused(campaign, answer->error);
         return;
     }
     if (answer->result != STORE_OK)

@@ -34,6 +34,7 @@ static void batch_answered(struct store_request *request, const struct store_ans
     bool granted = answer->result == STORE_OK;
     if (!granted) {
         lease->lost = true;
+        lease->refused |= answer->result == STORE_REFUSED;
         ledger->fenced++;
     }
     for (unsigned i = 0; i < batch->permits; i++) {

@@ -23,6 +23,7 @@ struct lease {
     bool batch;          /* of records, not a range of the list */
     bool parked_before;  /* they were parked: their place here is reserved */
     bool lost;           /* fenced: it is another's now */
+    bool refused;        /* Redis refused a step on it for good: it is given back as soon as that is possible */
     bool releasing;      /* is being given back */
     uint32_t count;      /* recipients in it */
     uint32_t open;       /* not ended, as far as we asked */

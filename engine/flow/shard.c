@@ -130,6 +130,17 @@ static void on_phase(struct store_request *request, const struct store_answer *a
     campaign->finishing = false;
 }
 
+/* Once, however often Redis refuses to have it written. */
+static void log_phase(struct shard *shard, struct campaign *campaign, const char *phase, struct slice reason)
+{
+    if (strcmp(campaign->said, phase) == 0 && slice_equal(reason, slice_of(campaign->said_reason)))
+        return;
+    slice_copy(campaign->said, sizeof campaign->said, slice_of(phase));
+    slice_copy(campaign->said_reason, sizeof campaign->said_reason, reason);
+    log_info(&shard->log, "campaign", log_text("campaign", campaign->id), log_text("phase", phase),
+             log_slice("reason", reason));
+}
+
 static void say_phase(struct shard *shard, struct campaign *campaign)
 {
     if (shard->index != 0 || shard->phase != SHARD_RUNNING || store_request_busy(&campaign->phase))
@@ -146,8 +157,7 @@ static void say_phase(struct shard *shard, struct campaign *campaign)
     }
     if (strcmp(phase, campaign->view.phase) == 0 && slice_equal(reason, slice_of(campaign->view.reason)))
         return;
-    log_info(&shard->log, "campaign", log_text("campaign", campaign->id), log_text("phase", phase),
-             log_slice("reason", reason));
+    log_phase(shard, campaign, phase, reason);
     store_phase(shard->store, &campaign->phase, slice_of(campaign->id), phase, reason);
 }
 

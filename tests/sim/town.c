@@ -55,7 +55,7 @@ void town_set(struct town *town, const char *id, const char *field, const char *
     redis_do(town, args, countof(args));
 }
 
-void town_campaign(struct town *town, const char *id, const char *fields)
+void town_write(struct town *town, const char *id, const char *fields)
 {
     town_set(town, id, "from", "Shop <news@shop.example>");
     town_set(town, id, "subject", "Hi {{name}}");
@@ -67,6 +67,11 @@ void town_campaign(struct town *town, const char *id, const char *fields)
     char *save, *name = strtok_r(copy, " ", &save);
     for (; name; name = strtok_r(NULL, " ", &save))
         town_set(town, id, name, strtok_r(NULL, " ", &save));
+}
+
+void town_campaign(struct town *town, const char *id, const char *fields)
+{
+    town_write(town, id, fields);
     struct slice args[] = {SLICE("SADD"), SLICE("sluice:campaigns"), slice_of(id)};
     redis_do(town, args, countof(args));
     struct town_campaign *campaign = &town->campaigns[town->campaign_count++];
@@ -187,12 +192,12 @@ struct town *town_new(uint64_t seed, unsigned shards, const char *settings)
     town->mail->ledger.keep_starts = true;
     town->redis = fake_redis_new(0);
     town_redis_start(town);
-    char text[4096];
+    char text[16384];
     int n = snprintf(
         text, sizeof text,
         "shards = %u\nengine = town\nstate_dir = \"/nowhere\"\nredis = \"redis://192.0.2.1:6379\"\nhttp = \"\"\n"
-        "hostname = town.example\nsessions_max = 256\npress_bytes = 4MiB\nkeep = 1d\npool p {\n",
-        shards);
+        "hostname = town.example\n%spress_bytes = 4MiB\nkeep = 1d\npool p {\n",
+        shards, strstr(settings, "sessions_max") ? "" : "sessions_max = 256\n");
     for (unsigned i = 0; i < TOWN_SOURCES; i++)
         n += snprintf(text + n, sizeof text - (size_t)n, "  source %s { name = s%u  ehlo = s%u.town.example }\n",
                       source_addresses[i], i, i);

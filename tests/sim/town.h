@@ -12,7 +12,7 @@
 #include "sim_mx.h"
 #include "weather.h"
 
-enum { TOWN_SOURCES = 4, TOWN_CAMPAIGNS = 8, TOWN_PORT = 25 };
+enum { TOWN_SOURCES = 4, TOWN_CAMPAIGNS = 32, TOWN_PORT = 25 };
 
 struct town_campaign {
     char id[32];
@@ -50,6 +50,8 @@ void town_redis_start(struct town *town);
 
 /* A campaign with what it needs; `fields` are further "name value" words for HSET, or "". */
 void town_campaign(struct town *town, const char *id, const char *fields);
+/* Its hash alone, without telling any engine of it. */
+void town_write(struct town *town, const char *id, const char *fields);
 /* Pushes entries made by `format` with their number: "r%llu@big.example". */
 void town_push(struct town *town, const char *id, const char *format, uint64_t from, uint64_t count);
 void town_push_entry(struct town *town, const char *id, const char *entry);
