@@ -110,7 +110,8 @@ static void print_shown(const struct counts *counts, const char *id)
     printf("  %-10s %ju%s%s\n", "retry", (uintmax_t)view->retry, view->retry ? ", the next at " : "",
            view->retry ? due : "");
     if (view->held)
-        printf("  %-10s %ju (in doubt; set in_doubt to resend or drop)\n", "held", (uintmax_t)view->held);
+        printf("  %-10s %ju (in doubt: each may have had its message, and nobody recorded it)\n", "held",
+               (uintmax_t)view->held);
     for (unsigned i = 0; i < view->parked_count; i++) {
         char isp[LIMIT_ISP_NAME + 1];
         snprintf(isp, sizeof isp, "%s", view->parked_lists[i].isp);

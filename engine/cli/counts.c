@@ -43,6 +43,13 @@ bool counts_over(const struct counts *counts)
     return strcmp(counts->view.phase, "done") == 0 || strcmp(counts->view.phase, "cancelled") == 0;
 }
 
+bool counts_only_held(const struct counts *counts)
+{
+    const struct store_view *view = &counts->view;
+    return strcmp(view->phase, "waiting") == 0 && view->held && view->taken == view->pushed && !view->leases &&
+           !view->parked && !view->retry;
+}
+
 const char *counts_state(const struct counts *counts)
 {
     return counts->state == STORE_PAUSED ? "paused" : counts->state == STORE_CANCELLED ? "cancelled" : "running";

@@ -19,6 +19,7 @@ void counts_free(struct counts *counts);
 /* The phase as the engine wrote it, "new" before any engine saw it. */
 const char *counts_phase(const struct counts *counts);
 bool counts_over(const struct counts *counts);         /* done or cancelled */
+bool counts_only_held(const struct counts *counts);    /* the rest is in doubt: people must say what becomes of it */
 const char *counts_state(const struct counts *counts); /* as people set it: "running" unless they said otherwise */
 struct slice counts_field(const struct counts *counts, const char *name);
 /* The caller owns it (jansson's json_t; its header and proto/json.h do not go together). */

@@ -116,7 +116,7 @@ int progress_watch(struct ask *ask, const char *campaign)
             code = CLI_FAILED;
             break;
         }
-        over = counts_over(&counts);
+        over = counts_over(&counts) || counts_only_held(&counts);
         show(&p, &counts, over);
         if (!over && !ask_pause(ask, LOOK_MS * NSEC_PER_MS)) {
             fprintf(stderr,
@@ -127,6 +127,12 @@ int progress_watch(struct ask *ask, const char *campaign)
     }
     if (code == CLI_OK)
         print_totals(campaign, &counts);
+    if (code == CLI_OK && counts_only_held(&counts)) {
+        cli_error("campaign %s waits: %ju in doubt are held; each may have had its message, and nobody recorded it; "
+                  "`sluice events %s` names them",
+                  campaign, (uintmax_t)counts.view.held, campaign);
+        code = CLI_FAILED;
+    }
     counts_free(&counts);
     return code;
 }

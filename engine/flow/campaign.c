@@ -221,29 +221,30 @@ static const char *waits(struct slice *reason, const char *why)
     return "waiting";
 }
 
+/* What is left waits for people to say whether it is sent again. */
+static bool only_held_is_left(const struct store_view *view)
+{
+    return view->held && view->taken == view->pushed && !view->leases && !view->parked && !view->retry;
+}
+
 const char *campaign_phase(const struct campaign *campaign, int64_t now_ms, struct slice *reason)
 {
-    static const char unread[] = "events not read";
+    bool cancelled = campaign->state == STORE_CANCELLED;
     *reason = slice_of(campaign->reason);
-    if (campaign->state == STORE_CANCELLED && campaign_owes_nothing(campaign))
-        return "cancelled";
-    if (campaign->state == STORE_CANCELLED)
-        return campaign->unread ? waits(reason, unread) : "sending";
-    if (!campaign->complete)
+    if (!cancelled && !campaign->complete)
         return "incomplete";
     if (campaign->state == STORE_PAUSED)
         return waits(reason, "paused");
-    if (campaign->pool < 0)
+    if (!cancelled && campaign->pool < 0)
         return "waiting";
-    if (campaign->not_before_ms > now_ms)
+    if (!cancelled && campaign->not_before_ms > now_ms)
         return waits(reason, "not_before has not come");
     *reason = SLICE("");
     if (campaign_owes_nothing(campaign))
-        return campaign->sealed ? "done" : "idle";
+        return cancelled ? "cancelled" : campaign->sealed ? "done" : "idle";
     if (campaign->unread)
-        return waits(reason, unread);
-    const struct store_view *view = &campaign->view;
-    if (view->held && view->taken == view->pushed && !view->leases && !view->parked && !view->retry)
+        return waits(reason, "events not read");
+    if (only_held_is_left(&campaign->view))
         return waits(reason, "recipients in doubt are held");
     return "sending";
 }

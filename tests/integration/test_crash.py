@@ -7,6 +7,7 @@ import collections
 import os
 import random
 import signal
+import subprocess
 import time
 
 import house
@@ -156,6 +157,28 @@ class Asked(house.Case):
         self.assertEqual({e["seq"] for e in c.events()}, {row["seq"] for row in sink.accepted()})
         self.assertTrue(all(e["final"] == "0" and e["rule"] == "timeout" for e in c.events()), c.events())
         self.assertEqual(c.redis("LLEN", c.key("held")), 4)
+
+    def test_who_watches_is_told_of_those_held(self):
+        """`sluice send` does not wait for ever for what only people can decide."""
+        sink, _ = self.silent_at_the_dot()
+        engine = self.house.engine("defaults { connections = 2 }", shards=1, shutdown="1s")
+        config = ["-c", self.house.path("engine.conf")]
+        body, to = self.house.write("body.txt", "Dear {{name}}\n"), self.house.write("to.csv", "to\na@deaf.example\n")
+        send = subprocess.Popen([house.programs["sluice"], "send", *config, "--campaign", "watched", "--subject", "Hi",
+                                 "--from", "news@shop.example", "--text", body, "--to", to],
+                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        wait_until(lambda: len(sink.accepted()) == 1, "the message")
+        self.assertEqual(engine.end(), 0)
+        self.assertIsNone(send.poll())
+        engine.start()
+        out, err = send.communicate(timeout=house.PATIENCE_S)
+        self.assertEqual(send.returncode, 1, err)
+        self.assertIn("campaign watched: waiting, 1 recipients, in_doubt 1", out)
+        self.assertIn("campaign watched waits: 1 in doubt are held", err)
+        shown = subprocess.run([house.programs["sluice"], "campaign", "show", "watched", *config], check=True,
+                               capture_output=True, text=True).stdout
+        self.assertRegex(shown, r"phase +waiting \(recipients in doubt are held\)")
+        self.assertRegex(shown, r"held +1 ")
 
     def test_a_second_signal_ends_it_at_once(self):
         sink, c = self.silent_at_the_dot()

@@ -270,6 +270,10 @@ static void crash_policy(const char *policy, uint64_t seed)
     if (strcmp(policy, "hold") == 0) {
         assert_string_equal(town_phase(town, "c"), "waiting");
         assert_int_equal(account.in_doubt_open, account.events[EVENT_IN_DOUBT]);
+        town_set(town, "c", "state", "cancelled"); /* that is no word on them either */
+        town_run(town, 10 * NSEC_PER_S);
+        assert_string_equal(town_phase(town, "c"), "waiting");
+        assert_int_equal(town_judge(town, "c").in_doubt_open, account.in_doubt_open);
     } else {
         assert_string_equal(town_phase(town, "c"), "done");
         assert_int_equal(account.finals, 3000);
