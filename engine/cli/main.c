@@ -34,7 +34,7 @@ static void print_help(FILE *to)
         "\n  -c, --config FILE   the configuration; else $SLUICE_CONFIG, ./sluice.conf or /etc/sluice/sluice.conf\n"
         "  -h, --help          this text; `sluice COMMAND --help` tells more of a command\n"
         "  -V, --version       the version\n\n"
-        "A first campaign, with the engine running (`sluice run`) :\n\n"
+        "A first campaign, with the engine running (`sluice run`):\n\n"
         "  sluice send --from 'Shop <news@shop.example>' --subject 'Hi {{name}}' --text letter.txt --to people.csv\n\n"
         "where people.csv begins with the line \"to,name\". `sluice send ... --test you@example.com` sends one copy "
         "to\n"

@@ -74,7 +74,8 @@ static int take_lock(const char *dir, const char *name, const char *in_use, char
     if (fd >= 0 && errno == EWOULDBLOCK)
         snprintf(error, cap, "%s is locked: %s", path, in_use);
     else
-        snprintf(error, cap, "cannot lock %s: %s", path, strerror(errno));
+        snprintf(error, cap, "cannot lock %s: %s; state_dir must be a directory of the user who runs the engine", path,
+                 strerror(errno));
     if (fd >= 0)
         close(fd);
     return -1;

@@ -173,7 +173,11 @@ static void *thread_main(void *argument)
     struct engine *engine = thread->engine;
     pin(thread->index, engine->shards);
     struct shard *shard = thread_open(thread);
-    atomic_fetch_add(shard ? &engine->opened : &engine->failed, 1);
+    int before = atomic_fetch_add(shard ? &engine->opened : &engine->failed, 1);
+    if (shard && before + 1 == (int)engine->shards)
+        log_info(&engine->log, "engine runs", log_text("engine", engine->config->engine),
+                 log_number("shards", engine->shards), log_number("sources", engine->config->source_count),
+                 log_text("redis", engine->config->redis[0] ? "configured" : "private"));
     while (shard && atomic_load(&engine->opened) + atomic_load(&engine->failed) < (int)engine->shards)
         usleep(1000); /* a shard must not post to one that is not there */
     if (!shard)
@@ -314,11 +318,9 @@ int engine_run(const struct config *config, unsigned shards)
         return 1;
     }
     warn_of_ports(&engine);
-    log_info(&engine.log, "engine runs", log_text("engine", config->engine), log_number("shards", engine.shards),
-             log_number("sources", config->source_count),
-             log_text("redis", config->redis[0] ? "configured" : "private"));
     bool ran = run_threads(&engine);
-    log_info(&engine.log, "engine has ended", log_text("engine", config->engine));
+    if (ran)
+        log_info(&engine.log, "engine has ended", log_text("engine", config->engine));
     engine_close(&engine);
     return ran ? 0 : 1;
 }

@@ -66,7 +66,8 @@ static void explain(int problem, char *error, size_t cap)
     else if (problem == -EPERM || problem == -EACCES)
         snprintf(error, cap,
                  "io_uring is forbidden here although the kernel has it: the seccomp profile of a container or "
-                 "service manager must allow io_uring_setup, io_uring_enter and io_uring_register");
+                 "service manager must allow io_uring_setup, io_uring_enter and io_uring_register; Sluice's "
+                 "seccomp.json does (docker run --security-opt seccomp=seccomp.json)");
     else if (problem == -ENOSYS)
         snprintf(error, cap,
                  "this system offers no io_uring (kernel %s): Sluice needs Linux 6.1 or later; in a container, its "
