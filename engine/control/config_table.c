@@ -62,7 +62,8 @@ static const struct config_row table[] = {
     ROW(TOP(poll), "poll", CONFIG_DURATION, 10 * MS, MINUTE, "1s", NULL,
         "How often an idle engine looks for campaigns that nobody announced."),
     ROW(TOP(events_max), "events_max", CONFIG_BIG_COUNT, 1000, 1000000000000, "10000000", NULL,
-        "Most events that a campaign's stream keeps; above that, what all consumers have read goes."),
+        "Events in a campaign's stream at which those go that all its consumer groups acknowledged. When that frees "
+        "nothing, the campaign waits with the reason \"events not read\"."),
     ROW(TOP(keep_s), "keep", CONFIG_SECONDS, MINUTE, 3650 * DAY, "30d", NULL,
         "How long the keys of a campaign stay after it is done, unless the campaign says otherwise."),
     ROW(TOP(log_level), "log_level", CONFIG_LEVEL, LOG_LEVEL_ERROR, LOG_LEVEL_DEBUG, "info", NULL,
