@@ -221,12 +221,14 @@ static void watch_redis(struct shard *shard, nsec now)
         metrics_add(shard->metrics, METRIC_REDIS_LOST, 1);
     shard->redis_there = there;
     if (now - shard->opened_at < patience)
-        return; /* it is only just being connected to */
-    if (!there)
-        log_trouble(&shard->log, &shard->redis_trouble, now, 0, "redis is away, sending stops",
-                    store_trouble(shard->store));
-    else
+        return;   /* it is only just being connected to */
+    if (!there) { /* said once, with what was wrong at first: how it fails changes while it comes back */
+        if (!shard->redis_trouble.count)
+            slice_copy(shard->redis_said, sizeof shard->redis_said, slice_of(store_trouble(shard->store)));
+        log_trouble(&shard->log, &shard->redis_trouble, now, 0, "redis is away, sending stops", shard->redis_said);
+    } else {
         log_trouble_over(&shard->log, &shard->redis_trouble, now, "redis is back, sending goes on");
+    }
 }
 
 static void leave(struct shard *shard)

@@ -68,6 +68,7 @@ struct shard {
     nsec opened_at, finish_by, board_at;
     unsigned gone;    /* shard 0: others that have left */
     bool redis_there; /* when it was last looked at, about once a second */
+    char redis_said[192];
     struct log_trouble redis_trouble, socket_trouble;
 
     struct shard_source *sources; /* shard 0: one for each of the configuration's */
