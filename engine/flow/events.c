@@ -3,11 +3,8 @@
 
 #include <stdalign.h>
 
-enum { BATCHES = 1024 };
-
 struct events_batch {
     struct store_request request;
-    struct events_batch *next;
     struct events *events;
     struct lease *lease;
 };
@@ -17,9 +14,7 @@ static void batch_answered(struct store_request *request, const struct store_ans
     struct events_batch *batch = container_of(request, struct events_batch, request);
     struct events *events = batch->events;
     struct lease *lease = batch->lease;
-    batch->next = events->batches;
-    events->batches = batch;
-    events->in_flight--;
+    pool_give(&events->batches, batch);
     if (answer->result != STORE_OK) {
         lease->lost = true; /* whoever has it now writes the events; a repeated close finds it gone, and that is fine */
         lease->refused |= answer->result == STORE_REFUSED;
@@ -29,25 +24,19 @@ static void batch_answered(struct store_request *request, const struct store_ans
     events->answered(events->context, lease, answer->state);
 }
 
-bool events_open(struct events *events, struct arena *arena, struct store *store,
+bool events_open(struct events *events, struct arena *arena, struct store *store, unsigned attempts_max,
                  void (*answered)(void *context, struct lease *lease, enum store_state state), void *context)
 {
-    *events = (struct events){.store = store, .answered = answered, .context = context};
+    *events = (struct events){.store = store, .answered = answered, .context = context, .attempts_max = attempts_max};
     events->pending = arena_take(arena, EVENTS_PENDING * sizeof *events->pending, alignof(struct settlement));
-    struct events_batch *batches = arena_take(arena, BATCHES * sizeof *batches, alignof(struct events_batch));
-    for (unsigned i = 0; batches && i < BATCHES; i++) {
-        batches[i].events = events;
-        batches[i].request.done = batch_answered;
-        batches[i].next = events->batches;
-        events->batches = &batches[i];
-    }
-    return events->pending && batches;
+    return events->pending &&
+           pool_open(&events->batches, arena, sizeof(struct events_batch), 2 * attempts_max + EVENTS_PENDING);
 }
 
 bool events_has_room(const struct events *events)
 {
-    /* A flush needs a batch for each lease among what is pending. */
-    return events->in_flight + EVENTS_PENDING <= BATCHES;
+    /* Whoever is in memory may end at any moment, at worst each in a step of its own. */
+    return pool_in_use(&events->batches) <= events->attempts_max;
 }
 
 struct settlement *events_next(struct events *events)
@@ -80,11 +69,12 @@ static void write_lease(struct events *events, struct lease *lease, unsigned fir
             ends[count++] = events->pending[i].end;
             events->pending[i].lease = NULL;
         }
-    struct events_batch *batch = events->batches;
-    sluice_assert(batch);
-    events->batches = batch->next;
+    struct events_batch *batch = pool_take(&events->batches);
+    sluice_assert(batch); /* nobody was taken into memory without events_has_room */
+    memset(batch, 0, sizeof *batch);
+    batch->request.done = batch_answered;
+    batch->events = events;
     batch->lease = lease;
-    events->in_flight++;
     lease->unanswered -= count;
     lease->unanswered++;
     store_end(events->store, &batch->request, slice_of(lease->campaign_id), slice_of(lease->id), ends, count,

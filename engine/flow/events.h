@@ -8,9 +8,8 @@
 #include "flow/ledger.h"
 #include "flow/outcome.h"
 #include "io/arena.h"
+#include "io/pool.h"
 #include "store/store.h"
-
-struct events_batch;
 
 struct events {
     struct store *store; /* borrows until dropped */
@@ -18,20 +17,20 @@ struct events {
     void *context;
     struct settlement *pending;
     unsigned pending_count;
-    struct events_batch *batches; /* not in flight */
-    unsigned in_flight;
+    struct pool batches; /* steps in flight */
+    unsigned attempts_max;
     uint64_t fenced; /* steps that found the lease another's, or gone */
 };
 
 enum { EVENTS_PENDING = 256 };
 
-/* False: the arena is too small. */
-must_use bool events_open(struct events *events, struct arena *arena, struct store *store,
+/* `attempts_max`: that may be in memory at once. False: the arena is too small. */
+must_use bool events_open(struct events *events, struct arena *arena, struct store *store, unsigned attempts_max,
                           void (*answered)(void *context, struct lease *lease, enum store_state state), void *context);
-/* True while one more settlement can be taken; false only while Redis owes very many answers. */
+/* May recipients be taken into memory, and started? Not while Redis owes very many answers. Those who are in memory can
+ * always be settled. */
 bool events_has_room(const struct events *events);
-/* The place for the next settlement, to be filled by outcome_settle or outcome_park and then closed with events_add.
- * Requires events_has_room. */
+/* The place for the next settlement, to be filled by outcome_settle or outcome_park and then closed with events_add. */
 struct settlement *events_next(struct events *events);
 void events_add(struct events *events);
 /* Hands what is pending to the store. */

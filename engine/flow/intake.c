@@ -241,7 +241,7 @@ static void feed(struct intake *intake, struct campaign *campaign, nsec now)
         lease_range(intake, campaign, now);
 }
 
-nsec intake_turn(struct intake *intake)
+nsec intake_turn(struct intake *intake, bool may)
 {
     nsec now = io_now(intake->io);
     if (intake->draining || store_busy(intake->store))
@@ -265,6 +265,8 @@ nsec intake_turn(struct intake *intake)
         }
         next = nsec_min(next, due);
     }
+    if (!may)
+        return next;
     /* Another campaign is first each turn. */
     struct campaign *first = intake->turn ? intake->turn : intake->campaigns;
     for (struct campaign *campaign = first; campaign; campaign = campaign->next)

@@ -69,8 +69,8 @@ enum { INTAKE_ATTEMPTS = 8192, INTAKE_LEASES = 256 };
 /* False: the arena is too small. */
 must_use bool intake_open(struct intake *intake, struct arena *arena, const struct intake_config *config,
                           const struct intake_events *on, void *context);
-/* Once a turn: looks and leases where there is room. Returns when it wants to be called again. */
-nsec intake_turn(struct intake *intake);
+/* Once a turn: looks, and leases where there is room, if it `may`. Returns when it wants to be called again. */
+nsec intake_turn(struct intake *intake, bool may);
 /* sluice:wake, or another shard's word: look at this campaign now ("" : at the list of campaigns). */
 void intake_wake(struct intake *intake, struct slice campaign);
 /* A step's answer carried the campaign's state. */

@@ -287,7 +287,7 @@ nsec shard_turn(struct shard *shard, nsec until)
     metrics_add(shard->metrics, METRIC_TURNS, 1);
     nsec next = now + board_every;
     if (shard->phase == SHARD_RUNNING)
-        next = nsec_min(next, intake_turn(&shard->intake));
+        next = nsec_min(next, intake_turn(&shard->intake, events_has_room(&shard->events)));
     else
         finish(shard, now);
     if (shard->index == 0 && shard->phase < SHARD_LEAVING) {
@@ -334,7 +334,7 @@ static bool open_parts(struct shard *shard, const struct shard_config *config)
     if (!intake_open(&shard->intake, arena, &intake, &intake_events, shard) || !carry_open_route(shard) ||
         !lanes_open(&shard->lanes, arena, shard->config, shard->index, shard->shards, INTAKE_ATTEMPTS) ||
         !ledger_open(&shard->ledger, arena, shard->store, &ledger_events, shard) ||
-        !events_open(&shard->events, arena, shard->store, on_answered, shard) ||
+        !events_open(&shard->events, arena, shard->store, INTAKE_ATTEMPTS, on_answered, shard) ||
         !press_open(&shard->press, arena, shard->config->press_bytes) ||
         !pool_open(&shard->session_pool, arena, sizeof(struct session), shard->config->sessions_max))
         return false;
