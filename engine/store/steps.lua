@@ -367,7 +367,8 @@ local function orphans_of(keys, owner, incarnation)
     return orphans
 end
 
--- args: owner incarnation
+-- args: owner incarnation random
+-- Where there are more parked lists than an answer holds, each look shows others.
 local function look(keys, args)
     local hash = redis.call('HGETALL', keys[CAMPAIGN])
     local status = redis.call('HMGET', keys[STATUS], 'taken', 'trimmed', 'phase', 'reason')
@@ -377,9 +378,10 @@ local function look(keys, args)
         local m, n = tonumber(a[2]), tonumber(b[2])
         return m > n or (m == n and a[1] < b[1])
     end)
+    local first = #longest_first > LISTS_MAX and tonumber(args[3]) or 0
     for i, list in ipairs(longest_first) do
         parked = parked + tonumber(list[2])
-        if i <= LISTS_MAX then
+        if (i - 1 + first) % #longest_first < LISTS_MAX then
             lists[#lists + 1] = list[1]
             lists[#lists + 1] = tonumber(list[2])
         end

@@ -187,6 +187,7 @@ void store_look(struct store *store, struct store_request *r, struct slice campa
     step_begin(store, "look", campaign, 0);
     step_text(store, store->engine);
     step_text(store, store->incarnation);
+    resp_unsigned(&store->command, io_random(store->io) >> 32);
     step_ask(store, r, read_look, 0);
 }
 

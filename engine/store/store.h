@@ -109,7 +109,7 @@ struct store_view {
     char orphans[16][LIMIT_LEASE_ID + 1];
     char orphan_owner[16][64];
     uint64_t orphan_incarnation[16];
-    /* Parked lists with something in them. At most 64, the longest first. */
+    /* Parked lists with something in them, longer ones first. At most 64; of more, others in each look. */
     unsigned parked_count;
     struct store_parked {
         char isp[LIMIT_ISP_NAME + 1];
