@@ -5,8 +5,8 @@ enum { BUCKET_ROOM = 100 }; /* records leased at once for ISPs that have no entr
 
 bool carry_may_start(struct shard *shard)
 {
-    return shard->phase == SHARD_RUNNING && store_connected(shard->store) && !store_busy(shard->store) &&
-           events_has_room(&shard->events) && io_now(shard->io) < shard->alive_until;
+    return shard->phase == SHARD_RUNNING && !shard->starved && store_connected(shard->store) &&
+           !store_busy(shard->store) && events_has_room(&shard->events) && io_now(shard->io) < shard->alive_until;
 }
 
 /* ---- marks: whose lanes are to be looked at when the turn ends ---- */

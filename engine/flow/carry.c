@@ -347,10 +347,8 @@ static void pump(struct shard *shard, struct lane *lane)
 
 void carry_pump(struct shard *shard)
 {
-    if (shard->starved && press_used(&shard->press) < shard->starved_at) {
+    if (press_used(&shard->press) < shard->starved_at)
         shard->starved = false;
-        carry_mark_all(shard);
-    }
     bool may = carry_may_start(shard);
     if (may && !shard->could_start)
         carry_mark_all(shard);

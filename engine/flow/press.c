@@ -7,6 +7,8 @@
 
 static const size_t guess_least = 4096;
 
+static const char too_large[] = "the message is larger than press_bytes";
+
 bool press_open(struct press *press, struct arena *arena, size_t budget)
 {
     size_t size = BUDDY_SMALLEST;
@@ -91,7 +93,7 @@ enum press_result press_render(struct press *press, const struct campaign *campa
         if (!pressed && press->memory.used)
             return PRESS_NO_ROOM;
         if (!pressed) {
-            *reason = SLICE("the message is larger than press_bytes");
+            *reason = slice_of(too_large);
             return PRESS_INVALID;
         }
         write_paths(pressed, campaign, attempt);
@@ -126,6 +128,9 @@ enum press_result press_render(struct press *press, const struct campaign *campa
         if (*out)
             return PRESS_DONE;
         press_give(press, pressed);
-        return PRESS_NO_ROOM;
+        if (press->memory.used)
+            return PRESS_NO_ROOM;
+        *reason = slice_of(too_large);
+        return PRESS_INVALID;
     }
 }

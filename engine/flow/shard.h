@@ -103,7 +103,8 @@ void shard_close(struct shard *shard, void (*end)(struct io *io));
 /* ---- between shard.c and carry.c ---- */
 
 must_use bool carry_open_route(struct shard *shard);
-/* May anything be started now? Redis is there and keeps up, the heartbeat holds, nobody said to stop. */
+/* May anything be started now? Redis is there and keeps up, the press has room, the heartbeat holds, nobody said to
+ * stop. */
 bool carry_may_start(struct shard *shard);
 /* At the end of the turn the lanes of this backlog are looked at; of all backlogs. */
 void carry_mark(struct shard *shard, struct backlog *backlog);
