@@ -1,7 +1,7 @@
 /* Where an attempt waits, and how it ends: admission, parking, settling, deferring together. */
 #include "flow/shard.h"
 
-enum { BUCKET_ROOM = 100 }; /* records leased at once for ISPs that have no entry: each may be another */
+enum { BUCKET_ROOM = 100 }; /* recipients from a list of ISPs that have no entry: each may be of another */
 
 bool carry_may_start(struct shard *shard)
 {
@@ -33,6 +33,7 @@ static void end_attempt(struct shard *shard, struct attempt *attempt)
     if (attempt->site)
         sites_release(&shard->route.sites, attempt->site);
     attempt->site = NULL;
+    intake_left(&shard->intake, attempt);
     ledger_forget(&shard->ledger, attempt);
 }
 
@@ -121,6 +122,14 @@ static struct backlog *choose_backlog(struct shard *shard, struct attempt *attem
     return why == LANE_SOURCE || why == LANE_HELD ? backlog : &lane->own;
 }
 
+/* May one more wait here? What was parked before had its place reserved, so that nobody is parked twice for one
+ * attempt; but who shares a bucket with a slow ISP gets past it only if the slow one's recipients go to its end. */
+static bool has_place(struct shard *shard, const struct attempt *attempt, const struct backlog *backlog)
+{
+    bool reserved = attempt->lease->list >= 0 && attempt->site->list[0] != '~';
+    return reserved || backlog->waiting < backlog_room(backlog, io_now(shard->io));
+}
+
 /* Routed: it waits here, or, if it cannot start soon or not here, in Redis. */
 void carry_place(struct shard *shard, struct attempt *attempt, bool front)
 {
@@ -133,20 +142,16 @@ void carry_place(struct shard *shard, struct attempt *attempt, bool front)
         park(shard, attempt);
         return;
     }
+    nsec now = io_now(shard->io);
     struct backlog *backlog = lanes_backlog(&shard->lanes, (unsigned)attempt->campaign->pool, slice_of(site->isp),
-                                            site->isp_hash, site->limits, io_now(shard->io));
-    /* What was parked before had its place reserved: nobody is parked twice for one attempt. */
-    bool reserved = front || attempt->lease->parked_before;
-    if (!backlog || (!reserved && backlog->waiting >= backlog_room(backlog, io_now(shard->io)))) {
+                                            site->isp_hash, site->limits, now);
+    struct backlog *chosen = backlog ? choose_backlog(shard, attempt, backlog) : NULL;
+    if (!chosen || (!front && !has_place(shard, attempt, chosen)) ||
+        !backlog_add(&shard->lanes, chosen, attempt, front, now)) {
         park(shard, attempt);
         return;
     }
-    struct backlog *chosen = choose_backlog(shard, attempt, backlog);
-    if (!backlog_add(&shard->lanes, chosen, attempt, front)) {
-        park(shard, attempt);
-        return;
-    }
-    backlog->used_at = io_now(shard->io);
+    backlog->used_at = now;
     carry_mark(shard, chosen);
 }
 
@@ -188,12 +193,9 @@ unsigned carry_room(struct shard *shard, const struct campaign *campaign, struct
     int home = lanes_shard_of(&shard->lanes, limits, isp_bucket(hash));
     if (home >= 0 && (unsigned)home != shard->index)
         return 0;
-    struct backlog *backlog =
-        lanes_backlog(&shard->lanes, (unsigned)campaign->pool, list, hash, limits, io_now(shard->io));
-    if (!backlog)
-        return 0;
-    unsigned room = backlog_room(backlog, io_now(shard->io));
-    return backlog->waiting <= room / 2 ? room - backlog->waiting : 0;
+    nsec now = io_now(shard->io);
+    struct backlog *backlog = lanes_backlog(&shard->lanes, (unsigned)campaign->pool, list, hash, limits, now);
+    return backlog ? backlog_room(backlog, now) + backlog_open(backlog) : 0;
 }
 
 void carry_stop(struct shard *shard, struct campaign *campaign)
@@ -207,15 +209,22 @@ void carry_stop(struct shard *shard, struct campaign *campaign)
     }
 }
 
+static void shed(struct shard *shard, struct backlog *backlog, nsec now)
+{
+    unsigned room = backlog_room(backlog, now);
+    struct attempt *attempt;
+    while (backlog->waiting > room && (attempt = backlog_shed(&shard->lanes, backlog)))
+        if (!carry_stopped(shard, attempt))
+            park(shard, attempt);
+}
+
 void carry_shed(struct shard *shard)
 {
     nsec now = io_now(shard->io);
     for (struct backlog *backlog = shard->lanes.backlogs; backlog; backlog = backlog->next) {
-        unsigned room = backlog_room(backlog, now);
-        struct attempt *attempt;
-        while (backlog->waiting > room && (attempt = backlog_shed(&shard->lanes, backlog)))
-            if (!carry_stopped(shard, attempt))
-                park(shard, attempt);
+        shed(shard, backlog, now);
+        for (unsigned i = 0; i < backlog->lane_count; i++)
+            shed(shard, &backlog->lanes[i]->own, now);
     }
 }
 

@@ -6,7 +6,7 @@
 
 enum { ROOM_FRESH = 500, ROOM_MOST = 4096 };
 
-static const nsec fresh_for = NSEC_PER_S;
+static const nsec fresh_for = NSEC_PER_S, stuck_after = 5 * NSEC_PER_S;
 /* What cannot start within this time does not wait in memory. */
 static const nsec horizon = 2 * NSEC_PER_S;
 
@@ -58,7 +58,7 @@ static void queue_drop(struct lanes *lanes, struct backlog *backlog, struct queu
     pool_give(&lanes->queue_pool, queue);
 }
 
-bool backlog_add(struct lanes *lanes, struct backlog *backlog, struct attempt *attempt, bool front)
+bool backlog_add(struct lanes *lanes, struct backlog *backlog, struct attempt *attempt, bool front, nsec now)
 {
     sluice_assert(attempt->site && !attempt->session);
     struct queue *queue = backlog_queue(backlog, attempt->site);
@@ -77,6 +77,8 @@ bool backlog_add(struct lanes *lanes, struct backlog *backlog, struct attempt *a
     else
         queue->first = attempt;
     queue->count++;
+    if (!backlog->waiting)
+        backlog->moved_at = now;
     backlog->waiting++;
     lanes->waiting++;
     return true;
@@ -107,7 +109,7 @@ struct attempt *backlog_last(struct backlog *backlog, const struct site *site, s
 
 void backlog_count_start(struct backlog *backlog, nsec now)
 {
-    backlog->used_at = now;
+    backlog->used_at = backlog->moved_at = now;
     if (now - backlog->second >= NSEC_PER_S) {
         backlog->rate = now - backlog->second < 2 * NSEC_PER_S ? backlog->taken : 0;
         backlog->taken = 0;
@@ -159,8 +161,20 @@ static unsigned allowed_soon(const struct lane *lane)
     return starts < ROOM_MOST ? (unsigned)starts : ROOM_MOST;
 }
 
+unsigned backlog_open(const struct backlog *backlog)
+{
+    unsigned open = 0;
+    for (unsigned i = 0; i < backlog->lane_count; i++)
+        open += backlog->lanes[i]->open;
+    return open;
+}
+
 unsigned backlog_room(const struct backlog *backlog, nsec now)
 {
+    if (backlog->owner) {
+        const struct backlog *whole = backlog->owner->backlogs[0];
+        return (backlog_room(whole, now) + whole->lane_count - 1) / whole->lane_count;
+    }
     unsigned connections = 0, allowed = 0;
     for (unsigned i = 0; i < backlog->lane_count; i++) {
         connections += backlog->lanes[i]->connections;
@@ -170,6 +184,8 @@ unsigned backlog_room(const struct backlog *backlog, nsec now)
     unsigned room = 2 * (drained > connections ? drained : connections);
     if (now - backlog->made_at < fresh_for && room < ROOM_FRESH)
         room = ROOM_FRESH; /* nobody knows yet how fast it is */
+    if (backlog->waiting && now - backlog->moved_at >= stuck_after)
+        room = backlog->lane_count;
     if (room > allowed)
         room = allowed;
     return room < ROOM_MOST ? room : ROOM_MOST;
@@ -181,7 +197,7 @@ struct attempt *backlog_shed(struct lanes *lanes, struct backlog *backlog)
     for (unsigned turns = 0; queue && turns < backlog->waiting; turns++) {
         queue = queue->prev;
         for (struct attempt *attempt = queue->last; attempt; attempt = attempt->prev)
-            if (!attempt->lease->parked_before) {
+            if (attempt->lease->list < 0) {
                 backlog_remove(lanes, backlog, queue, attempt);
                 return attempt;
             }

@@ -47,9 +47,12 @@ struct campaign {
     bool leasing;      /* a lease step is in flight: its kind (a metric) and the lease's id */
     unsigned leasing_kind;
     char leasing_id[LIMIT_LEASE_ID + 1];
-    unsigned parked_turn; /* which parked list comes first */
-    nsec rest_until;      /* no range lease before: everything was parked */
-    char said[16];        /* phase and reason that were logged last */
+    unsigned parked_turn;                                                   /* which parked list comes first */
+    uint16_t parked_index[countof(((struct store_view *)0)->parked_lists)]; /* of the lists in `view`, within a pool */
+    int leasing_list;                                                       /* of intake; -1: none */
+    unsigned leasing_most;
+    nsec rest_until; /* no range lease before: everything was parked */
+    char said[16];   /* phase and reason that were logged last */
     char said_reason[256];
     bool finishing;
 };

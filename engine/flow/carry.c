@@ -86,6 +86,7 @@ static bool start(struct shard *shard, struct lane *lane, struct session *sessio
     nsec now = io_now(shard->io);
     lane_start(lane, now);
     session_offer(session, attempt, pressed, now, io_wall(shard->io));
+    shard->carried++;
     ledger_permit(&shard->ledger, attempt);
     metrics_add(shard->metrics, METRIC_STARTED, 1);
     metrics_add(shard->metrics, METRIC_RENDERED, 1);
@@ -149,6 +150,7 @@ static void on_message_ended(void *context, struct session *session, struct atte
 {
     struct shard *shard = context;
     struct lane *lane = session->owner;
+    shard->carried--;
     if (untouched) {
         session->gave_back = true;
         ledger_withdraw(&shard->ledger, attempt);

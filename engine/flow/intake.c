@@ -7,8 +7,9 @@
 
 enum {
     CAMPAIGNS = 1024,
-    LOW_WATER = 3000,   /* recipients in memory below which a new range is leased */
+    LOW_WATER = 3000,   /* recipients that wait below which a new range is leased */
     RECORDS_MOST = 500, /* of one lease from a parked list or the retry set */
+    LISTS_A_TURN = 8,   /* parked lists that are considered in one turn of a campaign */
     LEASE_MEMORY = 64 << 20,
     LEASE_MOST = 4 << 20, /* of one: LIMIT_LEASE_BYTES rounded up, and what its entries decode to */
 };
@@ -16,8 +17,9 @@ enum {
 static const nsec look_every = 500 * NSEC_PER_MS;
 /* Of events, at each look: far more than can have come since the last, and not so many that Redis stands still. */
 static const nsec trim_bite = 10 * NSEC_PER_S;
-/* When all of a range had to be parked, the next one waits: what is parked must not outrun what is sent. */
-static const nsec rest = 100 * NSEC_PER_MS;
+/* When most of a range had to be parked the campaign's next range waits; when most from a bucket had to be, the next
+ * from that bucket, longer each time. */
+static const nsec rest = 100 * NSEC_PER_MS, rest_least = NSEC_PER_S, rest_most = 8 * NSEC_PER_S;
 
 unsigned intake_attempts(const struct intake *intake) { return pool_in_use(&intake->attempt_pool); }
 
@@ -51,6 +53,31 @@ static void trim(struct intake *intake, struct campaign *campaign)
 
 /* ---- what a look brings ---- */
 
+/* ---- parked lists ---- */
+
+enum { BUCKETS = 256 };
+
+static unsigned lists_of_pool(const struct config *config) { return config->isp_count + BUCKETS; }
+
+/* A configured ISP's list has its name; those of all others share the buckets "~000" to "~255". */
+static uint16_t list_index(const struct config *config, struct slice name)
+{
+    unsigned isp = 0;
+    while (isp < config->isp_count && !slice_equal(slice_of(config->isps[isp].name), name))
+        isp++;
+    if (isp < config->isp_count)
+        return (uint16_t)isp;
+    unsigned bucket = 0; /* also of an ISP that is not configured any more */
+    for (size_t i = 1; i < name.n && name.n == 4 && name.p[0] == '~'; i++)
+        bucket = bucket * 10 + (unsigned)(name.p[i] - '0');
+    return (uint16_t)(config->isp_count + bucket % BUCKETS);
+}
+
+static bool is_bucket(const struct intake *intake, int list)
+{
+    return (unsigned)list % lists_of_pool(intake->config) >= intake->config->isp_count;
+}
+
 /* What was lost to us because Redis refused a step is taken over anew, with all that its ledger says. */
 static void give_back_refused(struct intake *intake, const struct campaign *campaign)
 {
@@ -66,6 +93,8 @@ static void campaign_looked(struct store_request *request, const struct store_an
     struct campaign *campaign = container_of(request, struct campaign, look);
     struct intake *intake = campaign->intake;
     if (answer->result == STORE_OK) {
+        for (unsigned i = 0; i < campaign->view.parked_count; i++)
+            campaign->parked_index[i] = list_index(intake->config, slice_of(campaign->view.parked_lists[i].isp));
         campaign_update(campaign, intake->config, answer->items, answer->item_count);
         give_back_refused(intake, campaign);
         trim(intake, campaign);
@@ -165,11 +194,15 @@ void intake_state(struct intake *intake, struct campaign *campaign, enum store_s
 
 /* ---- whose turn it is ---- */
 
+/* Recipients that wait in memory, or may soon. */
+static unsigned waiting(const struct intake *intake)
+{
+    return intake_attempts(intake) - intake->on->carried(intake->context) + intake->asked * LIMIT_LEASE_RECIPIENTS;
+}
+
 static bool room_for_lease(const struct intake *intake, unsigned most)
 {
-    unsigned asked = intake->asked * LIMIT_LEASE_RECIPIENTS;
-    return intake->lease_count + intake->asked < INTAKE_LEASES &&
-           intake_attempts(intake) + asked + most <= INTAKE_ATTEMPTS &&
+    return intake->lease_count + intake->asked < INTAKE_LEASES && waiting(intake) + most <= INTAKE_ATTEMPTS &&
            buddy_has(&intake->memory, (intake->asked + 1) * (size_t)LEASE_MOST);
 }
 
@@ -183,20 +216,35 @@ static bool lease_orphan(struct intake *intake, struct campaign *campaign)
     return true;
 }
 
-static bool lease_parked(struct intake *intake, struct campaign *campaign)
+/* How many records of the campaign's n-th parked list to lease now. Not a few at a time, unless there are no more. */
+static unsigned want_of(struct intake *intake, struct campaign *campaign, unsigned n, nsec now)
+{
+    const struct store_parked *parked = &campaign->view.parked_lists[n];
+    const struct intake_list *list = &intake->lists[campaign->leasing_list];
+    if (!parked->records || list->rest_until > now)
+        return 0;
+    unsigned room = intake->on->room(intake->context, campaign, slice_of(parked->isp));
+    unsigned want = room > list->here ? room - list->here : 0;
+    if (2 * want < room && want < parked->records)
+        return 0;
+    return want < RECORDS_MOST ? want : RECORDS_MOST;
+}
+
+static bool lease_parked(struct intake *intake, struct campaign *campaign, nsec now)
 {
     struct store_view *view = &campaign->view;
     bool all = campaign->state == STORE_CANCELLED;
-    for (unsigned n = 0; n < view->parked_count; n++) {
-        struct store_parked *list = &view->parked_lists[campaign->parked_turn++ % view->parked_count];
-        if (!list->records)
+    unsigned look_at = view->parked_count < LISTS_A_TURN ? view->parked_count : LISTS_A_TURN;
+    for (unsigned i = 0; i < look_at; i++) {
+        unsigned n = campaign->parked_turn++ % view->parked_count;
+        struct store_parked *parked = &view->parked_lists[n];
+        campaign->leasing_list =
+            all ? -1 : campaign->pool * (int)lists_of_pool(intake->config) + campaign->parked_index[n];
+        unsigned most = all ? (parked->records ? RECORDS_MOST : 0) : want_of(intake, campaign, n, now);
+        if (!most || !room_for_lease(intake, most))
             continue;
-        unsigned room = all ? RECORDS_MOST : intake->on->room(intake->context, campaign, slice_of(list->isp));
-        room = room < RECORDS_MOST ? room : RECORDS_MOST;
-        if (!room || !room_for_lease(intake, room))
-            continue;
-        list->records -= room < list->records ? room : list->records;
-        lease_records(intake, campaign, slice_of(list->isp), room);
+        parked->records -= most < parked->records ? most : parked->records;
+        lease_records(intake, campaign, slice_of(parked->isp), most);
         return true;
     }
     return false;
@@ -215,8 +263,7 @@ static bool lease_retry(struct intake *intake, struct campaign *campaign)
 
 static bool lease_range(struct intake *intake, struct campaign *campaign, nsec now)
 {
-    if (campaign->view.taken >= campaign->view.pushed || campaign->rest_until > now ||
-        intake_attempts(intake) + intake->asked * LIMIT_LEASE_RECIPIENTS >= LOW_WATER ||
+    if (campaign->view.taken >= campaign->view.pushed || campaign->rest_until > now || waiting(intake) >= LOW_WATER ||
         !room_for_lease(intake, LIMIT_LEASE_RECIPIENTS))
         return false;
     lease_list(intake, campaign, LIMIT_LEASE_RECIPIENTS);
@@ -237,7 +284,7 @@ static void feed(struct intake *intake, struct campaign *campaign, nsec now)
 {
     if (!may_lease(intake, campaign, io_wall(intake->io) / NSEC_PER_MS))
         return;
-    if (!lease_orphan(intake, campaign) && !lease_parked(intake, campaign) && !lease_retry(intake, campaign))
+    if (!lease_orphan(intake, campaign) && !lease_parked(intake, campaign, now) && !lease_retry(intake, campaign))
         lease_range(intake, campaign, now);
 }
 
@@ -279,19 +326,37 @@ nsec intake_turn(struct intake *intake, bool may)
 
 /* ---- the end of attempts and leases ---- */
 
+void intake_left(struct intake *intake, const struct attempt *attempt)
+{
+    if (attempt->lease->list >= 0)
+        intake->lists[attempt->lease->list].here--;
+}
+
 void intake_ended(struct intake *intake, struct attempt *attempt)
 {
     attempt->campaign->attempts--;
     pool_give(&intake->attempt_pool, attempt);
 }
 
+/* What is parked must not outrun what is sent. */
+static void note_parked(struct intake *intake, const struct lease *lease)
+{
+    nsec now = io_now(intake->io);
+    bool most = lease->parked * 10 > lease->count * 9;
+    if (!lease->batch && most)
+        lease->campaign->rest_until = now + rest;
+    if (lease->list < 0 || !is_bucket(intake, lease->list))
+        return;
+    struct intake_list *list = &intake->lists[lease->list];
+    list->rest = most ? nsec_min(nsec_max(2 * list->rest, rest_least), rest_most) : 0;
+    list->rest_until = now + list->rest;
+}
+
 void intake_answered(struct intake *intake, struct lease *lease)
 {
     if (lease->open || lease->unanswered || lease->refused)
         return;
-    struct campaign *campaign = lease->campaign;
-    if (!lease->batch && lease->parked * 10 > lease->count * 9)
-        campaign->rest_until = io_now(intake->io) + rest;
+    note_parked(intake, lease);
     lease_free(intake, lease);
 }
 
@@ -332,9 +397,11 @@ bool intake_open(struct intake *intake, struct arena *arena, const struct intake
     if (!memory || !tags || !intake->tokens)
         return false;
     buddy_init(&intake->memory, memory, LEASE_MEMORY, tags);
-    return pool_open(&intake->campaign_pool, arena, sizeof(struct campaign), CAMPAIGNS) &&
+    intake->lists = arena_take(
+        arena, config->config->pool_count * lists_of_pool(config->config) * sizeof *intake->lists, sizeof(nsec));
+    return intake->lists && pool_open(&intake->campaign_pool, arena, sizeof(struct campaign), CAMPAIGNS) &&
            pool_open(&intake->lease_pool, arena, sizeof(struct lease), INTAKE_LEASES) &&
-           pool_open(&intake->attempt_pool, arena, sizeof(struct attempt), INTAKE_ATTEMPTS);
+           pool_open(&intake->attempt_pool, arena, sizeof(struct attempt), intake_attempts_max(config->config));
 }
 
 void intake_drop(struct intake *intake)

@@ -1,7 +1,8 @@
 /* intake.h - from Redis' lists to attempts: campaigns, leases, and who is in them.
  *
- * Bounded: at most `attempts_max` recipients and 64 MiB of their bytes are in memory, whatever waits in Redis. A new
- * range is leased only while few recipients are in memory; what was parked or is due for a retry comes first.
+ * Bounded: at most INTAKE_ATTEMPTS recipients wait and 64 MiB of their bytes are in memory, whatever waits in Redis. A
+ * new range is leased only while few wait; what was parked or is due for a retry comes first. Of a parked list no more
+ * is taken than has room, so that a slow ISP's recipients wait in Redis and not in the place of others.
  *
  * Each recipient of a lease is handed over exactly once, by `admit` or by `settle`, unless its ledger says that it has
  * ended. The attempt comes back by intake_ended. */
@@ -23,8 +24,11 @@ struct intake_events {
     void (*admit)(void *context, struct attempt *attempt);
     /* One whose fate is decided already: invalid, a duplicate, cancelled, in doubt. */
     void (*settle)(void *context, struct attempt *attempt, const struct outcome *outcome);
-    /* How many records of this parked list could start soon here; 0: none, or it is another shard's. */
+    /* How many recipients from this parked list may be in memory, those in sessions included; 0: none, or it is another
+     * shard's. */
     unsigned (*room)(void *context, const struct campaign *campaign, struct slice list);
+    /* How many attempts sessions carry. */
+    unsigned (*carried)(void *context);
     /* Does this engine hold a source of the campaign's pool? If not, another one may. */
     bool (*serves)(void *context, const struct campaign *campaign);
     /* A look or a step showed that the campaign may not run any more as it did (paused, cancelled, incomplete, or to be
@@ -32,6 +36,12 @@ struct intake_events {
     void (*stopped)(void *context, struct campaign *campaign);
     /* A look is back, with the numbers of the whole campaign. */
     void (*looked)(void *context, struct campaign *campaign);
+};
+
+/* What was leased from a pool's parked list, over all campaigns. */
+struct intake_list {
+    unsigned here;         /* in memory, or on their way to it */
+    nsec rest, rest_until; /* of a list of several ISPs: not before, for most of it was parked again */
 };
 
 struct intake {
@@ -48,6 +58,7 @@ struct intake {
     struct lease *leases;
     unsigned lease_count, asked; /* open, and lease steps in flight */
     struct buddy memory;
+    struct intake_list *lists; /* of each pool: one for each configured ISP, one for each bucket of the others */
     struct json_token *tokens;
     struct store_request list;
     nsec listed_at;
@@ -64,7 +75,7 @@ struct intake_config {
     uint64_t incarnation;
 };
 
-enum { INTAKE_ATTEMPTS = 8192, INTAKE_LEASES = 256 };
+enum { INTAKE_ATTEMPTS = 8192, INTAKE_LEASES = 1024 };
 
 /* False: the arena is too small. */
 must_use bool intake_open(struct intake *intake, struct arena *arena, const struct intake_config *config,
@@ -75,7 +86,9 @@ nsec intake_turn(struct intake *intake, bool may);
 void intake_wake(struct intake *intake, struct slice campaign);
 /* A step's answer carried the campaign's state. */
 void intake_state(struct intake *intake, struct campaign *campaign, enum store_state state);
-/* The attempt has ended and nothing pins it. */
+/* The attempt waits and is carried no more, whatever may still pin it. */
+void intake_left(struct intake *intake, const struct attempt *attempt);
+/* It has ended and nothing pins it. */
 void intake_ended(struct intake *intake, struct attempt *attempt);
 /* A step on this lease was answered: frees it when nothing is left. */
 void intake_answered(struct intake *intake, struct lease *lease);
@@ -84,6 +97,11 @@ void intake_drain(struct intake *intake);
 /* After intake_drain: is anything unanswered? */
 bool intake_owes(const struct intake *intake);
 unsigned intake_attempts(const struct intake *intake);
+/* Most that can be in memory: those that wait, and two in each session. */
+static inline unsigned intake_attempts_max(const struct config *config)
+{
+    return INTAKE_ATTEMPTS + 2 * config->sessions_max;
+}
 /* Frees what campaigns own. */
 void intake_drop(struct intake *intake);
 

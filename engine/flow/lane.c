@@ -113,7 +113,7 @@ static struct backlog *backlog_make(struct lanes *lanes, unsigned pool, struct s
     memset(backlog, 0, sizeof *backlog);
     backlog->pool = pool;
     backlog->isp_hash = isp_hash;
-    backlog->second = backlog->used_at = backlog->made_at = now;
+    backlog->second = backlog->used_at = backlog->made_at = backlog->moved_at = now;
     slice_copy(backlog->isp, sizeof backlog->isp, isp);
     const struct config_pool *sources = &lanes->config->pools[pool];
     for (unsigned i = 0; i < sources->source_count; i++) {

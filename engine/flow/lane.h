@@ -42,7 +42,8 @@ struct backlog {
     unsigned waiting;     /* attempts in it */
     unsigned taken, rate; /* starts in this second, and in the last */
     nsec second;
-    bool marked; /* its lanes are to be looked at this turn */
+    nsec moved_at; /* something started, or began to wait where nobody waited */
+    bool marked;   /* its lanes are to be looked at this turn */
     struct backlog *marked_next;
     unsigned lane_count; /* of its pool and ISP; the pool's backlogs only */
     struct lane *lanes[LANES_OF_POOL];
@@ -103,7 +104,7 @@ int lanes_shard_of(const struct lanes *lanes, const struct config_limits *limits
 must_use struct backlog *lanes_backlog(struct lanes *lanes, unsigned pool, struct slice isp, uint64_t isp_hash,
                                        const struct config_limits *limits, nsec now);
 /* Adds at the end, or, where it was before, at the front. Requires attempt->site. False: no room for another site. */
-must_use bool backlog_add(struct lanes *lanes, struct backlog *backlog, struct attempt *attempt, bool front);
+must_use bool backlog_add(struct lanes *lanes, struct backlog *backlog, struct attempt *attempt, bool front, nsec now);
 /* The lane among the backlog's whose source has this name, or NULL. */
 struct lane *backlog_lane(const struct lanes *lanes, const struct backlog *backlog, struct slice source);
 /* The next attempt for a session of `lane` at `site`, its own backlog first; NULL: none. */
@@ -122,7 +123,9 @@ void backlog_remove(struct lanes *lanes, struct backlog *backlog, struct queue *
 struct attempt *backlog_last(struct backlog *backlog, const struct site *site, struct queue **queue);
 
 /* How many may wait here in memory: what started in the last second twice over, and at least twice the connections, but
- * never more than the rates allow soon. */
+ * never more than the rates allow soon, and hardly any where nothing starts although somebody waits. A lane's own
+ * backlog has its part of that besides. */
+unsigned backlog_open(const struct backlog *backlog); /* sessions of its lanes */
 unsigned backlog_room(const struct backlog *backlog, nsec now);
 /* The youngest that was never parked, taken out of its queue; NULL: none. For a backlog that has more than its room:
  * what waits long keeps a lease open, and leases are few. */

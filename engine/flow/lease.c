@@ -43,6 +43,9 @@ void lease_list(struct intake *intake, struct campaign *campaign, unsigned most)
 void lease_records(struct intake *intake, struct campaign *campaign, struct slice list, unsigned most)
 {
     begin(intake, campaign, METRIC_LEASED_PARKED);
+    campaign->leasing_most = most;
+    if (campaign->leasing_list >= 0)
+        intake->lists[campaign->leasing_list].here += most;
     store_lease_parked(intake->store, &campaign->step, slice_of(campaign->id),
                        new_lease_id(intake, campaign->leasing_id), list, most);
 }
@@ -384,6 +387,9 @@ void lease_stepped(struct store_request *request, const struct store_answer *ans
     struct intake *intake = campaign->intake;
     campaign->leasing = false;
     intake->asked--;
+    bool parked = campaign->leasing_kind == METRIC_LEASED_PARKED;
+    if (parked && campaign->leasing_list >= 0)
+        intake->lists[campaign->leasing_list].here -= campaign->leasing_most;
     if (answer->result == STORE_REFUSED) {
         campaign_refused(campaign, answer->error);
         return;
@@ -395,9 +401,11 @@ void lease_stepped(struct store_request *request, const struct store_answer *ans
         struct lease *lease = lease_make(intake, campaign, answer);
         lease->batch = campaign->leasing_kind == METRIC_LEASED_ADOPTED ? answer->is_batch
                                                                        : campaign->leasing_kind != METRIC_LEASED_LIST;
-        lease->parked_before = campaign->leasing_kind == METRIC_LEASED_PARKED;
+        lease->list = parked ? campaign->leasing_list : -1;
         metrics_add(intake->metrics, campaign->leasing_kind, answer->item_count);
         struct attempt *attempts = read_items(intake, lease, answer);
+        if (lease->list >= 0)
+            intake->lists[lease->list].here += lease->open;
         intake_state(intake, campaign, answer->state);
         if (attempts)
             hand_over(intake, lease, attempts);

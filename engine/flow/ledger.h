@@ -21,14 +21,14 @@ struct lease {
     const char *campaign_id; /* the campaign's */
     char id[LIMIT_LEASE_ID + 1];
     bool batch;          /* of records, not a range of the list */
-    bool parked_before;  /* they were parked: their place here is reserved */
+    int list;            /* of intake: the parked list that it was leased from; -1: none. Their place is reserved */
     bool lost;           /* fenced: it is another's now */
     bool refused;        /* Redis refused a step on it for good: it is given back as soon as that is possible */
     bool releasing;      /* is being given back */
     uint32_t count;      /* recipients in it */
     uint32_t open;       /* not ended, as far as we asked */
     uint32_t unanswered; /* steps on it in flight */
-    uint32_t parked;     /* of them, how many were parked */
+    uint32_t parked;     /* of them, how many were parked (again) */
     uint64_t first;      /* seq of the first, ranges only */
     char *bytes;         /* the entries; owned by whoever made the lease, like all below but the last */
     struct lease_extra *extra;

@@ -175,6 +175,12 @@ static unsigned on_room(void *context, const struct campaign *campaign, struct s
     return carry_room(context, campaign, list);
 }
 
+static unsigned on_carried(void *context)
+{
+    const struct shard *shard = context;
+    return shard->carried;
+}
+
 static bool on_serves(void *context, const struct campaign *campaign)
 {
     const struct shard *shard = context;
@@ -321,6 +327,7 @@ static bool open_parts(struct shard *shard, const struct shard_config *config)
     static const struct intake_events intake_events = {.admit = on_admit,
                                                        .settle = on_settle,
                                                        .room = on_room,
+                                                       .carried = on_carried,
                                                        .serves = on_serves,
                                                        .stopped = on_stopped,
                                                        .looked = on_looked};
@@ -334,7 +341,7 @@ static bool open_parts(struct shard *shard, const struct shard_config *config)
     if (!intake_open(&shard->intake, arena, &intake, &intake_events, shard) || !carry_open_route(shard) ||
         !lanes_open(&shard->lanes, arena, shard->config, shard->index, shard->shards, INTAKE_ATTEMPTS) ||
         !ledger_open(&shard->ledger, arena, shard->store, &ledger_events, shard) ||
-        !events_open(&shard->events, arena, shard->store, INTAKE_ATTEMPTS, on_answered, shard) ||
+        !events_open(&shard->events, arena, shard->store, intake_attempts_max(shard->config), on_answered, shard) ||
         !press_open(&shard->press, arena, shard->config->press_bytes) ||
         !pool_open(&shard->session_pool, arena, sizeof(struct session), shard->config->sessions_max))
         return false;
@@ -367,7 +374,8 @@ static bool open_connections(struct shard *shard, const struct shard_config *con
 struct shard *shard_open(const struct shard_config *config, char *error, size_t error_cap)
 {
     /* Address space for all that the limits allow; only what is touched is used. */
-    size_t sessions = (size_t)config->config->sessions_max * (sizeof(struct session) + 64);
+    size_t sessions =
+        (size_t)config->config->sessions_max * (sizeof(struct session) + 2 * sizeof(struct attempt) + 2048);
     struct arena arena;
     if (!arena_open(&arena, sessions + 2 * config->config->press_bytes + ((size_t)768 << 20))) {
         snprintf(error, error_cap, "no address space for a shard; see RLIMIT_AS (ulimit -v)");

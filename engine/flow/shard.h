@@ -58,8 +58,9 @@ struct shard {
     struct pool session_pool;
     struct session *sessions; /* all */
     unsigned session_count;
+    unsigned carried;       /* attempts that sessions carry */
     struct backlog *marked; /* their lanes are to be looked at at the end of the turn */
-    bool starved;           /* the press had no room: look at all lanes when something was given back */
+    bool starved;           /* the press had no room: nothing starts until something was given back */
     size_t starved_at;
     bool could_start; /* shard_may_start, at the end of the last turn */
     nsec alive_until; /* the engine's heartbeat grants starts until then */
@@ -127,7 +128,7 @@ void carry_shed(struct shard *shard);
 void carry_stop(struct shard *shard, struct campaign *campaign);
 /* All that wait for this lane's site get the same outcome. */
 void carry_defer(struct shard *shard, struct lane *lane, struct site *site, const struct outcome *outcome);
-/* How many of a parked list could start soon here. */
+/* How many from a parked list may be here, those in sessions included. */
 unsigned carry_room(struct shard *shard, const struct campaign *campaign, struct slice list);
 /* Quits idle sessions and ends those that are not let in yet; with `now`, ends all. */
 void carry_finish(struct shard *shard, bool now);

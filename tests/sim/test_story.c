@@ -121,7 +121,9 @@ static void a_slow_isp_slows_nobody_else(void **unused)
     assert_int_equal(judge_accepted(sim_isp_find(town->mail, "fast.example")), 6000);
     assert_in_range(judge_accepted(sim_isp_find(town->mail, "slow.example")), 4 * 110, 4 * 121);
     uint64_t parked = sim_engine_metric(town->engine, METRIC_PARKED);
-    assert_in_range(parked, 3000, 18000); /* at most once for an attempt, and nobody had a second one yet */
+    /* At most once for an attempt, and nobody had a second one yet; but of the bucket that holds the silent one a few
+     * go to its end now and then, to let others pass. */
+    assert_in_range(parked, 3000, 18000 + 2000);
     assert_true(most <= INTAKE_ATTEMPTS);
     town_judge_limits(town);
     town_set(town, "c", "state", "cancelled");

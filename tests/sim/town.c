@@ -196,8 +196,9 @@ struct town *town_new(uint64_t seed, unsigned shards, const char *settings)
     int n = snprintf(
         text, sizeof text,
         "shards = %u\nengine = town\nstate_dir = \"/nowhere\"\nredis = \"redis://192.0.2.1:6379\"\nhttp = \"\"\n"
-        "hostname = town.example\n%spress_bytes = 4MiB\nkeep = 1d\npool p {\n",
-        shards, strstr(settings, "sessions_max") ? "" : "sessions_max = 256\n");
+        "hostname = town.example\n%s%skeep = 1d\npool p {\n",
+        shards, strstr(settings, "sessions_max") ? "" : "sessions_max = 256\n",
+        strstr(settings, "press_bytes") ? "" : "press_bytes = 4MiB\n");
     for (unsigned i = 0; i < TOWN_SOURCES; i++)
         n += snprintf(text + n, sizeof text - (size_t)n, "  source %s { name = s%u  ehlo = s%u.town.example }\n",
                       source_addresses[i], i, i);

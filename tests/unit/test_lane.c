@@ -54,7 +54,7 @@ static struct backlog *backlog_of(struct fixture *f, unsigned pool)
 static void add(struct fixture *f, struct backlog *backlog, unsigned attempt, unsigned site)
 {
     f->attempts[attempt].site = &f->sites[site];
-    assert_true(backlog_add(&f->lanes, backlog, &f->attempts[attempt], false));
+    assert_true(backlog_add(&f->lanes, backlog, &f->attempts[attempt], false, 0));
 }
 
 static void a_source_in_two_pools_is_one_lane(void **unused)
@@ -113,7 +113,7 @@ static void a_session_is_given_its_own_site(void **unused)
     /* One that comes back goes to the front. */
     struct attempt *first = lane_take(&f.lanes, a, &f.sites[0], 0);
     assert_int_equal(first->seq, 0);
-    assert_true(backlog_add(&f.lanes, one, first, true));
+    assert_true(backlog_add(&f.lanes, one, first, true, 0));
     assert_int_equal(lane_take(&f.lanes, a, &f.sites[0], 0)->seq, 0);
     assert_int_equal(lane_take(&f.lanes, a, &f.sites[0], 0)->seq, 2);
     end(&f);
