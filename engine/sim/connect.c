@@ -5,8 +5,8 @@
 #include <stdlib.h>
 
 enum {
-    CONNECT_TRIES = 7, /* SYNs; the last wait ends after 127 s */
-    CUT_WITHIN = 32 * 1024,
+    CONNECT_TRIES = 7,    /* SYNs; the last wait ends after 127 s */
+    CUT_WITHIN_BITS = 15, /* 32 KiB */
 };
 
 static bool listens_at(const struct sim_socket *listener, const struct io_address *at)
@@ -225,8 +225,12 @@ static void draw_fate(struct sim_conn *conn)
     if (conn->host[1] && conn->host[1] != conn->host[0] && sim_strikes(world, SIM_PARTITION))
         sim_partition(world, conn->host[0], conn->host[1],
                       world->now + 1 + (nsec)sim_below(world, 60 * (uint64_t)NSEC_PER_S));
-    if (world->rates[SIM_CLOSE] && sim_below(world, 1000000) < world->rates[SIM_CLOSE])
-        conn->pipe[sim_below(world, 2)].cut_at = 1 + sim_below(world, CUT_WITHIN);
+    if (world->rates[SIM_CLOSE] && sim_below(world, 1000000) < world->rates[SIM_CLOSE]) {
+        /* Every order of magnitude alike: few conversations come to many KiB. */
+        uint64_t within = 2u << sim_below(world, CUT_WITHIN_BITS);
+        uint64_t direction = sim_below(world, 2);
+        conn->pipe[direction].cut_at = 1 + sim_below(world, within);
+    }
 }
 
 static void tell_ends(const struct sim_conn *conn)
