@@ -130,6 +130,33 @@ static bool has_place(struct shard *shard, const struct attempt *attempt, const 
     return reserved || backlog->waiting < backlog_room(backlog, io_now(shard->io));
 }
 
+bool carry_is_dead(struct shard *shard, struct site *site, const struct backlog *backlog, struct outcome *outcome)
+{
+    struct route_target target;
+    nsec alive_at;
+    for (unsigned i = 0; i < backlog->lane_count; i++) {
+        const struct config_source *source = &shard->config->sources[backlog->lanes[i]->source];
+        if (sites_target(&shard->route.sites, site, &source->address, &target, &alive_at))
+            return false;
+    }
+    if (site->last_failure.stage)
+        *outcome = site->last_failure;
+    else
+        outcome_make(outcome, STAGE_CONNECT, HAPPENING_UNREACHABLE,
+                     SLICE("no mail host can be reached from the pool's sources"));
+    return true;
+}
+
+/* Nobody waits, here or in Redis, for what is known to be dead. */
+static void park_or_defer(struct shard *shard, struct attempt *attempt, const struct backlog *backlog)
+{
+    struct outcome outcome;
+    if (backlog && carry_is_dead(shard, attempt->site, backlog, &outcome))
+        carry_settle(shard, attempt, &outcome);
+    else
+        park(shard, attempt);
+}
+
 /* Routed: it waits here, or, if it cannot start soon or not here, in Redis. */
 void carry_place(struct shard *shard, struct attempt *attempt, bool front)
 {
@@ -148,7 +175,7 @@ void carry_place(struct shard *shard, struct attempt *attempt, bool front)
     struct backlog *chosen = backlog ? choose_backlog(shard, attempt, backlog) : NULL;
     if (!chosen || (!front && !has_place(shard, attempt, chosen)) ||
         !backlog_add(&shard->lanes, chosen, attempt, front, now)) {
-        park(shard, attempt);
+        park_or_defer(shard, attempt, backlog);
         return;
     }
     backlog->used_at = now;

@@ -223,20 +223,10 @@ static void on_closed(void *context, struct session *session, const struct outco
  * together, without connecting. */
 static void site_is_dead(struct shard *shard, struct lane *lane, struct site *site)
 {
-    struct route_target target;
-    nsec alive_at;
-    for (unsigned i = 0; i < lane->backlog_count; i++)
-        for (unsigned j = 0; j < lane->backlogs[i]->lane_count; j++) {
-            unsigned source = lane->backlogs[i]->lanes[j]->source;
-            if (sites_target(&shard->route.sites, site, &shard->config->sources[source].address, &target, &alive_at))
-                return;
-        }
     struct outcome outcome;
-    if (site->last_failure.stage)
-        outcome = site->last_failure;
-    else
-        outcome_make(&outcome, STAGE_CONNECT, HAPPENING_UNREACHABLE,
-                     SLICE("no mail host can be reached from the pool's sources"));
+    for (unsigned i = 0; i < lane->backlog_count; i++)
+        if (!carry_is_dead(shard, site, lane->backlogs[i], &outcome))
+            return;
     carry_defer(shard, lane, site, &outcome);
 }
 

@@ -126,6 +126,9 @@ must_use bool carry_stopped(struct shard *shard, struct attempt *attempt);
 void carry_shed(struct shard *shard);
 /* All that waits of this campaign here is ended, or placed anew. */
 void carry_stop(struct shard *shard, struct campaign *campaign);
+/* No mail host of the site is alive for any source of the backlog's pool; *outcome: what they will be told. */
+must_use bool carry_is_dead(struct shard *shard, struct site *site, const struct backlog *backlog,
+                            struct outcome *outcome);
 /* All that wait for this lane's site get the same outcome. */
 void carry_defer(struct shard *shard, struct lane *lane, struct site *site, const struct outcome *outcome);
 /* How many from a parked list may be here, those in sessions included. */
