@@ -130,31 +130,41 @@ static bool has_place(struct shard *shard, const struct attempt *attempt, const 
     return reserved || backlog->waiting < backlog_room(backlog, io_now(shard->io));
 }
 
-bool carry_is_dead(struct shard *shard, struct site *site, const struct backlog *backlog, struct outcome *outcome)
+/* Could this source bring something to the site now, as far as its hosts are known? */
+static bool can_reach(struct shard *shard, unsigned source, struct site *site)
 {
     struct route_target target;
     nsec alive_at;
-    for (unsigned i = 0; i < backlog->lane_count; i++) {
-        const struct config_source *source = &shard->config->sources[backlog->lanes[i]->source];
-        if (sites_target(&shard->route.sites, site, &source->address, &target, &alive_at))
+    return sites_target(&shard->route.sites, site, &shard->config->sources[source].address, &target, &alive_at);
+}
+
+static bool is_dead(struct shard *shard, struct site *site, const struct backlog *backlog)
+{
+    for (unsigned i = 0; i < backlog->lane_count; i++)
+        if (can_reach(shard, backlog->lanes[i]->source, site))
             return false;
-    }
+    return true;
+}
+
+static void why_dead(const struct site *site, struct outcome *outcome)
+{
     if (site->last_failure.stage)
         *outcome = site->last_failure;
     else
         outcome_make(outcome, STAGE_CONNECT, HAPPENING_UNREACHABLE,
                      SLICE("no mail host can be reached from the pool's sources"));
-    return true;
 }
 
 /* Nobody waits, here or in Redis, for what is known to be dead. */
 static void park_or_defer(struct shard *shard, struct attempt *attempt, const struct backlog *backlog)
 {
     struct outcome outcome;
-    if (backlog && carry_is_dead(shard, attempt->site, backlog, &outcome))
-        carry_settle(shard, attempt, &outcome);
-    else
+    if (!backlog || !is_dead(shard, attempt->site, backlog)) {
         park(shard, attempt);
+        return;
+    }
+    why_dead(attempt->site, &outcome);
+    carry_settle(shard, attempt, &outcome);
 }
 
 /* Routed: it waits here, or, if it cannot start soon or not here, in Redis. */
@@ -269,13 +279,48 @@ static void defer_waiting(struct shard *shard, struct backlog *backlog, const st
     }
 }
 
-void carry_defer(struct shard *shard, struct lane *lane, struct site *site, const struct outcome *outcome)
+/* Could one of the pool's sources bring something to the site now? */
+static bool somebody_can(struct shard *shard, const struct backlog *backlog, struct site *site)
+{
+    for (unsigned i = 0; i < backlog->lane_count; i++) {
+        const struct lane *lane = backlog->lanes[i];
+        bool turned_away = lane->failures >= CARRY_TURNED_AWAY && !lane->working;
+        if (!turned_away && shard->lanes.held_until[lane->source] && can_reach(shard, lane->source, site))
+            return true;
+    }
+    return false;
+}
+
+/* Retries that preferred the lane go where the rest of their pool waits. */
+static void leave_to_mates(struct shard *shard, struct lane *lane, struct backlog *backlog, const struct site *site)
+{
+    struct attempt *attempt = NULL;
+    struct queue *queue = backlog_queue(&lane->own, site);
+    for (struct attempt *at = queue ? queue->first : NULL; at; at = attempt) {
+        attempt = at->next;
+        if (at->campaign->pool != (int)backlog->pool)
+            continue;
+        backlog_remove(&shard->lanes, &lane->own, queue, at);
+        if (!backlog_add(&shard->lanes, backlog, at, false, io_now(shard->io)))
+            park(shard, at);
+    }
+    carry_mark(shard, backlog);
+}
+
+void carry_give_up(struct shard *shard, struct lane *lane, struct site *site, const struct outcome *outcome)
 {
     struct slice source = slice_of(shard->config->sources[lane->source].name);
+    struct outcome known;
+    if (!outcome)
+        why_dead(site, &known);
+    outcome = outcome ? outcome : &known;
     sites_hold(site); /* the last attempt may be all that holds it */
-    defer_waiting(shard, &lane->own, site, outcome, source);
     for (unsigned i = 0; i < lane->backlog_count; i++)
-        defer_waiting(shard, lane->backlogs[i], site, outcome, source);
+        if (somebody_can(shard, lane->backlogs[i], site))
+            leave_to_mates(shard, lane, lane->backlogs[i], site);
+        else
+            defer_waiting(shard, lane->backlogs[i], site, outcome, source);
+    defer_waiting(shard, &lane->own, site, outcome, source);
     sites_release(&shard->route.sites, site);
 }
 

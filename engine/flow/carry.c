@@ -4,8 +4,6 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { TURNED_AWAY_MOST = 3 }; /* sessions in a row before what waits is deferred */
-
 static const nsec remember_objection = 7 * 24 * 3600 * NSEC_PER_S;
 
 static void mark_lane(struct shard *shard, struct lane *lane) { carry_mark(shard, &lane->own); }
@@ -36,17 +34,32 @@ static void unlink_session(struct shard *shard, struct lane *lane, struct sessio
     shard->session_count--;
 }
 
-static void session_forget_idle(struct lane *lane, struct session *session)
+static void session_forget_idle(struct shard *shard, struct lane *lane, struct session *session)
 {
     if (!session->in_idle)
         return;
     session->in_idle = false;
+    shard->crowd.idle--;
     if (session->idle_prev)
         session->idle_prev->idle_next = session->idle_next;
     else
         lane->idle = session->idle_next;
     if (session->idle_next)
         session->idle_next->idle_prev = session->idle_prev;
+}
+
+static void end_idle(struct shard *shard, struct session *session)
+{
+    session_forget_idle(shard, session->owner, session);
+    session_quit(session);
+}
+
+/* Idle sessions make room for lanes that stand in line. */
+static void make_room(struct shard *shard)
+{
+    for (struct session *session = shard->sessions; session && crowd_is_short(&shard->crowd); session = session->next)
+        if (session->in_idle && crowd_leaves(&shard->crowd, session->owner, session))
+            end_idle(shard, session);
 }
 
 static void on_lane_timer(struct io_timer *timer)
@@ -87,6 +100,7 @@ static bool start(struct shard *shard, struct lane *lane, struct session *sessio
     lane_start(lane, now);
     session_offer(session, attempt, pressed, now, io_wall(shard->io));
     shard->carried++;
+    session->messages++;
     ledger_permit(&shard->ledger, attempt);
     metrics_add(shard->metrics, METRIC_STARTED, 1);
     metrics_add(shard->metrics, METRIC_RENDERED, 1);
@@ -98,7 +112,7 @@ static void on_wants(void *context, struct session *session)
     struct shard *shard = context;
     struct lane *lane = session->owner;
     nsec when;
-    if (!carry_may_start(shard))
+    if (!carry_may_start(shard) || crowd_leaves(&shard->crowd, lane, session))
         return;
     if (lane_ask(&shard->lanes, lane, io_now(shard->io), &when) != LANE_READY) {
         if (lane_waited_for(lane))
@@ -113,20 +127,21 @@ static void on_wants(void *context, struct session *session)
             break;
     }
     if (attempt)
-        session_forget_idle(lane, session);
+        session_forget_idle(shard, lane, session);
 }
 
 static void on_idle(void *context, struct session *session)
 {
     struct shard *shard = context;
     struct lane *lane = session->owner;
-    if (shard->phase != SHARD_RUNNING) {
+    if (shard->phase != SHARD_RUNNING || session->leaves) {
         session_quit(session);
         return;
     }
     if (session->in_idle)
         return;
     session->in_idle = true;
+    shard->crowd.idle++;
     session->idle_prev = NULL;
     session->idle_next = lane->idle;
     if (session->idle_next)
@@ -158,8 +173,9 @@ static void on_message_ended(void *context, struct session *session, struct atte
             carry_place(shard, attempt, true);
         return;
     }
+    if (!session->worked)
+        lane_worked(lane);
     session->worked = true;
-    lane_worked(lane);
     if (outcome->body_left)
         metrics_add(shard->metrics, METRIC_BODY_BYTES, outcome->bytes);
     if (outcome->stage == STAGE_BODY)
@@ -183,22 +199,23 @@ static bool remember_objections(struct shard *shard, struct session *session)
     return true;
 }
 
-/* It was turned away, or gave back its first message: the lane waits, and if that goes on, so do the recipients. */
+/* It was turned away, or gave back its first message: the lane waits, and if that goes on, its mates send what waits,
+ * or, if they are turned away too, it is deferred. */
 static void turned_away(struct shard *shard, struct lane *lane, struct session *session, const struct outcome *why)
 {
     nsec until = lane_turned_away(lane, io_now(shard->io));
     wake_lane_at(shard, lane, until);
-    if (lane->failures < TURNED_AWAY_MOST || lane->open > lane->connecting || !why->stage)
+    if (lane->failures < CARRY_TURNED_AWAY || lane->working || !why->stage)
         return;
-    carry_defer(shard, lane, session->site, why);
+    carry_give_up(shard, lane, session->site, why);
 }
 
 static void on_closed(void *context, struct session *session, const struct outcome *why)
 {
     struct shard *shard = context;
     struct lane *lane = session->owner;
-    session_forget_idle(lane, session);
-    lane_closed(lane, session->ready);
+    session_forget_idle(shard, lane, session);
+    lane_closed(lane, session->ready, session->worked);
     bool objected = remember_objections(shard, session);
     if (why->stage == STAGE_CONNECT && why->happening == HAPPENING_LOCAL) {
         wake_lane_at(shard, lane, lane_turned_away(lane, io_now(shard->io)));
@@ -214,20 +231,11 @@ static void on_closed(void *context, struct session *session, const struct outco
         metrics_add(shard->metrics, METRIC_SESSIONS_LOST, 1);
     }
     unlink_session(shard, lane, session);
-    mark_lane(shard, lane);
+    crowd_closed(&shard->crowd, session);
+    if (!crowd_stand_behind(&shard->crowd, lane))
+        mark_lane(shard, lane);
     sites_release(&shard->route.sites, session->site);
     pool_give(&shard->session_pool, session);
-}
-
-/* No host of the site is alive for this lane. If none is for its pool mates either, all that wait are deferred
- * together, without connecting. */
-static void site_is_dead(struct shard *shard, struct lane *lane, struct site *site)
-{
-    struct outcome outcome;
-    for (unsigned i = 0; i < lane->backlog_count; i++)
-        if (!carry_is_dead(shard, site, lane->backlogs[i], &outcome))
-            return;
-    carry_defer(shard, lane, site, &outcome);
 }
 
 static void no_socket(struct shard *shard, struct lane *lane, const struct config_source *source, int result)
@@ -247,13 +255,14 @@ static bool open_session(struct shard *shard, struct lane *lane, struct site *si
     struct route_target target;
     nsec alive_at, now = io_now(shard->io);
     if (!sites_target(&shard->route.sites, site, &source->address, &target, &alive_at)) {
-        site_is_dead(shard, lane, site);
+        carry_give_up(shard, lane, site, NULL);
         wake_lane_at(shard, lane, alive_at);
         return false;
     }
+    if (!crowd_may_open(&shard->crowd, lane))
+        return false;
     struct session *session = pool_take(&shard->session_pool);
-    if (!session)
-        return false; /* sessions_max are open: one that closes marks its lane */
+    sluice_assert(session);
     memset(session, 0, offsetof(struct session, parser));
     session->owner = lane;
     session->site = site;
@@ -283,18 +292,14 @@ static bool open_session(struct shard *shard, struct lane *lane, struct site *si
 
 /* ---- the pump ---- */
 
-/* Does this site want one more session of the lane? One for each that waits, but a throttled lane opens one at a time:
- * what its rate allows decides how many are of use. */
+/* Does this site want one more session of the lane? One for each that waits, but no more ahead than are of use. */
 static bool wants_session(void *context, struct lane *lane, struct site *site, unsigned waiting)
 {
     (void)context;
-    bool throttled = lane->throttle.interval_ns != 0;
-    if (throttled && (lane->connecting || lane->idle))
-        return false;
     unsigned coming = 0;
     for (const struct session *session = lane->sessions; session; session = session->lane_next)
         coming += session->site == site && (!session->ready || session->in_idle);
-    return coming < waiting;
+    return coming < waiting && coming < lane_sessions_ahead(lane);
 }
 
 static bool site_waits(const struct lane *lane, const struct site *site) { return lane_waiting_at(lane, site) > 0; }
@@ -317,8 +322,7 @@ static void kick_idle(struct shard *shard, struct lane *lane)
         session_kick(session);
     }
     if (quits && lane->open >= lane->connections && lane_waited_for(lane)) {
-        session_forget_idle(lane, quits);
-        session_quit(quits);
+        end_idle(shard, quits);
     }
 }
 
@@ -347,6 +351,10 @@ void carry_pump(struct shard *shard)
     shard->could_start = may;
     if (!may)
         return; /* the marks stay */
+    for (struct lane *lane; (lane = crowd_call(&shard->crowd));) {
+        pump(shard, lane);
+        lane->called = false;
+    }
     struct backlog *marked = shard->marked;
     shard->marked = NULL; /* what is marked from here on has its turn next time */
     while (marked) {
@@ -358,6 +366,7 @@ void carry_pump(struct shard *shard)
         for (unsigned i = 0; i < backlog->lane_count; i++)
             pump(shard, backlog->lanes[i]);
     }
+    make_room(shard);
 }
 
 /* ---- the end ---- */

@@ -223,12 +223,15 @@ bool lane_waited_for(const struct lane *lane)
     return waiting > 0;
 }
 
+/* As many sessions as were let in when others were turned away may be opened again at any time. */
+static bool is_held(const struct lane *lane, nsec now) { return lane->held_until > now && lane->open >= lane->let_in; }
+
 enum lane_why lane_ask(const struct lanes *lanes, const struct lane *lane, nsec now, nsec *when)
 {
     *when = NSEC_NEVER;
     if (lanes->held_until[lane->source] <= now)
         return LANE_SOURCE;
-    if (lane->held_until > now) {
+    if (is_held(lane, now) && !lane->working) { /* sessions that work go on */
         *when = lane->held_until;
         return LANE_HELD;
     }
@@ -243,11 +246,25 @@ enum lane_why lane_ask(const struct lanes *lanes, const struct lane *lane, nsec 
 bool lane_may_open(const struct lanes *lanes, const struct lane *lane, nsec now, nsec *when)
 {
     enum lane_why why = lane_ask(lanes, lane, now, when);
+    if (is_held(lane, now)) {
+        *when = lane->held_until;
+        return false;
+    }
     if (why == LANE_RATE && *when - now > open_ahead) {
         *when -= open_ahead;
         return false;
     }
     return (why == LANE_READY || why == LANE_RATE) && lane->open < lane->connections;
+}
+
+unsigned lane_sessions_ahead(const struct lane *lane)
+{
+    if (lane->failures)
+        return lane->connecting ? 0 : 1;
+    if (!lane->throttle.interval_ns)
+        return lane->connections;
+    nsec starts = nsec_max(NSEC_PER_S / lane->throttle.interval_ns, lane->open - lane->connecting);
+    return starts < 1 ? 1 : starts < lane->connections ? (unsigned)starts : lane->connections;
 }
 
 void lane_start(struct lane *lane, nsec now)
@@ -269,20 +286,28 @@ void lane_ready(struct lane *lane)
     lane->connecting--;
 }
 
-void lane_worked(struct lane *lane) { lane->failures = 0; }
+void lane_worked(struct lane *lane)
+{
+    if (++lane->working > lane->let_in)
+        lane->failures = lane->let_in = 0;
+}
 
-void lane_closed(struct lane *lane, bool was_ready)
+void lane_closed(struct lane *lane, bool was_ready, bool worked)
 {
     sluice_assert(lane->open > 0);
     lane->open--;
+    lane->working -= worked;
     if (!was_ready)
         lane->connecting--;
 }
 
 nsec lane_turned_away(struct lane *lane, nsec now)
 {
+    if (lane->held_until > now)
+        return lane->held_until; /* several sessions failed together: that is one failure */
     unsigned step = lane->failures < HOLD_STEPS ? lane->failures : HOLD_STEPS;
     lane->failures++;
+    lane->let_in = lane->working;
     nsec until = now + (NSEC_PER_S << step); /* 1 s doubling to 512 s */
     lane->held_until = nsec_max(lane->held_until, until);
     return lane->held_until;
@@ -290,8 +315,9 @@ nsec lane_turned_away(struct lane *lane, nsec now)
 
 static bool idle(const struct lane *lane, nsec now)
 {
-    return lane->open == 0 && lane->own.waiting == 0 && !lane->own.marked && lane->held_until <= now &&
-           (lane->throttle.interval_ns == 0 || lane->throttle.paid_until <= now) && !io_timer_is_set(&lane->timer);
+    return lane->open == 0 && lane->own.waiting == 0 && !lane->own.marked && !lane->in_line &&
+           lane->held_until <= now && (lane->throttle.interval_ns == 0 || lane->throttle.paid_until <= now) &&
+           !io_timer_is_set(&lane->timer);
 }
 
 static bool forgettable(const struct backlog *backlog, nsec now)

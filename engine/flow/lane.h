@@ -57,7 +57,7 @@ enum lane_why {
     LANE_SOURCE,      /* the source works on another engine, or is not held yet */
     LANE_CONNECTIONS, /* all sessions are open and busy */
     LANE_RATE,        /* its throttle */
-    LANE_HELD,        /* the ISP turned its sessions away */
+    LANE_HELD,        /* the ISP turned its sessions away, and none works */
     LANE_WHY_COUNT
 };
 
@@ -71,13 +71,17 @@ struct lane {
     unsigned connections; /* this shard's share */
     struct throttle throttle;
     unsigned open, connecting; /* sessions */
+    unsigned working;          /* of them, those in which a message had an answer */
     unsigned failures;         /* sessions in a row that were turned away before they were ready */
+    unsigned let_in;           /* sessions that worked then: so many the provider allows */
     nsec held_until;
     uint64_t started, delivered, deferred, bounced; /* in its life here */
     uint64_t counted;                               /* `started` when the board was last published */
     nsec counted_at;
     /* The shard's: */
     struct session *sessions, *idle;
+    struct lane *line_next; /* crowd.h */
+    bool in_line, called;
     struct io_timer timer; /* when it may start again */
     void *context;
 };
@@ -140,14 +144,19 @@ bool lane_waited_for(const struct lane *lane); /* does anybody wait for it? */
 unsigned lane_waiting_at(const struct lane *lane, const struct site *site);
 /* All attempts of this campaign that wait here, taken out of their queues and chained by `next`; NULL: none. */
 struct attempt *lanes_take_of(struct lanes *lanes, const struct campaign *campaign);
+/* How many sessions at one site may be on their way or idle before another one is begun: with a rate, as many as may
+ * start something within a second, or as are busy already, for then each message takes its time; one, while the lane
+ * is being turned away. */
+unsigned lane_sessions_ahead(const struct lane *lane);
 /* MAIL is handed to the ring: requires throttle readiness. */
 void lane_start(struct lane *lane, nsec now);
 void lane_opened(struct lane *lane);
-void lane_ready(struct lane *lane);  /* the session was let in */
-void lane_worked(struct lane *lane); /* a message of it had an answer */
-/* A session that was open has closed; `was_ready`: it had been let in. */
-void lane_closed(struct lane *lane, bool was_ready);
-/* It was turned away: holds the lane, longer each time in a row. Returns until when. */
+void lane_ready(struct lane *lane); /* the session was let in */
+/* The first message of a session had an answer: if that is more than were let in before, all is well again. */
+void lane_worked(struct lane *lane);
+/* A session that was open has closed; `was_ready`: it had been let in; `worked`: lane_worked was called for it. */
+void lane_closed(struct lane *lane, bool was_ready, bool worked);
+/* It was turned away: no session is begun for a while, longer each time in a row. Returns until when. */
 nsec lane_turned_away(struct lane *lane, nsec now);
 /* Forgets lanes and backlogs that hold nothing and owe nothing. Returns how many. */
 unsigned lanes_forget(struct lanes *lanes, nsec now);

@@ -51,6 +51,8 @@ struct session {
     bool in_idle;
     bool worked;    /* a message had an answer */
     bool gave_back; /* a message came back untouched */
+    bool leaves;    /* takes no further message, to make room (crowd.h) */
+    unsigned messages;
 
     struct stream stream;
     struct io *io;

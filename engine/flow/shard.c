@@ -345,6 +345,7 @@ static bool open_parts(struct shard *shard, const struct shard_config *config)
         !press_open(&shard->press, arena, shard->config->press_bytes) ||
         !pool_open(&shard->session_pool, arena, sizeof(struct session), shard->config->sessions_max))
         return false;
+    shard->crowd.sessions = &shard->session_pool;
     shard->sources =
         arena_take(arena, (shard->config->source_count + 1) * sizeof *shard->sources, sizeof(struct io_address *));
     for (unsigned i = 0; shard->sources && i < shard->config->source_count; i++) {

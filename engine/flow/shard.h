@@ -11,6 +11,7 @@
 #include "control/config.h"
 #include "control/log.h"
 #include "control/metrics.h"
+#include "flow/crowd.h"
 #include "flow/events.h"
 #include "flow/intake.h"
 #include "flow/lane.h"
@@ -58,6 +59,7 @@ struct shard {
     struct pool session_pool;
     struct session *sessions; /* all */
     unsigned session_count;
+    struct crowd crowd;
     unsigned carried;       /* attempts that sessions carry */
     struct backlog *marked; /* their lanes are to be looked at at the end of the turn */
     bool starved;           /* the press had no room: nothing starts until something was given back */
@@ -126,11 +128,11 @@ must_use bool carry_stopped(struct shard *shard, struct attempt *attempt);
 void carry_shed(struct shard *shard);
 /* All that waits of this campaign here is ended, or placed anew. */
 void carry_stop(struct shard *shard, struct campaign *campaign);
-/* No mail host of the site is alive for any source of the backlog's pool; *outcome: what they will be told. */
-must_use bool carry_is_dead(struct shard *shard, struct site *site, const struct backlog *backlog,
-                            struct outcome *outcome);
-/* All that wait for this lane's site get the same outcome. */
-void carry_defer(struct shard *shard, struct lane *lane, struct site *site, const struct outcome *outcome);
+/* Sessions turned away in a row before a lane gives up. */
+enum { CARRY_TURNED_AWAY = 3 };
+/* The lane cannot bring anything to the site now. What waits for it is left to those of its pool that can; where nobody
+ * can, all get the same outcome. NULL: no host of the site is alive, and they get what is known of that. */
+void carry_give_up(struct shard *shard, struct lane *lane, struct site *site, const struct outcome *outcome);
 /* How many from a parked list may be here, those in sessions included. */
 unsigned carry_room(struct shard *shard, const struct campaign *campaign, struct slice list);
 /* Quits idle sessions and ends those that are not let in yet; with `now`, ends all. */

@@ -324,7 +324,8 @@ static void redis_goes_and_comes_back(void **unused)
 static void without_a_heartbeat_nothing_starts(void **unused)
 {
     (void)unused;
-    struct town *town = town_new(23, 2, "isp big { mx = {.big.example}  connections = 20  rate = 1/s  burst = 20 }\n");
+    struct town *town =
+        town_new(23, 2, "isp big.example { mx = {.big.example}  connections = 20  rate = 1/s  burst = 20 }\n");
     isp_of(town, "big.example", 1);
     town_campaign(town, "c", "in_doubt resend");
     town_push(town, "c", "r%llu@big.example", 0, 400);

@@ -168,8 +168,15 @@ static void a_lane_says_why_it_waits(void **unused)
     assert_int_equal(lane_ask(&f.lanes, a, NSEC_PER_S, &when), LANE_HELD);
     assert_int_equal(when, until);
     assert_int_equal(lane_turned_away(a, until) - until, 2 * NSEC_PER_S); /* longer each time */
+    lane_opened(a);
+    lane_ready(a);
     lane_worked(a);
+    assert_int_equal(lane_ask(&f.lanes, a, until, &when), LANE_READY); /* the one that works goes on */
     assert_int_equal(lane_turned_away(a, 90 * NSEC_PER_S), 91 * NSEC_PER_S);
+    assert_int_equal(lane_turned_away(a, 90 * NSEC_PER_S), 91 * NSEC_PER_S); /* those that fail together fail once */
+    assert_false(lane_may_open(&f.lanes, a, 90 * NSEC_PER_S, &when));
+    lane_closed(a, true, true);
+    assert_true(lane_may_open(&f.lanes, a, 90 * NSEC_PER_S, &when)); /* as many as were let in */
     end(&f);
 }
 
@@ -186,7 +193,7 @@ static void connections_are_counted(void **unused)
     }
     assert_false(lane_may_open(&f.lanes, a, 0, &when));
     lane_ready(a);
-    lane_closed(a, true);
+    lane_closed(a, true, false);
     assert_int_equal(a->open, 4);
     assert_int_equal(a->connecting, 4);
     assert_true(lane_may_open(&f.lanes, a, 0, &when));
