@@ -76,6 +76,7 @@ static void mark(struct ledger *ledger, struct attempt *attempt)
     if (attempt->dirty)
         return;
     attempt->dirty = true;
+    attempt->pins++; /* until the flush */
     attempt->dirty_next = NULL;
     *ledger->dirty_end = attempt;
     ledger->dirty_end = &attempt->dirty_next;
@@ -96,22 +97,9 @@ void ledger_withdraw(struct ledger *ledger, struct attempt *attempt)
     mark(ledger, attempt);
 }
 
-static void unmark(struct ledger *ledger, struct attempt *attempt)
-{
-    struct attempt **at = &ledger->dirty;
-    while (*at != attempt)
-        at = &(*at)->dirty_next;
-    *at = attempt->dirty_next;
-    if (!*at)
-        ledger->dirty_end = at;
-    attempt->dirty = false;
-}
-
 void ledger_forget(struct ledger *ledger, struct attempt *attempt)
 {
     sluice_assert(!attempt->ended);
-    if (attempt->dirty)
-        unmark(ledger, attempt);
     attempt->ended = true;
     if (attempt->pins == 0)
         ledger->on->unpinned(ledger->context, attempt);
@@ -146,33 +134,41 @@ static struct permit_batch *batch_for(struct ledger *ledger, struct lease *lease
     return batch;
 }
 
+/* The pin stays, until the answer. */
+static void ask(struct ledger *ledger, struct permit_batch *batch, struct attempt *attempt)
+{
+    batch->entries[batch->permits].attempt = attempt;
+    batch->entries[batch->permits].ask = attempt->asks;
+    batch->permit_index[batch->permits++] = attempt->index;
+    attempt->permit_set = true;
+    ledger->asked++;
+}
+
+static void withdraw(struct ledger *ledger, struct permit_batch *batch, struct attempt *attempt)
+{
+    batch->withdrawn_index[batch->withdrawals++] = attempt->index;
+    attempt->permit_set = false;
+    ledger->withdrawn++;
+}
+
 void ledger_flush(struct ledger *ledger)
 {
     ledger->open = NULL;
     struct attempt *attempt;
     while ((attempt = ledger->dirty)) {
-        if (!attempt->permit_wanted && !attempt->permit_set) { /* asked and taken back within one turn */
-            ledger->dirty = attempt->dirty_next;
-            attempt->dirty = false;
-            continue;
-        }
-        struct permit_batch *batch = batch_for(ledger, attempt->lease);
-        if (!batch)
+        /* Not: ended meanwhile, or asked and taken back within one turn. */
+        bool changes = !attempt->ended && (attempt->permit_wanted || attempt->permit_set);
+        struct permit_batch *batch = changes ? batch_for(ledger, attempt->lease) : NULL;
+        if (changes && !batch)
             break; /* more than 256 steps unanswered: the rest is asked in a later turn */
         ledger->dirty = attempt->dirty_next;
         attempt->dirty = false;
-        if (attempt->permit_wanted) {
-            batch->entries[batch->permits].attempt = attempt;
-            batch->entries[batch->permits].ask = attempt->asks;
-            batch->permit_index[batch->permits++] = attempt->index;
-            attempt->pins++;
-            attempt->permit_set = true;
-            ledger->asked++;
-        } else {
-            batch->withdrawn_index[batch->withdrawals++] = attempt->index;
-            attempt->permit_set = false;
-            ledger->withdrawn++;
-        }
+        if (changes && attempt->permit_wanted)
+            ask(ledger, batch, attempt);
+        else if (changes)
+            withdraw(ledger, batch, attempt);
+        if (!changes || !attempt->permit_wanted)
+            unpin(ledger, attempt);
     }
     if (!ledger->dirty)
         ledger->dirty_end = &ledger->dirty;

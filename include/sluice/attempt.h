@@ -39,7 +39,7 @@ struct attempt {
     struct attempt *dirty_next;
     enum permit permit;
     uint32_t asks;      /* how often a permit was asked for: an answer counts only for the last */
-    uint16_t pins;      /* answers outstanding; the attempt stays until there are none */
+    uint16_t pins;      /* answers outstanding, and being dirty; the attempt stays until there are none */
     bool dirty;         /* stands in the list of this turn's changes */
     bool permit_wanted;
     bool permit_set;    /* Redis has the bit, or will when it has read what was sent */
