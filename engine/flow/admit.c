@@ -96,7 +96,7 @@ bool carry_stopped(struct shard *shard, struct attempt *attempt)
         drop(shard, attempt);
     else if (campaign->state == STORE_CANCELLED)
         cancel(shard, attempt);
-    else if (!campaign_runs(campaign) || campaign->pool < 0)
+    else if (!campaign_runs(campaign) || campaign->pool < 0 || !lanes_serve(&shard->lanes, (unsigned)campaign->pool))
         park(shard, attempt);
     else
         return false;
@@ -107,7 +107,7 @@ bool carry_stopped(struct shard *shard, struct attempt *attempt)
 
 static void post_look(struct shard *shard, unsigned to, const struct campaign *campaign)
 {
-    shard_post(shard, to, SHARD_POST_LOOK, campaign->id, strlen(campaign->id));
+    (void)shard_post(shard, to, SHARD_POST_LOOK, campaign->id, strlen(campaign->id)); /* a hint: it looks anyway */
 }
 
 static struct backlog *choose_backlog(struct shard *shard, struct attempt *attempt, struct backlog *backlog)

@@ -42,6 +42,15 @@ int lanes_shard_of(const struct lanes *lanes, const struct config_limits *limits
     return (int)(bucket % lanes->shards);
 }
 
+bool lanes_serve(const struct lanes *lanes, unsigned pool)
+{
+    const struct config_pool *sources = &lanes->config->pools[pool];
+    for (unsigned i = 0; i < sources->source_count; i++)
+        if (lanes->held_until[sources->sources[i]])
+            return true;
+    return false;
+}
+
 /* ---- backlogs ---- */
 
 static uint64_t backlog_hash(unsigned pool, uint64_t isp_hash)

@@ -93,7 +93,7 @@ struct lanes {
     struct table lane_table, backlog_table;
     struct backlog *backlogs;
     unsigned waiting;
-    nsec *held_until; /* by source: this engine holds it until then */
+    nsec *held_until; /* by source: this engine holds it until then; 0: it is another's */
 };
 
 /* False: the arena is too small. */
@@ -104,6 +104,8 @@ must_use bool lanes_open(struct lanes *lanes, struct arena *arena, const struct 
  */
 int lanes_shard_of(const struct lanes *lanes, const struct config_limits *limits, unsigned bucket);
 
+/* Is any source of the pool not another engine's? */
+bool lanes_serve(const struct lanes *lanes, unsigned pool);
 /* The backlog of (pool, ISP), made with its lanes when there is none. NULL: too many are in use. */
 must_use struct backlog *lanes_backlog(struct lanes *lanes, unsigned pool, struct slice isp, uint64_t isp_hash,
                                        const struct config_limits *limits, nsec now);

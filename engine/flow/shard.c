@@ -9,26 +9,40 @@ static const nsec life = 10 * NSEC_PER_S, beat = 2 * NSEC_PER_S, board_every = N
 
 /* ---- posts ---- */
 
-void shard_post(struct shard *shard, unsigned to, enum shard_post kind, const void *bytes, size_t n)
+bool shard_post(struct shard *shard, unsigned to, enum shard_post kind, const void *bytes, size_t n)
 {
     struct io_post post = {.kind = kind, .size = (uint32_t)n};
     if (n)
         memcpy(post.bytes, bytes, n);
-    /* A full ring loses a hint, never a fact: looks, grants and holds are repeated every second or two. */
-    if (!io_post(shard->io, to, &post))
-        metrics_add(shard->metrics, METRIC_POSTS_DROPPED, 1);
+    if (io_post(shard->io, to, &post))
+        return true;
+    metrics_add(shard->metrics, METRIC_POSTS_DROPPED, 1);
+    return false;
 }
 
 static void post_all(struct shard *shard, enum shard_post kind, const void *bytes, size_t n)
 {
     for (unsigned i = 0; i < shard->shards; i++)
-        shard_post(shard, i, kind, bytes, n);
+        (void)shard_post(shard, i, kind, bytes, n); /* looks, grants and holds are repeated every second or two */
 }
 
 struct held_post { /* without padding: what is posted has no bytes that nobody wrote */
     nsec until;
     uint64_t index;
 };
+
+/* Ours for a while; or, with `until` 0, another engine's, and what waited for it is placed anew. */
+static void hold_source(struct shard *shard, const struct held_post *held)
+{
+    nsec before = shard->lanes.held_until[held->index];
+    shard->lanes.held_until[held->index] = held->until;
+    if (held->until && before <= io_now(shard->io))
+        carry_mark_all(shard);
+    if (held->until || !before)
+        return;
+    for (struct campaign *campaign = shard->intake.campaigns; campaign; campaign = campaign->next)
+        carry_stop(shard, campaign);
+}
 
 static void on_post(void *context, unsigned from, const struct io_post *post)
 {
@@ -45,9 +59,7 @@ static void on_post(void *context, unsigned from, const struct io_post *post)
         break;
     case SHARD_POST_SOURCE:
         memcpy(&held, post->bytes, sizeof held);
-        if (shard->lanes.held_until[held.index] <= io_now(shard->io) && held.until)
-            carry_mark_all(shard);
-        shard->lanes.held_until[held.index] = held.until;
+        hold_source(shard, &held);
         break;
     case SHARD_POST_GONE:
         shard->gone++;
@@ -237,14 +249,14 @@ static void watch_redis(struct shard *shard, nsec now)
     }
 }
 
-static void leave(struct shard *shard)
+static void leave(struct shard *shard, nsec now)
 {
-    shard->phase = SHARD_LEAVING;
     if (shard->index != 0) {
-        shard_post(shard, 0, SHARD_POST_GONE, NULL, 0);
-        shard->phase = SHARD_GONE;
+        if (shard_post(shard, 0, SHARD_POST_GONE, NULL, 0) || now >= shard->finish_by + 10 * NSEC_PER_S)
+            shard->phase = SHARD_GONE;
         return;
     }
+    shard->phase = SHARD_LEAVING;
     for (unsigned i = 0; i < shard->config->source_count; i++) {
         shard->leaving++;
         if (!store_request_busy(&shard->sources[i].request))
@@ -273,7 +285,7 @@ static void finish(struct shard *shard, nsec now)
             return;
         if (shard->index == 0 && shard->gone + 1 < shard->shards && now < shard->finish_by + 10 * NSEC_PER_S)
             return;
-        leave(shard);
+        leave(shard, now);
     }
     if (shard->phase == SHARD_LEAVING && (!shard->leaving || now >= shard->finish_by + 10 * NSEC_PER_S))
         shard->phase = SHARD_GONE;

@@ -148,6 +148,7 @@ enum shard_post {
     SHARD_POST_SOURCE, /* uint32_t index, nsec: held until */
     SHARD_POST_GONE,
 };
-void shard_post(struct shard *shard, unsigned to, enum shard_post kind, const void *bytes, size_t n);
+/* False: the ring is full, and the post is lost. */
+bool shard_post(struct shard *shard, unsigned to, enum shard_post kind, const void *bytes, size_t n);
 
 #endif

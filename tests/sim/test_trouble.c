@@ -366,6 +366,47 @@ static void a_lost_lease_of_a_paused_campaign(void **unused)
     town_free(town);
 }
 
+/* Another engine has the sources: what waits here is left to it, in Redis; when they are ours again it goes on. */
+static void sources_go_to_another_engine(void **unused)
+{
+    (void)unused;
+    struct town *town = town_new(18, 2, "defaults { retry = {10s} }\nisp big { mx = {.big.example}  rate = 10/s }\n");
+    struct sim_isp *isp = isp_of(town, "big.example", 0);
+    struct mx_personality personality;
+    mx_personality_init(&personality, "big.example");
+    mx_personality_rule(&personality, MX_RCPT, MX_CERTAIN, "450 4.2.0 later")->first = 300;
+    sim_isp_mood(isp, sim_now(town->world), &personality);
+    town_campaign(town, "c", "");
+    town_push(town, "c", "r%llu@big.example", 0, 2000);
+    town_start(town);
+    town_run(town, 20 * NSEC_PER_S);
+    redis(town, "SET sluice:source:s0 other");
+    town_run(town, 3 * NSEC_PER_S);
+    size_t before, after;
+    free(judge_starts(isp, "203.0.113.10", &before));
+    town_run(town, 20 * NSEC_PER_S); /* the retries that preferred it are its mates' now */
+    free(judge_starts(isp, "203.0.113.10", &after));
+    assert_int_equal(after, before);
+    for (unsigned i = 0; i < town->engine->shard_count; i++) {
+        struct lanes *lanes = &town->engine->shards[i].shard->lanes;
+        for (struct backlog *backlog = lanes->backlogs; backlog; backlog = backlog->next)
+            assert_int_equal(backlog_lane(lanes, backlog, SLICE("s0"))->own.waiting, 0);
+    }
+    redis(town, "SET sluice:source:s1 other");
+    redis(town, "SET sluice:source:s2 other");
+    redis(town, "SET sluice:source:s3 other");
+    town_run(town, 8 * NSEC_PER_S);
+    for (unsigned i = 0; i < town->engine->shard_count; i++)
+        assert_int_equal(intake_attempts(&town->engine->shards[i].shard->intake), 0);
+    redis(town, "DEL sluice:source:s0");
+    redis(town, "DEL sluice:source:s1");
+    redis(town, "DEL sluice:source:s2");
+    redis(town, "DEL sluice:source:s3");
+    assert_true(town_drain(town, 600 * NSEC_PER_S));
+    assert_int_equal(town_judge(town, "c").events[EVENT_DELIVERED], 2000);
+    close_town(town);
+}
+
 int main(int argc, char **argv)
 {
     if (argc > 1)
@@ -383,6 +424,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(shards_hand_over_what_is_not_theirs),
         cmocka_unit_test(large_entries),
         cmocka_unit_test(a_lost_lease_of_a_paused_campaign),
+        cmocka_unit_test(sources_go_to_another_engine),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
