@@ -1,6 +1,7 @@
 /* message.c - turns a campaign's hash into a plan, and a plan and a recipient into the octets that DATA carries. */
 #include "proto/message/message.h"
 
+#include "proto/message/bulk.h"
 #include "proto/message/line.h"
 #include "proto/message/mime.h"
 #include "proto/message/source.h"
@@ -9,6 +10,7 @@
 /* The fields of the hash that make the message; p is NULL for one that is not there. */
 struct fields {
     struct slice from, subject, html, text, mime, reply_to, headers, list_unsubscribe, strict;
+    struct slice bulk[BULK_COUNT];
 };
 
 /* ---- what all that plan use ---- */
@@ -83,6 +85,10 @@ static struct fields read_fields(const struct slice *items, unsigned count)
         for (size_t j = 0; j < countof(known); j++)
             if (slice_equal(items[i], known[j].name))
                 *known[j].value = items[i + 1].p ? items[i + 1] : SLICE("");
+    for (unsigned i = 0; i + 1 < count; i += 2)
+        for (int j = BULK_BROKEN + 1; j < BULK_COUNT; j++)
+            if (slice_equal(items[i], bulk_field((enum bulk_header)j)))
+                fields.bulk[j] = items[i + 1];
     return fields;
 }
 
@@ -157,6 +163,10 @@ static bool plan_headers(struct planning *p, const struct fields *fields, const 
         return false;
     if (unsubscribe && !line_plan_urls(p, SLICE("list_unsubscribe"), fields->list_unsubscribe))
         return false;
+    for (int i = BULK_BROKEN + 1; i < BULK_COUNT; i++)
+        if (fields->bulk[i].n && !source_value(source, bulk_name((enum bulk_header)i)).p &&
+            !bulk_plan(p, (enum bulk_header)i, fields->bulk[i]))
+            return false;
     if (fields->headers.n && !plan_given_headers(p, fields->headers))
         return false;
     return line_plan_own(p, LINE_CAMPAIGN);
@@ -181,9 +191,11 @@ static bool plan_all(struct planning *p, const struct fields *fields)
 size_t message_plan_room(const struct slice *items, unsigned count)
 {
     struct fields fields = read_fields(items, count);
-    size_t headers = fields.headers.n;
-    return sizeof(struct message_plan) + 8 * line_room(0) + line_room(fields.from.n) + line_room(fields.subject.n) +
-           line_room(fields.reply_to.n) + line_room(fields.list_unsubscribe.n) +
+    size_t headers = fields.headers.n, bulk = 0;
+    for (int i = BULK_BROKEN + 1; i < BULK_COUNT; i++)
+        bulk += line_room(fields.bulk[i].n);
+    return bulk + sizeof(struct message_plan) + 8 * line_room(0) + line_room(fields.from.n) +
+           line_room(fields.subject.n) + line_room(fields.reply_to.n) + line_room(fields.list_unsubscribe.n) +
            JSON_TOKENS_MAX(headers) * sizeof(struct json_token) + headers / 6 * line_room(0) + line_room(headers) +
            mime_room(fields.html) + mime_room(fields.text) + source_room(fields.mime);
 }

@@ -23,6 +23,7 @@
  *                     over: it comes with List-Unsubscribe
  *   list_unsubscribe  https URL, mailto URL, or both separated by a comma. Gives List-Unsubscribe and, with an https
  *                     URL, List-Unsubscribe-Post (RFC 8058)
+ *   list_id, feedback_id, precedence, auto_submitted   see bulk.h
  *   strict            1: a recipient that lacks a merge field is invalid. Otherwise the field is empty
  *
  * All of these but `strict` are templates (template.h); values are HTML-escaped in html alone. In list_unsubscribe they
