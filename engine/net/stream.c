@@ -15,7 +15,7 @@ static void settle(struct stream *stream)
     stream->on->closed(stream);
 }
 
-static void on_settle(struct io_timer *timer) { settle(container_of(timer, struct stream, closing)); }
+static void on_settle(struct io_timer *timer) { settle(container_of(timer, struct stream, soon)); }
 
 static void on_sent(struct io_op *op, int result)
 {
@@ -67,7 +67,7 @@ int stream_connect(struct stream *stream, struct io *io, const struct stream_eve
     stream->recv.op.done = on_received;
     stream->recv.bytes = on_bytes;
     stream->send.op.done = on_sent;
-    stream->closing.fire = on_settle;
+    stream->soon.fire = on_settle;
     io_connect(io, &stream->connect, fd, &stream->to);
     return 0;
 }
@@ -90,5 +90,5 @@ void stream_close(struct stream *stream)
     io_cancel(stream->io, &stream->send.op);
     /* Nothing in flight: nobody will come back and tell, and `closed` may not be called from here. */
     if (!io_op_busy(&stream->connect) && !io_op_busy(&stream->recv.op) && !io_op_busy(&stream->send.op))
-        io_timer_set(stream->io, &stream->closing, io_now(stream->io));
+        io_timer_set(stream->io, &stream->soon, io_now(stream->io));
 }

@@ -388,7 +388,8 @@ static void on_connected(struct stream *stream, int result)
     greet(redis);
 }
 
-static const struct stream_events events = {on_connected, on_bytes, on_sent, on_ended, on_closed};
+static const struct stream_events events = {
+    .connected = on_connected, .bytes = on_bytes, .sent = on_sent, .ended = on_ended, .closed = on_closed};
 
 static void connect_to(struct redis *redis, const struct io_address *to)
 {
