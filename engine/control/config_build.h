@@ -1,0 +1,34 @@
+/* config_build.h - a configuration in the making: what config*.c share while sections become structs.
+ *
+ * Private to config*.c. Every function that can fail leaves "FILE:LINE: what is wrong; what is allowed" in `error`. */
+#ifndef CONTROL_CONFIG_BUILD_H
+#define CONTROL_CONFIG_BUILD_H
+
+#include "control/config_read.h"
+#include "control/config_table.h"
+
+struct config_build {
+    struct config *config;
+    cfg_t *root;
+    bool hostname_given;
+    char *error;
+    size_t error_cap;
+};
+
+/* Both are always false, so that a check can end with them. */
+bool printf_like(4, 5)
+    config_build_fail(struct config_build *b, const char *file, unsigned line, const char *format, ...);
+bool config_build_no_memory(struct config_build *b);
+/* Where a key of a section stands, for errors about several keys together; without the key, where the section ends. */
+unsigned config_build_line(cfg_t *section, const char *key);
+
+/* Stores `text`, which is in the file's syntax, as the row's value. */
+must_use bool config_build_default(struct config_build *b, const struct config_row *row, void *base, const char *text);
+/* Stores the defaults of all rows of a scope. */
+must_use bool config_build_defaults(struct config_build *b, enum config_scope scope, void *base);
+/* Stores what the section gives for the rows of `scope`. */
+must_use bool config_build_given(struct config_build *b, cfg_t *section, enum config_scope scope, void *base);
+/* Is the section's title a name of at most `most` bytes? */
+must_use bool config_build_name(struct config_build *b, cfg_t *section, size_t most);
+
+#endif
