@@ -28,7 +28,7 @@ void press_give(struct press *press, struct pressed *pressed) { buddy_give(&pres
 
 static struct pressed *take(struct press *press, size_t bytes)
 {
-    return buddy_take(&press->memory, sizeof(struct pressed) + bytes + WRITE_END_MAX);
+    return buddy_take(&press->memory, sizeof(struct pressed) + bytes);
 }
 
 /* Letters and digits that no two recipients of a campaign share, and that are the same for each attempt. */
@@ -56,9 +56,11 @@ static struct pressed *make_transparent(struct press *press, struct pressed *pla
 {
     enum write_line line = WRITE_LINE_START;
     struct slice message = {bytes, n};
+    plain->transparent = false;
+    memset(plain->parts, 0, sizeof plain->parts);
     if (write_is_plain(message, &line)) {
-        n += write_end(bytes + n, WRITE_END_MAX, line);
-        plain->wire = (struct slice){bytes, n};
+        sluice_assert(line == WRITE_LINE_START);
+        plain->parts[0] = message;
         return plain;
     }
     struct pressed *stuffed = take(press, 2 * n + 8);
@@ -67,9 +69,9 @@ static struct pressed *make_transparent(struct press *press, struct pressed *pla
     *stuffed = *plain;
     char *to = (char *)(stuffed + 1);
     size_t m = write_stuffed(to, 2 * n + 8, &message, &line);
-    sluice_assert(message.n == 0);
-    m += write_end(to + m, WRITE_END_MAX, line);
-    stuffed->wire = (struct slice){to, m};
+    sluice_assert(message.n == 0 && line == WRITE_LINE_START);
+    stuffed->transparent = true;
+    stuffed->parts[0] = (struct slice){to, m};
     /* No line of a header begins with a dot, so what stands in it stands where it stood. */
     stuffed->message_id.p = to + (plain->message_id.p - bytes);
     press_give(press, plain);

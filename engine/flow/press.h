@@ -1,7 +1,7 @@
 /* press.h - where messages are rendered, ahead of the sessions, in a fixed budget of memory.
  *
- * A pressed message is exactly what goes over the wire: CRLF canonical, made transparent (RFC 5321 §4.5.2) and ended by
- * its dot, in one piece. */
+ * A pressed message is what goes over the wire, in parts and without the final dot: CRLF canonical, made transparent
+ * (RFC 5321 §4.5.2), its last line ended by CRLF. */
 #ifndef FLOW_PRESS_H
 #define FLOW_PRESS_H
 
@@ -12,12 +12,17 @@
 #include "sluice/attempt.h"
 #include "sluice/outcome.h"
 
+enum { PRESSED_PARTS = 3 };
+
 /* Owned by the press; given back with press_give. */
 struct pressed {
-    struct slice wire; /* with the final dot */
-    uint64_t size;     /* octets of the message itself (RFC 1870) */
+    /* Its own header | what its body shares with others, borrowed from their edition | the rest of its body. A part may
+     * be empty; the last that is not ends in CRLF. */
+    struct slice parts[PRESSED_PARTS];
+    uint64_t size;    /* octets of the message itself (RFC 1870): without the dots that were stuffed */
+    bool transparent; /* dots were stuffed: what DATA carries, and BDAT may not */
     bool eight_bit, utf8;
-    struct slice message_id;      /* within the wire */
+    struct slice message_id;      /* within the header */
     char to[LIMIT_ADDRESS + 1];   /* for RCPT: the domain as A-labels */
     char from[LIMIT_ADDRESS + 1]; /* for MAIL */
 };

@@ -201,7 +201,7 @@ static void on_timer(struct io_timer *timer)
 /* ---- writing ---- */
 
 struct flight {
-    struct slice parts[4];
+    struct slice parts[PRESSED_PARTS + 3]; /* commands, a message, its end, commands */
     unsigned count;
     size_t cut; /* bytes of `out` that are in the parts */
 };
@@ -228,7 +228,10 @@ static void add_body(struct session *session, struct flight *flight)
     if (slot->attempt->permit != PERMIT_GRANTED)
         return;
     add_commands(session, flight);
-    flight->parts[flight->count++] = slot->pressed->wire;
+    for (unsigned i = 0; i < PRESSED_PARTS; i++)
+        if (slot->pressed->parts[i].n)
+            flight->parts[flight->count++] = slot->pressed->parts[i];
+    flight->parts[flight->count++] = SLICE(".\r\n"); /* a message ends in CRLF (press.h) */
     session->in_flight = slot->pressed;
     client_body_written(&session->client, (unsigned)body);
 }
