@@ -38,6 +38,19 @@ bool mx_answer(struct mx_conn *conn, nsec now, enum mx_stage stage, struct slice
         conn->server->silences++;
         mx_out_silence(conn);
         return false;
+    case MX_GARBAGE:
+        mx_out_bytes(conn, now, stage, slice_of(hit->reply));
+        mx_out_end(conn, now, MX_STAGE_BROKEN, MX_CLOSE);
+        return false;
+    case MX_INJECT:
+        reply(conn, now, stage, usual);
+        mx_out_bytes(conn, now, MX_STAGE_BROKEN, slice_of(hit->reply));
+        return true;
+    case MX_TWICE:
+        reply(conn, now, stage, usual);
+        reply(conn, now, MX_STAGE_BROKEN, usual);
+        return true;
+    case MX_TRUNCATE: /* of a handshake alone */
     case MX_ACTION_BROKEN:
         break;
     }
@@ -490,6 +503,8 @@ void mx_conn_close(struct mx_conn *conn)
     mx_conn_leave(conn);
     free(conn->line);
     free(conn->recipients);
+    free(conn->chunk_line);
+    free(conn->message);
     free(conn->out);
     free(conn->queue);
     *conn = (struct mx_conn){0};

@@ -1,8 +1,12 @@
 /* mx.h - the server's side of SMTP as a pure state machine: the mail exchangers of the sink and of the simulation.
  *
  * Bytes come in, bytes and instants come out; no socket, clock or file. It is the judge of the client, so it shares
- * nothing with proto/smtp: it has its own reading of RFC 5321, 1870, 2920 and 6152, and counts every breach of them in
- * the ledger. What it answers, how late, and when it hangs up or lies is its *personality*.
+ * nothing with proto/smtp: it has its own reading of RFC 5321, 1870, 2920, 3030, 3207, 4954 and 6152, and counts every
+ * breach of them in the ledger. What it answers, how late, and when it hangs up or lies is its *personality*.
+ *
+ * TLS (mx_tls.h) lies between the caller's bytes and the state machine, so whoever drives it needs not know: what goes
+ * in and comes out is ciphertext from the handshake on. The handshake's flights wait for their instants in the same
+ * queue as the replies.
  *
  * How it is driven. The caller owns the connection and, after mx_conn_open and after every mx_conn_input, calls
  * mx_conn_take until it says MX_WAIT, then comes again at mx_conn_due. All input is digested at once, replies are
@@ -28,7 +32,13 @@ enum {
     MX_SOURCES_MAX = 1024, /* client addresses told apart; more share the last entry */
     MX_NAME_MAX = 64,
     MX_PATTERN_MAX = 64,
-    MX_PATH_MAX = 256, /* RFC 5321 §4.5.3.1.3 */
+    MX_PATH_MAX = 256,        /* RFC 5321 §4.5.3.1.3 */
+    MX_AUTH_LINE_MAX = 12288, /* RFC 4954 §4: a line of AUTH may be as long, with CRLF */
+    MX_ACCOUNTS_MAX = 4,
+    MX_SECRET_MAX = 4096, /* a password, or a bearer token */
+    MX_NAMES_MAX = 512,   /* of a certificate, with the spaces between them */
+    MX_FILE_MAX = 256,    /* the path of a file */
+    MX_CHUNK_PROBE = 6,   /* octets of "NOOP" CRLF: a chunk without a transaction that is no breach; see `probes` */
     MX_CAMPAIGN_MAX = 64,
     MX_CERTAIN = 1000000, /* a chance of one, in parts per million */
 };
@@ -41,17 +51,25 @@ enum mx_stage {
     MX_EHLO,     /* EHLO or HELO came */
     MX_MAIL,
     MX_RCPT,
-    MX_DATA, /* the DATA command */
-    MX_BODY, /* the final dot */
+    MX_DATA,      /* the DATA command */
+    MX_BODY,      /* the final dot, or the last chunk */
+    MX_CHUNK,     /* a chunk came that is not the last, in a transaction */
+    MX_STARTTLS,  /* the STARTTLS command */
+    MX_HANDSHAKE, /* the client's first flight came; the latency counts for each flight of ours */
+    MX_AUTH,      /* credentials came, and are right; `match` sees the user */
     MX_STAGE_COUNT
 };
 
 enum mx_action {
     MX_ACTION_BROKEN = 0,
-    MX_REPLY,   /* says `reply`; 421 closes behind it, 2xx goes on as usual */
-    MX_HANG_UP, /* closes without a word */
-    MX_ABORT,   /* resets (RST) */
-    MX_SILENCE, /* never answers again on this connection */
+    MX_REPLY,    /* says `reply`; 421 closes behind it, 2xx goes on as usual */
+    MX_HANG_UP,  /* closes without a word */
+    MX_ABORT,    /* resets (RST) */
+    MX_SILENCE,  /* never answers again on this connection */
+    MX_GARBAGE,  /* says `reply` as it stands, which need not be SMTP, nor TLS at MX_HANDSHAKE; then closes */
+    MX_INJECT,   /* answers as usual, and in the same bytes, in plain text behind it, stands `reply` */
+    MX_TWICE,    /* answers as usual twice */
+    MX_TRUNCATE, /* MX_HANDSHAKE alone: closes in the middle of its first record */
 };
 
 /* One thing that may happen at a stage. Rules of a stage are tried in their order against one draw, so that the
@@ -62,6 +80,7 @@ struct mx_rule {
     uint32_t chance;            /* parts per million of what comes by; MX_CERTAIN: always */
     bool sticky;                /* drawn from the recipient's address: the same one fares the same on every try */
     bool accept;                /* MX_BODY without a 2xx: the message is taken nevertheless (a lost reply) */
+    uint32_t after;             /* lets the first so many pass that it would have hit on this server */
     uint32_t first;             /* hits only the first so many times on this server; 0: no limit */
     char match[MX_PATTERN_MAX]; /* local-part of the recipient (at MAIL: sender), `*` any run, without case; "": every
                                    one */
@@ -79,7 +98,58 @@ enum mx_behind {
     MX_BEHIND_CLOSED,  /* message taken and answered, then 554 and close */
 };
 
-/* mx_personality_init gives a fast, obliging server; every limit of 0 means none. */
+enum mx_demand {
+    MX_DEMAND_NONE = 0,
+    MX_DEMAND_COUNTED, /* MAIL in plain text is taken, and counted as MX_PLAIN_TEXT */
+    MX_DEMAND_REFUSED, /* it is answered 530 5.7.0 (RFC 3207 §4) and counted */
+};
+
+enum mx_key_kind {
+    MX_KEY_RSA = 0, /* RSA-2048: flights of one length whatever the key is, so a simulation's trace stays the same */
+    MX_KEY_ECDSA,   /* P-256 */
+};
+
+enum mx_issue {
+    MX_ISSUE_CA = 0,     /* by the test's own CA (mx_tls_ca) */
+    MX_ISSUE_CHAIN,      /* the same, by way of an intermediate that is sent along */
+    MX_ISSUE_BROKEN,     /* the same, but the intermediate is not sent */
+    MX_ISSUE_SELF,       /* by itself */
+    MX_ISSUE_STRANGER,   /* by a CA that nobody was told of */
+    MX_ISSUE_EXPIRED,    /* by the CA, valid until 2001 */
+    MX_ISSUE_WRONG_NAME, /* by the CA, for wrong.invalid */
+};
+
+/* How a server does TLS. Compared as a whole: servers of equal settings share a context and their tickets. */
+struct mx_tls_settings {
+    enum mx_key_kind key_kind;
+    enum mx_issue issue;
+    char names[MX_NAMES_MAX]; /* that the certificate is for, by spaces; "": the banner, its parent, and the parent's
+                                 wildcard */
+    char certificate_file[MX_FILE_MAX], key_file[MX_FILE_MAX]; /* PEM, the chain behind the leaf; "": made at start */
+    uint16_t version_min, version_max;                         /* 0x0301 TLS 1.0 ... 0x0304 TLS 1.3; 0: 1.2, 1.3 */
+    bool no_resumption;
+    bool no_tickets; /* sessions are remembered here, not in tickets, whose lengths vary: for simulations */
+};
+
+/* What EHLO may say. */
+enum {
+    MX_CAN_PIPELINING = 1 << 0,
+    MX_CAN_SIZE = 1 << 1,
+    MX_CAN_EIGHT_BIT = 1 << 2,
+    MX_CAN_ENHANCED = 1 << 3,
+    MX_CAN_CHUNKING = 1 << 4,
+    MX_CAN_AUTH = 1 << 5,
+};
+
+/* Mechanisms of AUTH. */
+enum { MX_AUTH_PLAIN = 1 << 0, MX_AUTH_LOGIN = 1 << 1, MX_AUTH_XOAUTH2 = 1 << 2 };
+
+struct mx_account {
+    char user[MX_NAME_MAX];
+    char secret[MX_SECRET_MAX]; /* a password; with XOAUTH2 the bearer token */
+};
+
+/* mx_personality_init gives a fast, obliging server, in plain text; every limit of 0 means none. */
 struct mx_personality {
     char name[MX_NAME_MAX];   /* of the ISP, for ledger and statistics */
     char banner[MX_NAME_MAX]; /* host name in greeting and EHLO's reply */
@@ -90,6 +160,23 @@ struct mx_personality {
     bool data_without_rcpt;   /* 354 although no recipient stands (RFC 2920 §3.1) */
     enum mx_behind behind_dot;
     uint64_t size_max; /* SIZE advertised and held to */
+
+    bool starttls;         /* advertised, and there */
+    bool starttls_hidden;  /* there, but left out of EHLO's reply, as by somebody in between */
+    bool tls_implicit;     /* TLS from the first byte (RFC 8314 §3) */
+    enum mx_demand demand; /* of TLS, before MAIL */
+    unsigned plain_only;   /* MX_CAN_...: said before TLS alone */
+    unsigned tls_only;     /* MX_CAN_...: said under TLS alone */
+    struct mx_tls_settings tls;
+
+    unsigned auth;        /* MX_AUTH_...: mechanisms advertised and taken; 0: no AUTH */
+    bool auth_required;   /* MAIL before it is answered 530 5.7.0 */
+    bool auth_plain_text; /* offered and taken without TLS too, which else is MX_AUTH_UNPROTECTED and 538 */
+    unsigned account_count;
+    struct mx_account accounts[MX_ACCOUNTS_MAX];
+
+    bool chunking;     /* advertised, and there */
+    bool chunks_spill; /* the octets of a refused chunk are read as commands (as go-smtp did), see MX_SMUGGLED */
 
     struct mx_latency latency[MX_STAGE_COUNT];
     nsec tarpit; /* between two bytes of every reply */
@@ -157,6 +244,12 @@ enum mx_violation {
     MX_SIZE_EXCEEDED,    /* more octets than MAIL's SIZE= promised */
     MX_SEQUENCE,         /* commands out of order that no refusal explains */
     MX_SYNTAX,           /* no command, or no path */
+    MX_BEHIND_STARTTLS,  /* bytes in plain text behind STARTTLS, before its reply (RFC 3207 §4) */
+    MX_PLAIN_TEXT,       /* MAIL without TLS where the personality demands it */
+    MX_AUTH_UNPROTECTED, /* AUTH without TLS where it was not offered so (RFC 4954 §4) */
+    MX_CHUNK_UNWANTED,   /* BDAT though it was known that its transaction is refused (RFC 3030 §2) */
+    MX_CHUNK_SIZE,       /* octets behind a chunk that are no command, or a message that ends without CRLF */
+    MX_SMUGGLED,         /* a command, other than NOOP, that came out of a refused chunk */
     MX_VIOLATION_COUNT
 };
 const char *mx_violation_name(enum mx_violation violation); /* "bare-cr" */
@@ -169,6 +262,7 @@ struct mx_accepted {
     uint32_t connection;     /* number of the connection, from 1, over all servers of the ledger */
     uint32_t bytes;          /* with the dots taken out, without the final one */
     uint16_t server, source; /* mx_ledger_server, and an index into that server's `sources` */
+    bool tls, resumed, chunked, authenticated;
 };
 
 /* MAIL came: the start by which a throttle is judged. */
@@ -191,8 +285,11 @@ struct mx_ledger {
     char first_violation[512]; /* what the first one looked like, printable */
     nsec wall_offset;          /* added to `at` where people read it: UTC minus `now` */
     uint32_t connections;      /* numbers given */
-    /* Called for each accepted recipient, if set; the record lives until return. */
-    void (*on_accept)(void *context, const struct mx_ledger *ledger, const struct mx_accepted *record);
+    /* Called for each accepted recipient, if set; the record lives until return, and so does the message's text: byte
+     * for byte as it came, without stuffed dots and the final one. It is empty unless `keep_text` is set. */
+    void (*on_accept)(void *context, const struct mx_ledger *ledger, const struct mx_accepted *record,
+                      struct slice text);
+    bool keep_text; /* connections hold what they take of a message, whatever its size */
     void *context;
     /* private */
     char *text;
@@ -209,7 +306,8 @@ void mx_ledger_free(struct mx_ledger *ledger);
 const char *mx_ledger_campaign(const struct mx_ledger *ledger, const struct mx_accepted *record); /* "" without token */
 const char *mx_ledger_recipient(const struct mx_ledger *ledger, const struct mx_accepted *record);
 const struct mx_server *mx_ledger_server(const struct mx_ledger *ledger, unsigned server);
-/* Tab-separated: "time_ms isp source connection campaign seq recipient bytes"; time in UTC, seq "-" without token.
+/* Tab-separated: "time_ms isp source connection campaign seq recipient bytes how"; time in UTC, seq "-" without token,
+ * how: "tls", "resumed" (TLS, and its session was), "bdat", "auth", joined by commas, or "-".
  * Both return the length and a line with '\n' at its end; `cap` >= MX_LEDGER_LINE always suffices. */
 enum { MX_LEDGER_LINE = 768 };
 size_t mx_ledger_heading(char *line, size_t cap);
@@ -227,14 +325,18 @@ struct mx_source {
     nsec paid_until; /* of its rate */
 };
 
+struct mx_tls; /* mx_tls.h */
+
 struct mx_server {
+    struct mx_tls *tls;                       /* borrowed; set behind mx_server_init where the personality has TLS */
     const struct mx_personality *personality; /* borrowed; may be exchanged at any time and holds from then on */
     struct mx_ledger *ledger;                 /* borrowed */
     uint16_t number;                          /* in the ledger */
     uint64_t random;                          /* state of the generator */
     uint64_t sticky_seed;
-    nsec paid_until;             /* of the rate over all sources */
-    uint32_t hits[MX_RULES_MAX]; /* of rules with `first`; zero them when the personality is exchanged */
+    nsec paid_until;               /* of the rate over all sources */
+    uint32_t hits[MX_RULES_MAX];   /* of rules with `first`; zero both when the personality is exchanged */
+    uint32_t passed[MX_RULES_MAX]; /* of rules with `after` */
     struct mx_source *sources;
     unsigned source_count;
     /* statistics */
@@ -242,9 +344,12 @@ struct mx_server {
     uint64_t connections, connections_refused, mails, accepted, bytes, limited;
     uint64_t replies[MX_STAGE_COUNT][6]; /* by first digit */
     uint64_t hang_ups, aborts, silences, overruns;
-    /* Called for each line of a message without its stuffed dot, CRLF included, if set; lent until return. */
-    void (*on_text)(void *context, uint32_t connection, struct slice line);
-    void *context;
+    uint64_t tls_full, tls_resumed, tls_failed; /* handshakes; failed: begun and not ended, by whomever */
+    uint64_t tls_nameless;                      /* without SNI */
+    uint64_t accepted_tls, accepted_chunked, accepted_authenticated; /* of `accepted` */
+    uint64_t logins, logins_refused;
+    uint64_t
+        probes; /* chunks of "NOOP" CRLF without a transaction: a client asks whether refused chunks are swallowed */
 };
 
 /* Registers with the ledger, which must outlive it. Same seed and same calls: same answers. */
@@ -266,14 +371,20 @@ struct mx_queued {
     nsec due;
     uint32_t size; /* bytes of `out` that are left to send */
     uint8_t act;   /* enum mx_act */
+    bool sealed;   /* is, or needs, no ciphertext of ours: it leaves as it stands */
 };
+struct mx_link; /* mx_tls.h */
 struct mx_conn {
     struct mx_server *server;
+    struct mx_link *link; /* TLS; NULL: plain text */
     uint32_t number;
     uint16_t source;
     uint8_t state;
     bool admitted, ending, left;                  /* ending: nothing more is read; left: not counted any more */
     bool pipelining, eight_bit, size;             /* as advertised in EHLO's reply */
+    bool chunking, auth;                          /* the same */
+    bool greeted, tls_refused, authenticated;     /* greeted: the greeting was queued */
+    bool starttls_last;                           /* last_reply is STARTTLS's */
     bool mail_refused, rcpt_refused;              /* what explains commands out of order */
     bool said_eight_bit, saw_eight_bit, unwanted; /* of the message */
     bool in_headers, in_line, line_overrun;       /* in_line: a bare LF was no end of it */
@@ -283,8 +394,18 @@ struct mx_conn {
     uint32_t messages, recipient_count;
     uint64_t said_size, bytes, line_bytes, seq;
     char campaign[MX_CAMPAIGN_MAX + 1];
-    char *line; /* an incomplete one; MX_LINE_MAX */
-    size_t line_used;
+    uint64_t refused_by;                      /* the reply that refused the transaction; 0: none */
+    uint64_t chunk_left;                      /* octets of the chunk that are to come */
+    bool in_chunk, chunk_last, chunk_refused; /* the chunk that is being read */
+    bool chunked, behind_chunk, spilling;     /* of the transaction; the next line follows a chunk, or is in one */
+    uint8_t auth_step;
+    char user[MX_NAME_MAX];
+    char *line; /* an incomplete one */
+    size_t line_used, line_cap;
+    char *chunk_line; /* an incomplete one of a message that comes in chunks; MX_LINE_MAX */
+    size_t chunk_line_used;
+    char *message; /* under keep_text */
+    size_t message_used, message_cap;
     char *recipients; /* accepted ones of this message, each with its zero byte */
     size_t recipients_used, recipients_cap;
     char *out;

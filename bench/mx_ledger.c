@@ -25,6 +25,12 @@ static const char *const violation_names[MX_VIOLATION_COUNT] = {
     [MX_SIZE_EXCEEDED] = "size-exceeded",
     [MX_SEQUENCE] = "sequence",
     [MX_SYNTAX] = "syntax",
+    [MX_BEHIND_STARTTLS] = "behind-starttls",
+    [MX_PLAIN_TEXT] = "plain-text",
+    [MX_AUTH_UNPROTECTED] = "auth-unprotected",
+    [MX_CHUNK_UNWANTED] = "chunk-unwanted",
+    [MX_CHUNK_SIZE] = "chunk-size",
+    [MX_SMUGGLED] = "smuggled",
 };
 
 const char *mx_violation_name(enum mx_violation violation)
@@ -134,7 +140,7 @@ void mx_ledger_add(struct mx_ledger *ledger, const struct mx_conn *conn, nsec no
             .source = conn->source,
         };
         if (ledger->on_accept)
-            ledger->on_accept(ledger->context, ledger, &record);
+            ledger->on_accept(ledger->context, ledger, &record, (struct slice){conn->message, conn->message_used});
         if (ledger->forgetful) {
             if (record.campaign < mark)
                 ledger->text_used = mark;

@@ -52,6 +52,32 @@ static size_t put_lines(struct mx_conn *conn, const char *text)
     return conn->out_used - before;
 }
 
+/* Makes room in `out`. False: there is none, and the connection is reset. */
+static bool room_for(struct mx_conn *conn, nsec now, size_t most)
+{
+    if (conn->out_at == conn->out_used)
+        conn->out_at = conn->out_used = 0;
+    if (conn->out_used + most > MX_OUT_MAX) {
+        /* The peer writes without reading: nothing that it is owed is worth the memory. */
+        conn->server->overruns++;
+        conn->queue_at = conn->queue_used = conn->out_at = conn->out_used = 0;
+        enqueue(conn, now, 0, MX_RESET);
+        conn->ending = true;
+        return false;
+    }
+    conn->out = mx_grow(conn->out, &conn->out_cap, conn->out_used + most, 1);
+    return true;
+}
+
+void mx_out_bytes(struct mx_conn *conn, nsec now, enum mx_stage stage, struct slice bytes)
+{
+    if (bytes.n == 0 || !room_for(conn, now, bytes.n))
+        return;
+    nsec due = stage ? due_at(conn, now, stage) : nsec_max(conn->busy_until, now);
+    put(conn, bytes.p, bytes.n);
+    enqueue(conn, due, bytes.n, MX_SEND);
+}
+
 unsigned mx_out_reply(struct mx_conn *conn, nsec now, enum mx_stage stage, const char *text)
 {
     struct mx_server *server = conn->server;
@@ -59,18 +85,8 @@ unsigned mx_out_reply(struct mx_conn *conn, nsec now, enum mx_stage stage, const
     sluice_assert(length >= 3 && text[0] >= '2' && text[0] <= '5');
     unsigned code = (unsigned)(text[0] - '0') * 100 + (unsigned)(text[1] - '0') * 10 + (unsigned)(text[2] - '0');
     server->replies[stage][text[0] - '0']++;
-    if (conn->out_at == conn->out_used)
-        conn->out_at = conn->out_used = 0;
-    size_t most = length * 7 + 2; /* a line of its own for every byte */
-    if (conn->out_used + most > MX_OUT_MAX) {
-        /* The peer writes without reading: nothing that it is owed is worth the memory. */
-        server->overruns++;
-        conn->queue_at = conn->queue_used = conn->out_at = conn->out_used = 0;
-        enqueue(conn, now, 0, MX_RESET);
-        conn->ending = true;
+    if (!room_for(conn, now, length * 7 + 2)) /* a line of its own for every byte */
         return 0;
-    }
-    conn->out = mx_grow(conn->out, &conn->out_cap, conn->out_used + most, 1);
     nsec due = due_at(conn, now, stage);
     size_t size = put_lines(conn, text);
     enqueue(conn, due, size, MX_SEND);

@@ -133,8 +133,9 @@ static bool read_reply(const char *text, char *reply)
 /* ---- sections ---- */
 
 static const char *const stages[MX_STAGE_COUNT] = {
-    [MX_GREETING] = "greeting", [MX_EHLO] = "ehlo", [MX_MAIL] = "mail",
-    [MX_RCPT] = "rcpt",         [MX_DATA] = "data", [MX_BODY] = "body",
+    [MX_GREETING] = "greeting", [MX_EHLO] = "ehlo", [MX_STARTTLS] = "starttls", [MX_HANDSHAKE] = "handshake",
+    [MX_AUTH] = "auth",         [MX_MAIL] = "mail", [MX_RCPT] = "rcpt",         [MX_DATA] = "data",
+    [MX_CHUNK] = "chunk",       [MX_BODY] = "body",
 };
 
 /* What is being read, for messages. */
@@ -319,9 +320,13 @@ struct mx_config *mx_config_load(const char *file, char *error, size_t error_cap
                         CFG_INT("first", 0, CFGF_NONE),           CFG_END()};
     cfg_opt_t latency[] = {CFG_STR("greeting", 0, CFGF_NODEFAULT),
                            CFG_STR("ehlo", 0, CFGF_NODEFAULT),
+                           CFG_STR("starttls", 0, CFGF_NODEFAULT),
+                           CFG_STR("handshake", 0, CFGF_NODEFAULT),
+                           CFG_STR("auth", 0, CFGF_NODEFAULT),
                            CFG_STR("mail", 0, CFGF_NODEFAULT),
                            CFG_STR("rcpt", 0, CFGF_NODEFAULT),
                            CFG_STR("data", 0, CFGF_NODEFAULT),
+                           CFG_STR("chunk", 0, CFGF_NODEFAULT),
                            CFG_STR("body", 0, CFGF_NODEFAULT),
                            CFG_END()};
     cfg_opt_t isp[] = {CFG_STR_LIST("listen", 0, CFGF_NODEFAULT),
@@ -347,9 +352,13 @@ struct mx_config *mx_config_load(const char *file, char *error, size_t error_cap
                        CFG_SEC("latency", latency, CFGF_NONE),
                        CFG_SEC("greeting", rule, CFGF_MULTI),
                        CFG_SEC("ehlo", rule, CFGF_MULTI),
+                       CFG_SEC("starttls", rule, CFGF_MULTI),
+                       CFG_SEC("handshake", rule, CFGF_MULTI),
+                       CFG_SEC("auth", rule, CFGF_MULTI),
                        CFG_SEC("mail", rule, CFGF_MULTI),
                        CFG_SEC("rcpt", rule, CFGF_MULTI),
                        CFG_SEC("data", rule, CFGF_MULTI),
+                       CFG_SEC("chunk", rule, CFGF_MULTI),
                        CFG_SEC("body", rule, CFGF_MULTI),
                        CFG_END()};
     cfg_opt_t top[] = {CFG_SEC("isp", isp, CFGF_MULTI | CFGF_TITLE | CFGF_NO_TITLE_DUPES), CFG_END()};

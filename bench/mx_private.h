@@ -30,6 +30,8 @@ bool mx_server_rate(struct mx_server *server, struct mx_source *source, nsec now
 /* mx_out.c */
 /* Queues a reply; '\n' in `text` separates lines. A 421 ends the connection behind itself. Returns its code. */
 unsigned mx_out_reply(struct mx_conn *conn, nsec now, enum mx_stage stage, const char *text);
+/* Queues bytes as they stand; MX_STAGE_BROKEN: without a latency of their own. */
+void mx_out_bytes(struct mx_conn *conn, nsec now, enum mx_stage stage, struct slice bytes);
 void mx_out_end(struct mx_conn *conn, nsec now, enum mx_stage stage, enum mx_act act); /* MX_CLOSE, MX_RESET */
 void mx_out_silence(struct mx_conn *conn);
 

@@ -15,6 +15,7 @@ void mx_text_begin(struct mx_conn *conn)
     conn->in_headers = true;
     conn->in_line = conn->line_overrun = conn->saw_eight_bit = false;
     conn->bytes = conn->line_bytes = 0;
+    conn->message_used = 0;
     conn->campaign[0] = 0;
     conn->seq = UINT64_MAX;
 }
@@ -153,8 +154,12 @@ void mx_text_line(struct mx_conn *conn, nsec now, struct slice line, bool more)
             read_token(conn, text);
     }
     conn->bytes += line.n - stuffed;
-    if (conn->server->on_text)
-        conn->server->on_text(conn->server->context, conn->number, (struct slice){line.p + stuffed, line.n - stuffed});
+    if (conn->server->ledger->keep_text) {
+        size_t need = conn->message_used + line.n - stuffed;
+        conn->message = mx_grow(conn->message, &conn->message_cap, need, 1);
+        memcpy(conn->message + conn->message_used, line.p + stuffed, line.n - stuffed);
+        conn->message_used = need;
+    }
     conn->in_line = !crlf;
     if (crlf) {
         conn->line_bytes = 0;

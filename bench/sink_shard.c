@@ -81,9 +81,11 @@ static void flush_files(struct sink_shard *shard)
 
 static void flush_due(struct io_timer *timer) { flush_files(container_of(timer, struct sink_shard, flush)); }
 
-static void on_accepted_message(void *context, const struct mx_ledger *ledger, const struct mx_accepted *record)
+static void on_accepted_message(void *context, const struct mx_ledger *ledger, const struct mx_accepted *record,
+                                struct slice text)
 {
     struct sink_shard *shard = context;
+    (void)text;
     char line[MX_LEDGER_LINE];
     add_line(shard, &shard->accepted, line, mx_ledger_line(ledger, record, line, sizeof line));
 }

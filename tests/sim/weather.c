@@ -42,7 +42,7 @@ void weather_calm(struct sim_world *world)
 
 static enum mx_stage draw_stage(struct sim_world *world)
 {
-    return (enum mx_stage)draw(world, MX_STAGE_BROKEN + 1, MX_STAGE_COUNT - 1);
+    return (enum mx_stage)draw(world, MX_STAGE_BROKEN + 1, MX_BODY);
 }
 
 static uint32_t draw_chance(struct sim_world *world) { return (uint32_t)draw_scale(world, 1000, MX_CERTAIN / 2); }

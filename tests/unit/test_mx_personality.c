@@ -125,7 +125,7 @@ static void test_hang_up_reset_silence(void **state)
     (void)state;
     static const enum mx_action actions[] = {MX_HANG_UP, MX_ABORT, MX_SILENCE};
     static const enum mx_act acts[] = {MX_CLOSE, MX_RESET, MX_WAIT};
-    for (unsigned stage = MX_GREETING; stage < MX_STAGE_COUNT; stage++) {
+    for (unsigned stage = MX_GREETING; stage <= MX_BODY; stage++) {
         for (size_t i = 0; i < countof(actions); i++) {
             struct scene s;
             begin(&s);
