@@ -9,6 +9,8 @@
  *     defaults { connections = 10  rate = none } # ISPs without a block, and what a block leaves out
  *     pool marketing { source 203.0.113.10 { ehlo = m1.example.com } }
  *     isp gmail { mx = {.google.com, .googlemail.com}  rate = 500/min }
+ *     relay ses { host = email-smtp.eu-west-1.amazonaws.com  auth = plain  user = AKIA  password_file = /etc/ses }
+ *     route { pool = marketing  domain = {.example.com}  relay = ses }
  *
  * Everything is owned by the config and lives until config_free. */
 #ifndef CONTROL_CONFIG_H
@@ -20,6 +22,15 @@
 #include "sluice/limits.h"
 
 enum { CONFIG_RETRY_STEPS = 32 };
+
+/* Whether sessions are encrypted, from an ISP's or the defaults' `tls`. */
+enum config_tls {
+    CONFIG_TLS_BROKEN = 0,
+    CONFIG_TLS_OFF,
+    CONFIG_TLS_OPPORTUNISTIC, /* where it is offered, with any certificate; in plain text where TLS is broken */
+    CONFIG_TLS_REQUIRED,      /* with any certificate, never in plain text */
+    CONFIG_TLS_VERIFIED,      /* with a certificate that a trusted authority gave to the host's name */
+};
 
 /* What holds for one lane. Rates are exact fractions: `rate` starts in `rate_per`; 0: no limit. */
 struct config_limits {
@@ -35,6 +46,7 @@ struct config_limits {
         timeout_quit;
     nsec idle;               /* an idle session is ended after this */
     bool pipelining, across; /* may be used at all */
+    enum config_tls tls;
 };
 
 struct config_isp {
@@ -42,6 +54,39 @@ struct config_isp {
     const char **mx; /* suffixes (".google.com") or whole host names */
     unsigned mx_count;
     struct config_limits limits;
+};
+
+enum config_auth {
+    CONFIG_AUTH_BROKEN = 0,
+    CONFIG_AUTH_NONE,
+    CONFIG_AUTH_PLAIN,   /* RFC 4616 */
+    CONFIG_AUTH_LOGIN,   /* draft-murchison-sasl-login-00 */
+    CONFIG_AUTH_XOAUTH2, /* a bearer token, as Google and Microsoft take it */
+};
+
+/* A smarthost: an ISP of its name for all that `routes` send there. */
+struct config_relay {
+    char name[LIMIT_ISP_NAME + 1];
+    char *host; /* its addresses are looked up, no MX */
+    uint16_t port;
+    bool implicit_tls; /* TLS from the first byte, RFC 8314 §3.3 */
+    enum config_auth auth;
+    char *user, *password_file, *token_file; /* "" : none */
+    bool auth_plain_text;                    /* AUTH although tls is off */
+    struct config_limits limits;
+    char *secret_file; /* which of the two files holds the secret; NULL: none. Borrows from them */
+    char *file;        /* where secret_file was named, for errors when it is read */
+    unsigned line;
+};
+
+/* All conditions that are given must hold; the first route of the file that fits decides. */
+struct config_route {
+    char *pool;           /* "" : every pool */
+    const char **domains; /* suffixes (".example.com") or whole domains; none: every domain */
+    unsigned domain_count;
+    char *relay_name;  /* "none": by MX, as if there were no routes */
+    int pool_index;    /* -1: every pool */
+    int relay;         /* index into config.relays; -1: by MX */
 };
 
 struct config_source {
@@ -66,6 +111,7 @@ struct config {
     char *resolver;  /* "127.0.0.1:5353, ..."; "": resolv.conf */
     nsec resolver_timeout;
     unsigned resolver_tries;
+    char *tls_ca; /* file of trusted authorities; "": the system's */
     uint16_t smtp_port;
     bool ipv4, ipv6;       /* address families of MX hosts that are used, each where a source of it exists */
     char *http;            /* "127.0.0.1:9125"; "": none */
@@ -75,6 +121,7 @@ struct config {
     nsec shutdown;         /* SIGTERM: open messages may take this long */
     unsigned sessions_max; /* of one shard */
     size_t press_bytes;    /* of one shard */
+    char *token_key; /* file of the secrets of VERP tokens (sign/token.h); "": none */
     uint64_t events_max;
     uint64_t keep_s; /* keys of a done campaign; a campaign's own `keep` wins */
     nsec poll;       /* idle look at sluice:campaigns */
@@ -82,6 +129,10 @@ struct config {
     struct config_limits defaults; /* of ISPs without an entry */
     struct config_isp *isps;
     unsigned isp_count;
+    struct config_relay *relays;
+    unsigned relay_count;
+    struct config_route *routes; /* in the order of the file */
+    unsigned route_count;
     struct config_source *sources;
     unsigned source_count;
     struct config_pool *pools;
@@ -100,7 +151,7 @@ void config_print(const struct config *config, void (*line)(void *context, const
 void config_manual(void (*line)(void *context, const char *text), void *context);
 /* Reads "address", "address:port" or "[address]:port"; `port` is that of a text without one, 0: it needs one. */
 must_use bool config_at(struct slice text, uint16_t port, struct io_address *address);
-/* Limits of an ISP by name; the defaults for one without an entry. */
+/* Limits of an ISP or a relay by name; the defaults for one without an entry. */
 const struct config_limits *config_limits_for(const struct config *config, struct slice isp);
 const struct config_pool *config_pool_find(const struct config *config, struct slice name);
 

@@ -11,6 +11,8 @@
 #define LIMITS(field) CONFIG_LIMITS, offsetof(struct config_limits, field)
 #define ISP(field)    CONFIG_ISP, offsetof(struct config_isp, field)
 #define SOURCE(field) CONFIG_SOURCE, offsetof(struct config_source, field)
+#define RELAY(field)  CONFIG_RELAY, offsetof(struct config_relay, field)
+#define ROUTE(field)  CONFIG_ROUTE, offsetof(struct config_route, field)
 /* place, name, type, min, max, default, what the default is when it has no text, doc */
 #define ROW(place, key, kind, least, most, default_text, default_words, words)                                         \
     ROW_(place, key, kind, least, most, default_text, default_words, words)
@@ -19,6 +21,27 @@
         .scope = scope_, .name = key, .type = kind, .min = least, .max = most, .fallback = default_text,               \
         .fallback_doc = default_words, .offset = offset_, .doc = words                                                 \
     }
+
+/* place, name, words by value, default, doc */
+#define ROW_WORD(place, key, texts, default_text, doc_text) ROW_WORD_(place, key, texts, default_text, doc_text)
+#define ROW_WORD_(scope_, offset_, key, texts, default_text, doc_text)                                                 \
+    {                                                                                                                  \
+        .scope = scope_, .name = key, .type = CONFIG_WORD, .min = 1, .max = countof(texts) - 1, .words = texts,        \
+        .fallback = default_text, .offset = offset_, .doc = doc_text                                                   \
+    }
+
+static const char *const log_levels[] = {[LOG_LEVEL_ERROR] = "error",
+                                         [LOG_LEVEL_WARNING] = "warning",
+                                         [LOG_LEVEL_INFO] = "info",
+                                         [LOG_LEVEL_DEBUG] = "debug"};
+static const char *const tls_words[] = {[CONFIG_TLS_OFF] = "off",
+                                        [CONFIG_TLS_OPPORTUNISTIC] = "opportunistic",
+                                        [CONFIG_TLS_REQUIRED] = "required",
+                                        [CONFIG_TLS_VERIFIED] = "verified"};
+static const char *const auth_words[] = {[CONFIG_AUTH_NONE] = "none",
+                                         [CONFIG_AUTH_PLAIN] = "plain",
+                                         [CONFIG_AUTH_LOGIN] = "login",
+                                         [CONFIG_AUTH_XOAUTH2] = "xoauth2"};
 
 /* clang-format off */
 static const struct config_row table[] = {
@@ -50,6 +73,8 @@ static const struct config_row table[] = {
         "How often each DNS server is asked."),
     ROW(TOP(smtp_port), "smtp_port", CONFIG_PORT, 1, 65535, "25", NULL,
         "The port of mail exchangers; for tests."),
+    ROW(TOP(tls_ca), "tls_ca", CONFIG_PATH, 0, 1024, "", "the system's",
+        "A file of certificates (PEM) of the authorities that are trusted where a server's certificate is verified."),
     ROW(TOP(ipv4), "ipv4", CONFIG_BOOL, 0, 1, "yes", NULL,
         "Whether IPv4 addresses of mail exchangers are used, where a source of that family exists."),
     ROW(TOP(ipv6), "ipv6", CONFIG_BOOL, 0, 1, "yes", NULL, "The same for IPv6."),
@@ -61,12 +86,15 @@ static const struct config_row table[] = {
         "How long open messages may take to end after SIGTERM."),
     ROW(TOP(poll), "poll", CONFIG_DURATION, 10 * MS, MINUTE, "1s", NULL,
         "How often an idle engine looks for campaigns that nobody announced."),
+    ROW(TOP(token_key), "token_key", CONFIG_PATH, 0, 1024, "", "none; campaigns with verp 1 need it",
+        "The file of the secrets of VERP return paths, one a line of at least 32 characters (openssl rand -hex 32): the "
+        "first makes tokens, all verify them. Nobody but Sluice's user may be able to read it."),
     ROW(TOP(events_max), "events_max", CONFIG_BIG_COUNT, 1000, 1000000000000, "10000000", NULL,
         "Events in a campaign's stream at which those go that all its consumer groups acknowledged. When that frees "
         "nothing, the campaign waits with the reason \"events not read\"."),
     ROW(TOP(keep_s), "keep", CONFIG_SECONDS, MINUTE, 3650 * DAY, "30d", NULL,
         "How long the keys of a campaign stay after it is done, unless the campaign says otherwise."),
-    ROW(TOP(log_level), "log_level", CONFIG_LEVEL, LOG_LEVEL_ERROR, LOG_LEVEL_DEBUG, "info", NULL,
+    ROW_WORD(TOP(log_level), "log_level", log_levels, "info",
         "What is logged: error, warning, info or debug, each with all before it."),
 
     ROW(ISP(mx), "mx", CONFIG_SUFFIXES, 1, LIMIT_DOMAIN, NULL, "none; it must be given",
@@ -107,11 +135,38 @@ static const struct config_row table[] = {
         "Whether PIPELINING (RFC 2920) is used where the server offers it."),
     ROW(LIMITS(across), "across", CONFIG_BOOL, 0, 1, "yes", NULL,
         "Whether it is used across messages: the next MAIL goes out behind the dot of the message before it."),
+    ROW_WORD(LIMITS(tls), "tls", tls_words, "opportunistic",
+        "Whether sessions are encrypted: off; opportunistic, where the server offers it, whatever its certificate, and in "
+        "plain text where it does not or its TLS is broken; required, whatever its certificate, and never in plain text; "
+        "verified, only with a certificate of a trusted authority for the host's name."),
 
     ROW(SOURCE(name), "name", CONFIG_NAME, 1, LIMIT_SOURCE_NAME, NULL, "the address",
         "The source's name in events, metrics and Redis."),
     ROW(SOURCE(ehlo), "ehlo", CONFIG_EHLO, 1, LIMIT_DOMAIN, NULL, "hostname, if that is set; else it must be given",
         "The name given in EHLO; it should resolve to the address, and the address back to it."),
+
+    ROW(RELAY(host), "host", CONFIG_HOST, 1, LIMIT_DOMAIN, NULL, "none; it must be given",
+        "The relay's host. Its addresses are looked up, MX records are not."),
+    ROW(RELAY(port), "port", CONFIG_PORT, 1, 65535, "587", NULL,
+        "587 or 25 with STARTTLS, 465 with TLS from the first byte."),
+    ROW(RELAY(implicit_tls), "implicit_tls", CONFIG_BOOL, 0, 1, NULL, "yes on ports 465 and 2465, else no",
+        "Whether TLS begins with the first byte (RFC 8314 3.3) instead of by STARTTLS."),
+    ROW_WORD(RELAY(auth), "auth", auth_words, "none",
+        "How the relay is told who we are. It is never told without TLS, unless tls is off and auth_plain_text is yes."),
+    ROW(RELAY(user), "user", CONFIG_TEXT, 0, 255, "", "none", "The name that goes with the password or the token."),
+    ROW(RELAY(password_file), "password_file", CONFIG_PATH, 0, 1024, "", "none",
+        "The file of the password of plain and login. Nobody but its owner, who is root or runs the engine, may be able "
+        "to read it. It is read again when it has changed."),
+    ROW(RELAY(token_file), "token_file", CONFIG_PATH, 0, 1024, "", "none",
+        "The same for the bearer token of xoauth2. Whoever renews the token replaces the file."),
+    ROW(RELAY(auth_plain_text), "auth_plain_text", CONFIG_BOOL, 0, 1, "no", NULL,
+        "Allows AUTH on a connection that is not encrypted: whoever listens has the password."),
+
+    ROW(ROUTE(pool), "pool", CONFIG_ID, 0, LIMIT_POOL_NAME, "", "every pool", "Campaigns of this pool."),
+    ROW(ROUTE(domains), "domain", CONFIG_SUFFIXES, 1, LIMIT_DOMAIN, NULL, "every domain",
+        "Recipients' domains (A-labels): whole ones, or suffixes that begin with a dot and stand for what is below them."),
+    ROW(ROUTE(relay_name), "relay", CONFIG_ID, 1, LIMIT_ISP_NAME, NULL, "none; it must be given",
+        "Where they go: the name of a relay, or none for the domain's own mail exchangers."),
 };
 /* clang-format on */
 
@@ -124,7 +179,7 @@ const struct config_row *config_rows(size_t *count)
 const struct config_row *config_row_find(enum config_scope scope, const char *name)
 {
     for (size_t i = 0; i < countof(table); i++) {
-        bool here = table[i].scope == scope || (scope == CONFIG_ISP && table[i].scope == CONFIG_LIMITS);
+        bool here = table[i].scope == scope || ((scope == CONFIG_ISP || scope == CONFIG_RELAY) && table[i].scope == CONFIG_LIMITS);
         if (here && strcmp(table[i].name, name) == 0)
             return &table[i];
     }

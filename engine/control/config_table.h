@@ -17,7 +17,7 @@ enum config_type {
     CONFIG_DURATION,  /* nsec; whole milliseconds, with ms, s, m, h, d, also put together */
     CONFIG_SECONDS,   /* uint64_t; a duration in whole seconds */
     CONFIG_RATE,      /* uint64_t followed by nsec: a count in a unit of time, or none */
-    CONFIG_LEVEL,     /* enum log_level */
+    CONFIG_WORD,      /* an enum; one of the row's `words` */
     CONFIG_TEXT,      /* char *, owned; printable; min .. max are bytes, as in all below */
     CONFIG_PATH,      /* char *, owned; absolute, or empty */
     CONFIG_ID,        /* char *, owned; [A-Za-z0-9._:-] */
@@ -28,7 +28,7 @@ enum config_type {
     CONFIG_NAME,      /* char[max + 1]; [A-Za-z0-9._:-] */
     CONFIG_EHLO,      /* char[max + 1]; a host name or an address literal */
     CONFIG_DELAYS,    /* list of durations: config_limits.retry; max holds for each */
-    CONFIG_SUFFIXES,  /* list of host names or suffixes: config_isp.mx */
+    CONFIG_SUFFIXES,  /* const char ** followed by unsigned, owned: a list of host names or suffixes */
     CONFIG_TYPE_COUNT
 };
 
@@ -39,21 +39,24 @@ enum config_scope {
     CONFIG_LIMITS, /* struct config_limits: `defaults` and `isp` */
     CONFIG_ISP,    /* struct config_isp: `isp` alone */
     CONFIG_SOURCE, /* struct config_source: `source` */
+    CONFIG_RELAY,  /* struct config_relay: `relay` alone */
+    CONFIG_ROUTE,  /* struct config_route: `route` */
 };
 
 struct config_row {
     enum config_scope scope;
     const char *name;
     enum config_type type;
-    int64_t min, max;     /* numbers, nanoseconds or bytes, as the type says */
-    const char *fallback; /* in the file's syntax, list items with commas between; NULL: `fallback_doc` says what */
+    int64_t min, max;         /* numbers, nanoseconds or bytes, as the type says */
+    const char *const *words; /* CONFIG_WORD: the names of the values min .. max, by value */
+    const char *fallback;     /* in the file's syntax, list items with commas between; NULL: `fallback_doc` says what */
     const char *fallback_doc;
     size_t offset;
     const char *doc;
 };
 
 const struct config_row *config_rows(size_t *count);
-/* NULL: no such key there. In scope CONFIG_ISP the limits are found too. */
+/* NULL: no such key there. In scopes CONFIG_ISP and CONFIG_RELAY the limits are found too. */
 const struct config_row *config_row_find(enum config_scope scope, const char *name);
 static inline bool config_row_is_list(const struct config_row *row)
 {

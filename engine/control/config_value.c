@@ -50,7 +50,6 @@ static const struct unit rates[] = {
     {"day", 24 * 3600 * NSEC_PER_S},
     {"d", 24 * 3600 * NSEC_PER_S},
 };
-static const char *const levels[] = {NULL, "error", "warning", "info", "debug"};
 
 static const struct unit *unit_find(const struct unit *units, size_t count, struct slice name)
 {
@@ -111,13 +110,11 @@ static bool read_bool(const char *text, int64_t *number)
            slice_equal_nocase(s, SLICE("off"));
 }
 
-static bool read_level(const char *text, int64_t *number)
+static bool read_word(const struct config_row *row, const char *text, int64_t *number)
 {
-    for (size_t i = 1; i < countof(levels); i++)
-        if (strcmp(text, levels[i]) == 0) {
-            *number = (int64_t)i;
+    for (*number = row->min; *number <= row->max; ++*number)
+        if (strcmp(text, row->words[*number]) == 0)
             return true;
-        }
     return false;
 }
 
@@ -134,8 +131,8 @@ static bool read_number(const struct config_row *row, const char *text, struct c
     case CONFIG_BOOL:
         read = read_bool(text, &value->number);
         break;
-    case CONFIG_LEVEL:
-        read = read_level(text, &value->number);
+    case CONFIG_WORD:
+        read = read_word(row, text, &value->number);
         break;
     case CONFIG_SIZE:
         read = read_size(text, &value->number);
@@ -198,14 +195,25 @@ void config_value_free(void *value)
 
 /* ---- storing ---- */
 
-static bool store_suffixes(struct config_isp *isp, struct config_value *const *values, unsigned count)
+/* A field of type CONFIG_SUFFIXES. */
+struct suffixes {
+    const char **items;
+    unsigned count;
+};
+_Static_assert(offsetof(struct config_isp, mx_count) - offsetof(struct config_isp, mx) ==
+                       offsetof(struct suffixes, count) &&
+                   offsetof(struct config_route, domain_count) - offsetof(struct config_route, domains) ==
+                       offsetof(struct suffixes, count),
+               "a list of names is followed by its length");
+
+static bool store_suffixes(struct suffixes *names, struct config_value *const *values, unsigned count)
 {
-    isp->mx = calloc(count, sizeof *isp->mx);
-    if (!isp->mx)
+    names->items = calloc(count, sizeof *names->items);
+    if (!names->items)
         return false;
-    for (; isp->mx_count < count; isp->mx_count++) {
-        isp->mx[isp->mx_count] = strdup(values[isp->mx_count]->text);
-        if (!isp->mx[isp->mx_count])
+    for (; names->count < count; names->count++) {
+        names->items[names->count] = strdup(values[names->count]->text);
+        if (!names->items[names->count])
             return false;
     }
     return true;
@@ -245,8 +253,8 @@ bool config_store(const struct config_row *row, void *base, struct config_value 
     case CONFIG_SECONDS:
         *(uint64_t *)field = (uint64_t)(v->number / NSEC_PER_S);
         break;
-    case CONFIG_LEVEL:
-        *(enum log_level *)field = (enum log_level)v->number;
+    case CONFIG_WORD: /* a C enum is as wide as an unsigned here */
+        *(unsigned *)field = (unsigned)v->number;
         break;
     case CONFIG_NAME:
     case CONFIG_EHLO:
@@ -263,7 +271,7 @@ bool config_store(const struct config_row *row, void *base, struct config_value 
         limits->retry_count = count;
         break;
     case CONFIG_SUFFIXES:
-        return store_suffixes(base, values, count);
+        return store_suffixes(field, values, count);
     default:
         return store_text(field, v->text);
     }
@@ -321,16 +329,16 @@ void config_quote(const char *text, char *quoted, size_t cap)
 static void format_list(const struct config_row *row, const void *base, char *text, size_t cap)
 {
     const struct config_limits *limits = base;
-    const struct config_isp *isp = base;
+    const struct suffixes *names = (const void *)((const char *)base + row->offset);
     bool delays = row->type == CONFIG_DELAYS;
-    unsigned count = delays ? limits->retry_count : isp->mx_count;
+    unsigned count = delays ? limits->retry_count : names->count;
     size_t n = (size_t)snprintf(text, cap, "{");
     for (unsigned i = 0; i < count; i++) {
         char item[2 * LIMIT_DOMAIN];
         if (delays)
             config_duration_text(limits->retry[i], item, sizeof item);
         else
-            slice_copy(item, sizeof item, slice_of(isp->mx[i]));
+            slice_copy(item, sizeof item, slice_of(names->items[i]));
         if (n + strlen(item) + 4 < cap)
             n += (size_t)snprintf(text + n, cap - n, "%s%s", i ? ", " : "", item);
     }
@@ -363,8 +371,8 @@ void config_format(const struct config_row *row, const void *base, char *text, s
     case CONFIG_SECONDS:
         config_duration_text((nsec) * (const uint64_t *)field * NSEC_PER_S, text, cap);
         break;
-    case CONFIG_LEVEL:
-        snprintf(text, cap, "%s", levels[*(const enum log_level *)field]);
+    case CONFIG_WORD:
+        snprintf(text, cap, "%s", row->words[*(const unsigned *)field]);
         break;
     case CONFIG_RATE:
         if (limits->rate)
@@ -386,6 +394,18 @@ void config_format(const struct config_row *row, const void *base, char *text, s
     }
 }
 
+/* "error, warning, info or debug" */
+static void words_text(const struct config_row *row, char *text, size_t cap)
+{
+    size_t n = 0;
+    for (int64_t i = row->min; i <= row->max && n < cap; i++)
+        n += (size_t)snprintf(text + n, cap - n, "%s%s",
+                              i == row->min   ? ""
+                              : i == row->max ? " or "
+                                              : ", ",
+                              row->words[i]);
+}
+
 void config_row_allowed(const struct config_row *row, char *text, size_t cap)
 {
     char least[64], most[64];
@@ -396,8 +416,8 @@ void config_row_allowed(const struct config_row *row, char *text, size_t cap)
     case CONFIG_BOOL:
         snprintf(text, cap, "yes or no");
         break;
-    case CONFIG_LEVEL:
-        snprintf(text, cap, "error, warning, info or debug");
+    case CONFIG_WORD:
+        words_text(row, text, cap);
         break;
     case CONFIG_DURATION:
     case CONFIG_DELAYS:

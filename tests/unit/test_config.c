@@ -167,10 +167,13 @@ static void words_hold(void **state)
             row_refuses(&rows[i], "maybe");
             row_refuses(&rows[i], "1");
             row_refuses(&rows[i], "");
-        } else if (rows[i].type == CONFIG_LEVEL) {
-            row_accepts(&rows[i], "debug");
+        } else if (rows[i].type == CONFIG_WORD) {
+            for (int64_t word = rows[i].min; word <= rows[i].max; word++)
+                row_accepts(&rows[i], rows[i].words[word]);
             row_refuses(&rows[i], "INFO");
             row_refuses(&rows[i], "trace");
+            row_refuses(&rows[i], "verify");
+            row_refuses(&rows[i], "");
         }
     }
 }
