@@ -1,7 +1,16 @@
 /* site.h - MX sets, their hosts and their addresses, shared by all domains that publish the same set.
  *
  * A host that does not answer is remembered address by address, for one minute, doubling to one hour. Addresses are
- * kept by their time to live; while DNS is in trouble, what was known stays in use. */
+ * kept by their time to live; while DNS is in trouble, what was known stays in use.
+ *
+ * How safe the way to a host must be. A site is *secure* when its MX set was validated by DNSSEC, and *enforced* when
+ * an MTA-STS policy in mode enforce holds for its domains; these are part of what a site is, so that mail for whom
+ * less is demanded never shares its sessions. Of a secure site each host whose addresses were validated too has its
+ * TLSA records asked for (RFC 7672 §2.2), and they are kept by their time to live. Guarantees:
+ *   - while it is not known whether a host has TLSA records (no answer, or one that does not validate), a secure site
+ *     does not use that host (RFC 7672 §2.1.2); it is never taken for a host without;
+ *   - an enforced site has no host but those that the policy names (RFC 8461 §4.1).
+ * What follows for a session: sites_dane and site->enforced. DANE goes before MTA-STS (RFC 8461 §2). */
 #ifndef FLOW_SITE_H
 #define FLOW_SITE_H
 
@@ -11,11 +20,21 @@
 #include "io/pool.h"
 #include "io/table.h"
 #include "net/resolver.h"
+#include "proto/policy/dane.h"
 #include "proto/policy/isp.h"
 #include "proto/policy/mx.h"
 #include "sluice/outcome.h"
 
 struct sites;
+
+/* What DANE demands of a session with a host (RFC 7672 §2.2). */
+enum host_dane {
+    HOST_DANE_BROKEN = 0, /* not asked */
+    HOST_DANE_NONE,       /* nothing: there are no records, or nothing that would make them believable */
+    HOST_DANE_FAILED,     /* there was no answer to be believed: the host is not to be used now */
+    HOST_DANE_TLS,        /* records, none of them usable: TLS, with whatever certificate */
+    HOST_DANE_RECORDS,    /* TLS with a certificate that matches one of `tlsa` */
+};
 
 struct host {
     struct table_link link;
@@ -32,6 +51,14 @@ struct host {
         unsigned failures;
         nsec dead_until;
     } health[LIMIT_HOST_ADDRESSES];
+    bool secure;                      /* its addresses were validated by DNSSEC */
+    bool dane_wanted;                 /* a secure site has it */
+    enum host_dane dane;              /* use sites_dane */
+    char tlsa_base[LIMIT_DOMAIN + 1]; /* HOST_DANE_TLS, _RECORDS: the TLSA base domain (RFC 7672 §2.2.3), which is also
+                                         the server's name in TLS; the host's own name counts beside it */
+    char alias[LIMIT_DOMAIN + 1];     /* where the CNAMEs of its name lead */
+    unsigned tlsa_count;
+    struct dane_record tlsa[LIMIT_TLSA];
 };
 
 struct site {
@@ -39,6 +66,8 @@ struct site {
     struct site *pending_next;
     unsigned refs; /* domains, attempts, sessions */
     bool pending;  /* its hosts are still being asked for */
+    bool secure;   /* its MX set was validated by DNSSEC, and DANE is in use */
+    bool enforced; /* by MTA-STS: TLS, with a certificate of a known authority for the host's name */
     struct mx_route route;
     struct mx_record records[LIMIT_MX_HOSTS]; /* names are the hosts' */
     struct host *hosts[LIMIT_MX_HOSTS];       /* as in route.order */
@@ -74,6 +103,12 @@ must_use bool sites_open(struct sites *sites, struct arena *arena, unsigned site
 /* The site of a route, made when there is none; held. NULL: too many are in use. */
 must_use struct site *sites_get(struct sites *sites, struct mx_route *mx, struct slice domain,
                                 const struct mx_record *records);
+/* What DANE demands of a session of this site with one of its hosts: _NONE, _TLS or _RECORDS for a host that
+ * sites_target gave. */
+static inline enum host_dane sites_dane(const struct site *site, const struct host *host)
+{
+    return site->secure && host->secure ? host->dane : HOST_DANE_NONE;
+}
 void sites_hold(struct site *site);
 void sites_release(struct sites *sites, struct site *site);
 /* Asks for hosts that are unknown or stale. True: what can be known now is known: walking by preference, all hosts of

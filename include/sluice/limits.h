@@ -21,6 +21,7 @@ enum {
     LIMIT_LEASE_ID = 96,
     LIMIT_MX_HOSTS = 16,        /* MX records of a domain that are looked at, best preference first */
     LIMIT_HOST_ADDRESSES = 16,  /* addresses of one MX host that are looked at */
+    LIMIT_TLSA = 16,            /* usable TLSA records of one MX host that are kept */
     LIMIT_EVENT_REPLY = 1000,   /* bytes of a server's reply that an event carries */
     LIMIT_MESSAGE = 50 * 1024 * 1024, /* bytes of one rendered message */
     LIMIT_MESSAGE_ID = LIMIT_CAMPAIGN_ID + LIMIT_DOMAIN + 64, /* with its angle brackets; ours, so never longer */
