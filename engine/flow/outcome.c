@@ -55,6 +55,7 @@ static void describe(struct settlement *s, const struct attempt *attempt, const 
         .reply = slice_of(o->reply),
         .mx = slice_of(o->mx),
         .ip = slice_of(o->ip),
+        .tls = slice_of(o->tls),
         .bytes = o->bytes,
         .message_id = slice_of(o->message_id),
     };

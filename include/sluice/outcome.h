@@ -44,6 +44,8 @@ enum happening {
     HAPPENING_CANCELLED,   /* the campaign was cancelled */
     HAPPENING_EXPIRED,     /* given up by schedule */
     HAPPENING_IN_DOUBT,    /* recovered: permit without end */
+    HAPPENING_TLS,         /* the handshake failed, or the certificate is not what is asked for; `reply` says how */
+    HAPPENING_NOT_OFFERED, /* the server offers no STARTTLS, or no AUTH, where it is demanded */
     HAPPENING_COUNT
 };
 
@@ -58,6 +60,7 @@ struct outcome {
     nsec took;           /* from then to now */
     char mx[LIMIT_DOMAIN + 1];
     char ip[64];         /* of the peer */
+    char tls[96];        /* "TLSv1.3 TLS_AES_256_GCM_SHA384 verified"; "" in plain text */
     char message_id[LIMIT_MESSAGE_ID + 1]; /* of what was rendered; "" when nothing was */
     char reply[LIMIT_EVENT_REPLY + 1]; /* the reply's lines joined with " / ", controls replaced; or our own sentence */
 };

@@ -36,6 +36,8 @@ const char *happening_name(enum happening happening)
         [HAPPENING_CANCELLED] = "cancelled",
         [HAPPENING_EXPIRED] = "expired",
         [HAPPENING_IN_DOUBT] = "in-doubt",
+        [HAPPENING_TLS] = "tls",
+        [HAPPENING_NOT_OFFERED] = "not-offered",
     };
     sluice_assert(happening < HAPPENING_COUNT);
     return names[happening];
@@ -122,6 +124,12 @@ static const struct row rows[] = {
     {HAPPENING_CANCELLED, ANY_STAGE, EVENT_CANCELLED, BOUNCE_NONE, BOUNCE_KIND_NONE, TROUBLE_NONE, FREE, ""},
     {HAPPENING_EXPIRED, ANY_STAGE, EVENT_EXPIRED, BOUNCE_MESSAGE_EXPIRED, BOUNCE_KIND_SOFT, TROUBLE_RECIPIENT, FREE,
      "5.4.7"},
+    /* What a policy of ours, or of the recipient's domain, demands and the server has not: the server's administrator
+     * can mend that, so it waits until it expires. X.7.5 is a cryptographic failure (RFC 3463 §3.8). */
+    {HAPPENING_TLS, AT(STAGE_STARTTLS), EVENT_DEFERRED, BOUNCE_BAD_CONNECTION, BOUNCE_KIND_SOFT, TROUBLE_HOST, FREE,
+     "4.7.5"},
+    {HAPPENING_NOT_OFFERED, AT(STAGE_STARTTLS) | AT(STAGE_AUTH), EVENT_DEFERRED, BOUNCE_BAD_CONFIGURATION,
+     BOUNCE_KIND_SOFT, TROUBLE_HOST, FREE, "4.7.4"},
     {HAPPENING_IN_DOUBT, ANY_STAGE, EVENT_IN_DOUBT, BOUNCE_NONE, BOUNCE_KIND_NONE, TROUBLE_NONE, COUNTS, ""},
 };
 

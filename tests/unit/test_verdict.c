@@ -38,6 +38,10 @@ static bool is_possible(enum stage stage, enum happening happening)
     case HAPPENING_SIZE:
     case HAPPENING_EIGHT_BIT:
         return stage == STAGE_EHLO || stage == STAGE_MAIL;
+    case HAPPENING_TLS:
+        return stage == STAGE_STARTTLS;
+    case HAPPENING_NOT_OFFERED:
+        return stage == STAGE_STARTTLS || stage == STAGE_AUTH;
     case HAPPENING_INVALID:
     case HAPPENING_DUPLICATE:
         return stage == STAGE_RECIPIENT || stage == STAGE_ROUTE;
