@@ -257,7 +257,7 @@ static bool check_whole(struct config_build *b)
 static bool build_all(struct config_build *b)
 {
     return config_build_defaults(b, CONFIG_TOP, b->config) && config_build_given(b, b->root, CONFIG_TOP, b->config) &&
-           fill_in(b) && add_defaults(b) && add_pools(b) && add_isps(b) && check_whole(b);
+           fill_in(b) && add_defaults(b) && add_pools(b) && add_isps(b) && config_build_relays(b) && check_whole(b);
 }
 
 struct config *config_parse(const char *file, struct slice text, char *error, size_t error_cap)
@@ -289,13 +289,10 @@ struct config *config_load(const char *file, char *error, size_t error_cap)
 
 void config_free(struct config *config)
 {
-    size_t count;
-    const struct config_row *rows = config_rows(&count);
     if (!config)
         return;
-    for (size_t i = 0; i < count; i++)
-        if (rows[i].scope == CONFIG_TOP && config_row_is_owned_text(&rows[i]))
-            free(*(char **)(void *)((char *)config + rows[i].offset));
+    config_rows_free(CONFIG_TOP, config);
+    config_relays_free(config);
     for (unsigned i = 0; i < config->isp_count; i++) {
         for (unsigned j = 0; j < config->isps[i].mx_count; j++)
             free((void *)(uintptr_t)config->isps[i].mx[j]);
@@ -313,6 +310,9 @@ const struct config_limits *config_limits_for(const struct config *config, struc
     for (unsigned i = 0; i < config->isp_count; i++)
         if (slice_equal(slice_of(config->isps[i].name), isp))
             return &config->isps[i].limits;
+    for (unsigned i = 0; i < config->relay_count; i++)
+        if (slice_equal(slice_of(config->relays[i].name), isp))
+            return &config->relays[i].limits;
     return &config->defaults;
 }
 

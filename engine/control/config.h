@@ -84,9 +84,9 @@ struct config_route {
     char *pool;           /* "" : every pool */
     const char **domains; /* suffixes (".example.com") or whole domains; none: every domain */
     unsigned domain_count;
-    char *relay_name;  /* "none": by MX, as if there were no routes */
-    int pool_index;    /* -1: every pool */
-    int relay;         /* index into config.relays; -1: by MX */
+    char *relay_name; /* "none": by MX, as if there were no routes */
+    int pool_index;   /* -1: every pool */
+    int relay;        /* index into config.relays; -1: by MX */
 };
 
 struct config_source {
@@ -121,7 +121,7 @@ struct config {
     nsec shutdown;         /* SIGTERM: open messages may take this long */
     unsigned sessions_max; /* of one shard */
     size_t press_bytes;    /* of one shard */
-    char *token_key; /* file of the secrets of VERP tokens (sign/token.h); "": none */
+    char *token_key;       /* file of the secrets of VERP tokens (sign/token.h); "": none */
     uint64_t events_max;
     uint64_t keep_s; /* keys of a done campaign; a campaign's own `keep` wins */
     nsec poll;       /* idle look at sluice:campaigns */

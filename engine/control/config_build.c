@@ -26,6 +26,15 @@ bool config_build_no_memory(struct config_build *b)
 
 /* ---- rows ---- */
 
+void config_rows_free(enum config_scope scope, void *base)
+{
+    size_t count;
+    const struct config_row *rows = config_rows(&count);
+    for (size_t i = 0; i < count; i++)
+        if (rows[i].scope == scope && config_row_is_owned_text(&rows[i]))
+            free(*(char **)(void *)((char *)base + rows[i].offset));
+}
+
 bool config_build_default(struct config_build *b, const struct config_row *row, void *base, const char *text)
 {
     struct config_value *values[CONFIG_RETRY_STEPS];

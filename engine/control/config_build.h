@@ -31,4 +31,11 @@ must_use bool config_build_given(struct config_build *b, cfg_t *section, enum co
 /* Is the section's title a name of at most `most` bytes? */
 must_use bool config_build_name(struct config_build *b, cfg_t *section, size_t most);
 
+/* config_relay.c: relays and routes, once pools and ISPs are there. */
+must_use bool config_build_relays(struct config_build *b);
+void config_relays_free(struct config *config);
+
+/* Frees the texts that rows of a scope own. */
+void config_rows_free(enum config_scope scope, void *base);
+
 #endif

@@ -32,6 +32,8 @@ static void print_rows(struct printer *p, enum config_scope scope, const void *b
         if (rows[i].scope != scope)
             continue;
         config_format(&rows[i], base, p->value, LINE_MAX_BYTES);
+        if (strcmp(p->value, "{}") == 0) /* a list that was left out: no file can say so in other words */
+            continue;
         say(p, "%s%s = %s", indent, rows[i].name, p->value);
     }
 }
@@ -49,6 +51,24 @@ static void print_pool(struct printer *p, const struct config *config, const str
         say(p, "    }");
     }
     say(p, "}");
+}
+
+/* Of a secret its file's name alone is known here. */
+static void print_relays(struct printer *p, const struct config *config)
+{
+    for (unsigned i = 0; i < config->relay_count; i++) {
+        p->line(p->context, "");
+        say(p, "relay \"%s\" {", config->relays[i].name);
+        print_rows(p, CONFIG_RELAY, &config->relays[i], "    ");
+        print_rows(p, CONFIG_LIMITS, &config->relays[i].limits, "    ");
+        say(p, "}");
+    }
+    for (unsigned i = 0; i < config->route_count; i++) {
+        p->line(p->context, "");
+        say(p, "route {");
+        print_rows(p, CONFIG_ROUTE, &config->routes[i], "    ");
+        say(p, "}");
+    }
 }
 
 static bool printer_open(struct printer *p, void (*line)(void *context, const char *text), void *context)
@@ -81,6 +101,7 @@ void config_print(const struct config *config, void (*line)(void *context, const
             print_rows(&p, CONFIG_LIMITS, &config->isps[i].limits, "    ");
             say(&p, "}");
         }
+        print_relays(&p, config);
     }
     printer_close(&p);
 }
@@ -174,6 +195,23 @@ void config_manual(void (*line)(void *context, const char *text), void *context)
         line(context, "ISPs without a block. Limits hold for each source towards this ISP.");
         manual_rows(&p, CONFIG_ISP);
         manual_rows(&p, CONFIG_LIMITS);
+        line(context, ".SH RELAYS");
+        line(context,
+             "A relay is written relay NAME { ... }: a smarthost that takes mail for others. It is an ISP of its "
+             "name, and has");
+        line(context, "all keys of one but mx; tls is verified unless it says otherwise. The host's own certificate "
+                      "counts; DANE and");
+        line(context, "MTA\\-STS of recipients' domains are the relay's business.");
+        manual_rows(&p, CONFIG_RELAY);
+        line(context, ".SH ROUTES");
+        line(context,
+             "A route is written route { ... } and says whose mail goes to a relay. All conditions that it gives "
+             "must hold;");
+        line(context,
+             "without any it is everybody's. The first one that fits decides, in the order of the file and then "
+             "of what it");
+        line(context, "includes; without one, mail goes to the domain's own mail exchangers.");
+        manual_rows(&p, CONFIG_ROUTE);
         line(context, ".SH SEE ALSO");
         line(context, "sluice(1)");
     }

@@ -1,7 +1,7 @@
 /* config_read.h - a configuration and what it includes, as libConfuse's tree with checked values.
  *
  * Private to config*.c. Every option of the tree is a pointer to a struct config_value; sections are `defaults`, `isp`,
- * `pool`, and `source` within `pool`. A section's `line` is that of its closing brace. */
+ * `relay`, `route`, `pool`, and `source` within `pool`. A section's `line` is that of its closing brace. */
 #ifndef CONTROL_CONFIG_READ_H
 #define CONTROL_CONFIG_READ_H
 

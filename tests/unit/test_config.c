@@ -43,6 +43,28 @@ static struct config *accepted(const char *text)
 
 /* ---- every row ---- */
 
+/* What else a relay needs so that this row alone decides. */
+static const char *relay_around(const struct config_row *row)
+{
+    if (strcmp(row->name, "host") == 0)
+        return "relay x { ";
+    if (strcmp(row->name, "auth_plain_text") == 0)
+        return "relay x { host = h.example tls = off ";
+    if (strcmp(row->name, "user") == 0)
+        return "relay x { host = h.example auth = plain password_file = /x ";
+    if (strcmp(row->name, "password_file") == 0)
+        return "relay x { host = h.example auth = plain user = u ";
+    if (strcmp(row->name, "token_file") == 0)
+        return "relay x { host = h.example auth = xoauth2 user = u ";
+    return "relay x { host = h.example ";
+}
+
+/* Rows of which not every value makes sense by itself; what they go with is tested where refusals are. */
+static bool goes_with_others(const struct config_row *row)
+{
+    return row->scope == CONFIG_ROUTE || strcmp(row->name, "auth") == 0;
+}
+
 /* A file with `assignment` on line 3, in the section where the row stands. */
 static void file_with(const struct config_row *row, const char *assignment, char *text, size_t cap)
 {
@@ -60,6 +82,14 @@ static void file_with(const struct config_row *row, const char *assignment, char
     case CONFIG_SOURCE:
         before = "pool p { source 127.0.0.1 { ";
         after = " } }";
+        break;
+    case CONFIG_RELAY:
+        before = relay_around(row);
+        after = " }";
+        break;
+    case CONFIG_ROUTE:
+        before = strcmp(row->name, "relay") == 0 ? "route { " : "route { relay = none ";
+        after = " }";
         break;
     default:
         break;
@@ -168,7 +198,7 @@ static void words_hold(void **state)
             row_refuses(&rows[i], "1");
             row_refuses(&rows[i], "");
         } else if (rows[i].type == CONFIG_WORD) {
-            for (int64_t word = rows[i].min; word <= rows[i].max; word++)
+            for (int64_t word = rows[i].min; word <= rows[i].max && !goes_with_others(&rows[i]); word++)
                 row_accepts(&rows[i], rows[i].words[word]);
             row_refuses(&rows[i], "INFO");
             row_refuses(&rows[i], "trace");
@@ -190,7 +220,8 @@ static void texts_hold(void **state)
             continue;
         textual++;
         row_refuses(row, "a b\\x01c");
-        row_refuses(row, "one two");
+        if (row->type != CONFIG_TEXT)
+            row_refuses(row, "one two");
         if (row->min > 0)
             row_refuses(row, "");
         memset(longer, 'a', sizeof longer);
@@ -204,7 +235,8 @@ static void texts_hold(void **state)
         longer[row->max + 1] = 0;
         row_refuses(row, longer);
         longer[row->max] = 0;
-        if (row->type != CONFIG_AT && row->type != CONFIG_SERVERS && strcmp(row->name, "default_pool") != 0)
+        if (row->type != CONFIG_AT && row->type != CONFIG_SERVERS && strcmp(row->name, "default_pool") != 0 &&
+            !goes_with_others(row))
             row_accepts(row, longer);
     }
     assert_true(textual >= 8);
@@ -219,7 +251,7 @@ static void nothing_twice(void **state)
         const char *value = rows[i].fallback;
         char item[64], twice[256], file[512], where[64];
         if (!value)
-            value = rows[i].type == CONFIG_PATH ? "/x" : "x.example";
+            value = rows[i].type == CONFIG_PATH ? "/x" : rows[i].type == CONFIG_BOOL ? "yes" : "x.example";
         slice_copy(item, sizeof item, (struct slice){value, strcspn(value, ",")});
         snprintf(twice, sizeof twice, "%s = \"%s\"\n\n%s = \"%s\"", rows[i].name, item, rows[i].name, item);
         snprintf(where, sizeof where, "%s is given twice; the first time at dir/x.conf:3", rows[i].name);
@@ -273,6 +305,32 @@ static void refusals_name_the_line(void **state)
          "1m,1m,1m,1m,1m,1m,1m,1m} }",
          "1", "retry has more than 32 items"},
         {"defaults { }\ndefaults { }", "2", "defaults is given twice"},
+        {"relay none { host = h.example }", "1", "none stands for no relay"},
+        {"relay \"a b\" { host = h.example }", "1", "is no name of a relay"},
+        {"isp x { mx = a.example }\nrelay x {\nhost = h.example }", "3", "an isp has this name"},
+        {"relay x {\n port = 25\n}", "3", "it has no host"},
+        {"relay x { host = h.example mx = a.example }", "1", "no such option 'mx'; allowed here: host, port"},
+        {"relay x { host = h.example }\nrelay x { host = i.example }", "2", "duplicate title 'x'"},
+        {"relay x { host = h.example\nuser = u }", "2", "auth is none, so this is of no use"},
+        {"relay x { host = h.example\npassword_file = /x }", "2", "auth is none, so this is of no use"},
+        {"relay x { host = h.example\nauth = plain }", "2", "auth needs a user"},
+        {"relay x { host = h.example user = u\nauth = login }", "2", "plain and login need a password_file"},
+        {"relay x { host = h.example user = u\nauth = xoauth2 }", "2", "xoauth2 needs a token_file"},
+        {"relay x { host = h.example user = u auth = xoauth2\npassword_file = /x }", "2", "xoauth2 takes a token_file"},
+        {"relay x { host = h.example user = u auth = plain\ntoken_file = /x }", "2", "only xoauth2 takes a token"},
+        {"relay x { host = h.example user = u auth = plain password_file = x }", "1", "an absolute path"},
+        {"relay x { host = h.example user = u auth = plain password_file = /x\ntls = off }", "2",
+         "auth without TLS shows the secret to whoever listens; auth_plain_text = yes allows it"},
+        {"relay x { host = h.example user = u auth = plain password_file = /x\ntls = opportunistic }", "2",
+         "in plain text; set tls = verified or required"},
+        {"relay x { host = h.example\nauth_plain_text = yes }", "2", "this is for tls = off"},
+        {"relay x { host = h.example port = 465\ntls = off }", "2", "TLS from the first byte"},
+        {"route { pool = p\n}", "2", "it has no relay"},
+        {"route {\nrelay = x }", "2", "x is no relay of this configuration"},
+        {"route { relay = none\npool = p }", "2", "p is no pool of this configuration"},
+        {"route { relay = none\ndomain = {} }", "2", "domain is an empty list"},
+        {"route { relay = none\ndomain = {*} }", "2", "a suffix of host names"},
+        {"route a { relay = none }", "1", "missing opening brace"},
         {"http = 0.0.0.0:80", "1", "set http_public = yes"},
         {"http = 127.0.0.1", "1", "address:port"},
         {"\nhttp = 127.0.0.1:0", "2", "address:port"},
@@ -368,7 +426,13 @@ static const char whole[] =
     "pool p { source 127.0.0.1 { ehlo = m1.example } source ::1 { name = six ehlo = [IPv6:::1] } }\n"
     "pool q { source 0:0:0:0:0:0:0:1 { name = six ehlo = [IPv6:::1] } source 127.0.0.3 { } }\n"
     "isp a { mx = {.A.example, mx.a.example} mx += {.b.example} rate = 500/min burst = 5 }\n"
-    "isp b { mx = .sub.a.example rate = none retry = 10ms pipelining = no expire = 90d }\n";
+    "isp b { mx = .sub.a.example rate = none retry = 10ms pipelining = no expire = 90d }\n"
+    "relay s { host = smtp.s.example auth = plain user = \"a \\\"b\\\"\" password_file = /run/s rate = 14/s }\n"
+    "relay t { host = smtp.t.example port = 465 auth = xoauth2 user = u token_file = /run/t tls = required }\n"
+    "relay u { host = smtp.u.example port = 25 tls = off auth = login user = u password_file = /run/u\n"
+    "          auth_plain_text = yes implicit_tls = no }\n"
+    "route { domain = {x.example, .Y.example} relay = none }\n"
+    "route { pool = q relay = t }\nroute { relay = s }\n";
 
 static void sections_become_structs(void **state)
 {
@@ -400,6 +464,32 @@ static void sections_become_structs(void **state)
     assert_int_equal(b->retry_count, 1);
     assert_int_equal(b->retry[0], 10 * NSEC_PER_MS);
     assert_false(b->pipelining);
+    const struct config_relay *s = &config->relays[0], *t = &config->relays[1], *u = &config->relays[2];
+    assert_int_equal(config->relay_count, 3);
+    assert_ptr_equal(config_limits_for(config, SLICE("s")), &s->limits);
+    assert_int_equal(s->limits.tls, CONFIG_TLS_VERIFIED);
+    assert_int_equal(s->limits.connections, 2);
+    assert_int_equal(s->limits.rate, 14);
+    assert_int_equal(s->port, 587);
+    assert_int_equal(s->auth, CONFIG_AUTH_PLAIN);
+    assert_string_equal(s->user, "a \"b\"");
+    assert_string_equal(s->secret_file, "/run/s");
+    assert_int_equal(s->line, 10);
+    assert_string_equal(s->file, "dir/x.conf");
+    assert_false(s->implicit_tls);
+    assert_true(t->implicit_tls);
+    assert_int_equal(t->limits.tls, CONFIG_TLS_REQUIRED);
+    assert_string_equal(t->secret_file, "/run/t");
+    assert_true(u->auth_plain_text && !u->implicit_tls);
+    assert_int_equal(config->route_count, 3);
+    assert_int_equal(config->routes[0].domain_count, 2);
+    assert_string_equal(config->routes[0].domains[1], ".y.example");
+    assert_int_equal(config->routes[0].relay, -1);
+    assert_int_equal(config->routes[0].pool_index, -1);
+    assert_int_equal(config->routes[1].pool_index, 1);
+    assert_int_equal(config->routes[1].relay, 1);
+    assert_int_equal(config->routes[2].domain_count, 0);
+    assert_int_equal(config->routes[2].relay, 0);
     assert_int_equal(config->defaults.rate, 7);
     assert_int_equal(config->defaults.rate_per, 24 * 3600 * NSEC_PER_S);
     config_free(config);
