@@ -188,6 +188,46 @@ static bool plan_all(struct planning *p, const struct fields *fields)
     return plan_headers(p, fields, &source) && mime_plan_bodies(p, fields->text, fields->html);
 }
 
+/* ---- what all messages share ---- */
+
+/* The pieces before the first field once more, in one stretch. */
+static bool plan_shared(struct planning *p)
+{
+    struct out out = room_open(p->room);
+    const struct piece *piece = p->plan->pieces;
+    while (piece && (!piece->part || part_is_shared(piece->part))) {
+        if (piece->part)
+            part_render_shared(piece->part, &out);
+        else
+            out_slice(&out, piece->bytes);
+        piece = piece->next;
+    }
+    if (piece)
+        part_render_shared(piece->part, &out);
+    p->plan->rest = piece;
+    p->plan->shared = room_close(p->room, &out);
+    return !p->room->full;
+}
+
+/* No more than the pieces take: text grows less than fourfold when it is encoded. */
+static size_t shared_room(const struct fields *fields)
+{
+    return 4 * (fields->html.n + fields->text.n) + 1024 + source_room(fields->mime);
+}
+
+/* Encoded text has no such line; a field may have such a name, and a message inside the message any line. */
+static bool is_dotted(const struct message_plan *plan)
+{
+    for (const struct line *line = plan->lines; line; line = line->next)
+        if (line->name.n && line->name.p[0] == '.')
+            return true;
+    for (const struct piece *piece = plan->pieces; piece; piece = piece->next)
+        if (!piece->part && piece->bytes.n &&
+            (piece->bytes.p[0] == '.' || memmem(piece->bytes.p, piece->bytes.n, "\n.", 2)))
+            return true;
+    return false;
+}
+
 size_t message_plan_room(const struct slice *items, unsigned count)
 {
     struct fields fields = read_fields(items, count);
@@ -197,7 +237,7 @@ size_t message_plan_room(const struct slice *items, unsigned count)
     return bulk + sizeof(struct message_plan) + 8 * line_room(0) + line_room(fields.from.n) +
            line_room(fields.subject.n) + line_room(fields.reply_to.n) + line_room(fields.list_unsubscribe.n) +
            JSON_TOKENS_MAX(headers) * sizeof(struct json_token) + headers / 6 * line_room(0) + line_room(headers) +
-           mime_room(fields.html) + mime_room(fields.text) + source_room(fields.mime);
+           mime_room(fields.html) + mime_room(fields.text) + source_room(fields.mime) + shared_room(&fields);
 }
 
 struct message_plan *message_plan_make(const struct slice *items, unsigned count, void *memory, size_t size,
@@ -212,7 +252,8 @@ struct message_plan *message_plan_make(const struct slice *items, unsigned count
         plan->sender = SLICE("");
         plan->last_line = &plan->lines;
         plan->last_piece = &plan->pieces;
-        made = plan_all(&planning, &fields);
+        made = plan_all(&planning, &fields) && plan_shared(&planning);
+        plan->dotted = made && is_dotted(plan);
     }
     if (room.full)
         plan_fail(&planning, SLICE(""), "the room for its plan is too small", SLICE(""));
@@ -223,29 +264,36 @@ struct message_plan *message_plan_make(const struct slice *items, unsigned count
 
 struct slice message_plan_sender(const struct message_plan *plan) { return plan->sender; }
 
+struct slice message_plan_shared(const struct message_plan *plan) { return plan->shared; }
+
+bool message_plan_dotted(const struct message_plan *plan) { return plan->dotted; }
+
 /* ---- rendering ---- */
 
-static bool render_body(const struct message_plan *plan, const struct message_recipient *recipient, struct out *out,
+static bool render_rest(const struct message_plan *plan, const struct message_recipient *recipient, struct out *out,
                         struct message_error *error)
 {
-    for (const struct piece *piece = plan->pieces; piece; piece = piece->next) {
+    for (const struct piece *piece = plan->rest; piece; piece = piece->next) {
         struct template_error fault;
         if (!piece->part) {
             out_slice(out, piece->bytes);
-        } else if (!part_render(piece->part, recipient->json, plan->strict, out, &fault)) {
-            plan_error(error, piece->field, fault.reason, fault.name);
-            error->has_position = true;
-            error->position = fault.position;
-            return false;
+            continue;
         }
+        bool begun = piece == plan->rest;
+        if (begun ? part_render_rest(piece->part, recipient->json, plan->strict, out, &fault)
+                  : part_render(piece->part, recipient->json, plan->strict, out, &fault))
+            continue;
+        plan_error(error, piece->field, fault.reason, fault.name);
+        error->has_position = true;
+        error->position = fault.position;
+        return false;
     }
     return true;
 }
 
-enum message_result message_render(const struct message_plan *plan, const struct message_recipient *recipient, char *to,
-                                   size_t cap, struct message_rendered *rendered)
+static enum message_result render(const struct message_plan *plan, const struct message_recipient *recipient,
+                                  struct slice shared, struct out out, struct message_rendered *rendered)
 {
-    struct out out = {to, cap, 0};
     struct line_render r = {.recipient = recipient, .strict = plan->strict, .out = &out, .error = &rendered->error};
     memset(rendered, 0, sizeof(*rendered));
     const char *at = memrchr(plan->sender.p, '@', plan->sender.n);
@@ -256,18 +304,31 @@ enum message_result message_render(const struct message_plan *plan, const struct
             return MESSAGE_INVALID;
     out_write(&out, "\r\n", 2); /* RFC 5322 §2.1 */
     rendered->body = out.n;
-    if (!render_body(plan, recipient, &out, &rendered->error))
+    out_slice(&out, shared);
+    if (!render_rest(plan, recipient, &out, &rendered->error))
         return MESSAGE_INVALID;
-    if (out.n > LIMIT_MESSAGE) {
+    if (out.n + plan->shared.n - shared.n > LIMIT_MESSAGE) {
         rendered->error.reason = "longer than a message may be";
         return MESSAGE_INVALID;
     }
     rendered->n = out.n;
     rendered->utf8 = r.utf8 || plan->utf8;
-    if (out.n > cap)
+    if (out.n > out.cap)
         return MESSAGE_TOO_SMALL;
-    rendered->message_id = (struct slice){to + r.message_id_at, r.message_id_n};
+    rendered->message_id = (struct slice){out.p + r.message_id_at, r.message_id_n};
     return MESSAGE_OK;
+}
+
+enum message_result message_render(const struct message_plan *plan, const struct message_recipient *recipient, char *to,
+                                   size_t cap, struct message_rendered *rendered)
+{
+    return render(plan, recipient, plan->shared, (struct out){to, cap, 0}, rendered);
+}
+
+enum message_result message_render_own(const struct message_plan *plan, const struct message_recipient *recipient,
+                                       char *to, size_t cap, struct message_rendered *rendered)
+{
+    return render(plan, recipient, SLICE(""), (struct out){to, cap, 0}, rendered);
 }
 
 /* ---- errors ---- */

@@ -64,6 +64,11 @@ must_use struct message_plan *message_plan_make(const struct slice *items, unsig
 /* The address in From, without brackets; empty when it holds merge fields. What the return path is unless the campaign
  * names one. */
 struct slice message_plan_sender(const struct message_plan *plan);
+/* What the bodies of all messages begin with: all that precedes the first merge field, encoded. The whole body if there
+ * is none. */
+struct slice message_plan_shared(const struct message_plan *plan);
+/* False: no line of any message begins with a dot, so that there is nothing to stuff (RFC 5321 §4.5.2). */
+bool message_plan_dotted(const struct message_plan *plan);
 
 struct message_recipient {
     const struct json *json; /* merge fields, as recipient.h gives them */
@@ -82,8 +87,8 @@ enum message_result {
 };
 
 struct message_rendered {
-    size_t n;                /* octets of the message: MAIL's SIZE */
-    size_t body;             /* offset of the body, behind the empty line */
+    size_t n;                /* octets written, or needed */
+    size_t body;             /* of them, those before the body: header and empty line */
     struct slice message_id; /* with its angle brackets; lies in `to` */
     bool utf8;               /* a header holds UTF-8: SMTPUTF8 is needed (RFC 6531) */
     struct message_error error;
@@ -91,5 +96,9 @@ struct message_rendered {
 
 must_use enum message_result message_render(const struct message_plan *plan, const struct message_recipient *recipient,
                                             char *to, size_t cap, struct message_rendered *rendered);
+/* The same without message_plan_shared, whose place is at `body`. */
+must_use enum message_result message_render_own(const struct message_plan *plan,
+                                                const struct message_recipient *recipient, char *to, size_t cap,
+                                                struct message_rendered *rendered);
 
 #endif

@@ -54,6 +54,30 @@ static void make_segment(struct part *part, uint32_t node, struct room *room)
     segment->tail = room_close(room, &out);
 }
 
+static void write_text(const struct part *part, uint32_t node, struct encoder *encoder, struct out *out)
+{
+    const struct segment *segment = &part->segments[node];
+    if (segment->head.n)
+        encode_text(encoder, segment->head, out);
+    if (!segment->has_tail)
+        return;
+    if (segment->soft)
+        encode_soft_break(encoder, out);
+    out_slice(out, segment->tail);
+    *encoder = segment->after;
+}
+
+/* The texts before the first field, which are in no section. Returns where the encoder stands behind them. */
+static struct encoder write_shared(const struct part *part, struct out *out)
+{
+    struct encoder encoder = encoder_start(part->encoding);
+    for (uint32_t i = 0; i < part->shared; i++)
+        write_text(part, i, &encoder, out);
+    if (part_is_shared(part))
+        encode_finish(&encoder, out);
+    return encoder;
+}
+
 bool part_make(struct part *part, struct slice source, enum template_escape escape, struct room *room,
                struct template_error *error)
 {
@@ -69,7 +93,14 @@ bool part_make(struct part *part, struct slice source, enum template_escape esca
     for (uint32_t i = 0; i < template->count; i++)
         if (template->nodes[i].kind == TEMPLATE_TEXT)
             make_segment(part, i, room);
-    return !room->full;
+    if (room->full)
+        return false;
+    part->shared = 0;
+    while (part->shared < template->count && template->nodes[part->shared].kind == TEMPLATE_TEXT)
+        part->shared++;
+    struct out nowhere = {NULL, 0, 0};
+    part->behind = write_shared(part, &nowhere);
+    return true;
 }
 
 size_t part_room(struct slice source)
@@ -88,27 +119,36 @@ static void sink_value(struct template_sink *sink, struct slice value)
         encode_text(&s->encoder, value, s->out);
 }
 
+void part_render_shared(const struct part *part, struct out *out) { write_shared(part, out); }
+
 static void sink_text(struct template_sink *sink, uint32_t node, struct slice text)
 {
     struct part_sink *s = container_of(sink, struct part_sink, sink);
-    const struct segment *segment = &s->part->segments[node];
     (void)text;
-    if (segment->head.n)
-        encode_text(&s->encoder, segment->head, s->out);
-    if (!segment->has_tail)
-        return;
-    if (segment->soft)
-        encode_soft_break(&s->encoder, s->out);
-    out_slice(s->out, segment->tail);
-    s->encoder = segment->after;
+    if (node >= s->part->shared)
+        write_text(s->part, node, &s->encoder, s->out);
+}
+
+static bool render_behind(const struct part *part, struct encoder encoder, const struct json *json, bool strict,
+                          struct out *out, struct template_error *error)
+{
+    if (part_is_shared(part))
+        return true;
+    struct part_sink sink = {{sink_text, sink_value}, part, encoder, out};
+    if (!template_render(&part->template, json, part->escape, strict, &sink.sink, error))
+        return false;
+    encode_finish(&sink.encoder, out);
+    return true;
+}
+
+bool part_render_rest(const struct part *part, const struct json *json, bool strict, struct out *out,
+                      struct template_error *error)
+{
+    return render_behind(part, part->behind, json, strict, out, error);
 }
 
 bool part_render(const struct part *part, const struct json *json, bool strict, struct out *out,
                  struct template_error *error)
 {
-    struct part_sink sink = {{sink_text, sink_value}, part, encoder_start(part->encoding), out};
-    if (!template_render(&part->template, json, part->escape, strict, &sink.sink, error))
-        return false;
-    encode_finish(&sink.encoder, out);
-    return true;
+    return render_behind(part, write_shared(part, out), json, strict, out, error);
 }

@@ -22,6 +22,8 @@ struct part {
     struct segment *segments; /* one for each node */
     enum template_escape escape;
     enum encoding encoding;
+    uint32_t shared;       /* texts that stand before the first field */
+    struct encoder behind; /* where the encoder stands behind them */
 };
 
 /* Borrows `source` and lies in `room`, for as long as it is used. False: `error` says why; if room->full there was not
@@ -34,5 +36,11 @@ size_t part_room(struct slice source);
 /* Appends the encoded text, ended by CRLF unless it is empty. */
 must_use bool part_render(const struct part *part, const struct json *json, bool strict, struct out *out,
                           struct template_error *error);
+/* The same in two pieces: what every rendering begins with, up to the first field, and what follows that. */
+void part_render_shared(const struct part *part, struct out *out);
+must_use bool part_render_rest(const struct part *part, const struct json *json, bool strict, struct out *out,
+                               struct template_error *error);
+/* True: there is no field, and the rest is empty. */
+static inline bool part_is_shared(const struct part *part) { return part->shared == part->template.count; }
 
 #endif

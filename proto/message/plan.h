@@ -47,9 +47,12 @@ struct piece {
 struct message_plan {
     struct line *lines, **last_line;
     struct piece *pieces, **last_piece;
-    struct slice sender; /* the address in From; empty when it holds merge fields */
-    bool utf8;           /* a header that never changes holds UTF-8 */
+    struct slice shared;      /* what all bodies begin with */
+    const struct piece *rest; /* the first that is not wholly in it; NULL: all is */
+    struct slice sender;      /* the address in From; empty when it holds merge fields */
+    bool utf8;                /* a header that never changes holds UTF-8 */
     bool strict;
+    bool dotted; /* a line may begin with a dot */
 };
 
 /* While a plan is made. */

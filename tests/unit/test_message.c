@@ -51,6 +51,27 @@ static bool plan(struct campaign *campaign)
     return true;
 }
 
+/* What is this message's own, with what it shares put in its place, is the message. */
+static void check_own(const struct campaign *campaign, const struct message_recipient *to)
+{
+    struct slice shared = message_plan_shared(campaign->plan);
+    size_t n = rendered.n - shared.n, body = rendered.body;
+    char *own = malloc(n);
+    struct message_rendered again;
+    assert_int_equal(message_render_own(campaign->plan, to, own, n, &again), MESSAGE_OK);
+    assert_int_equal(again.n, n);
+    assert_int_equal(again.body, body);
+    assert_memory_equal(own, out, body);
+    assert_memory_equal(shared.p, out + body, shared.n);
+    assert_memory_equal(own + body, out + body + shared.n, n - body);
+    assert_int_equal(again.message_id.p - own, rendered.message_id.p - out);
+    bool dotted = out[0] == '.' || memmem(out, rendered.n, "\n.", 2);
+    assert_true(!dotted || message_plan_dotted(campaign->plan));
+    assert_int_equal(message_render_own(campaign->plan, to, own, n - 1, &again), MESSAGE_TOO_SMALL);
+    assert_int_equal(again.n, n);
+    free(own);
+}
+
 static enum message_result render(const struct campaign *campaign, const char *entry)
 {
     struct recipient_fault fault;
@@ -71,6 +92,7 @@ static enum message_result render(const struct campaign *campaign, const char *e
         assert_memory_equal(exact, out, rendered.n);
         assert_int_equal(message_render(campaign->plan, &to, exact, rendered.n - 1, &again), MESSAGE_TOO_SMALL);
         assert_int_equal(again.n, rendered.n);
+        check_own(campaign, &to);
         free(exact);
         out[rendered.n] = 0;
     }
@@ -445,6 +467,37 @@ static void an_address_may_need_smtputf8(void **state)
     drop(&campaign);
 }
 
+static void what_precedes_the_first_field_is_shared(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name, *value, *shared;
+        bool dotted;
+    } cases[] = {
+        {"text", "Hello, all the same.", "Hello, all the same.\r\n", false},
+        {"text", "Dear {{name}}", "Dear", false},
+        {"text", "One{{! two }} and three \n{{#name}}x{{/name}}", "One and three=20\r\n", false},
+        {"text", "{{name}} is first", "", false},
+        {"mime", "Content-Type: message/rfc822\n\nSubject: a\n\n.dot\n", "Subject: a\r\n\r\n.dot\r\n", true},
+        {"headers", "{\".X\":\"{{name}}\"}", "a text\r\n", true},
+    };
+    for (size_t i = 0; i < countof(cases); i++) {
+        struct campaign campaign = {.count = 0};
+        add(&campaign, "from", "a@shop.example");
+        if (strcmp(cases[i].name, "headers") == 0)
+            add(&campaign, "text", "a text");
+        add(&campaign, cases[i].name, cases[i].value);
+        if (!plan(&campaign))
+            fail_msg("%s: %s", cases[i].value, campaign.error.reason);
+        struct slice shared = message_plan_shared(campaign.plan);
+        if (!slice_equal(shared, slice_of(cases[i].shared)))
+            fail_msg("%s: %.*s", cases[i].value, SLICE_ARGS(shared));
+        assert_int_equal(message_plan_dotted(campaign.plan), cases[i].dotted);
+        assert_int_equal(render(&campaign, "{\"to\":\"ann@x.example\",\"name\":\"Ann\"}"), MESSAGE_OK);
+        drop(&campaign);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -458,6 +511,7 @@ int main(void)
         cmocka_unit_test(merge_fields_inject_nothing),
         cmocka_unit_test(dates_are_civil),
         cmocka_unit_test(an_address_may_need_smtputf8),
+        cmocka_unit_test(what_precedes_the_first_field_is_shared),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

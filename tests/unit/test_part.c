@@ -17,7 +17,7 @@ static uint32_t random_below(uint32_t n)
 }
 
 static struct json_token tokens[1024];
-static char memory[1 << 20], encoded[1 << 20], decoded[1 << 20], plain[1 << 20];
+static char memory[1 << 20], encoded[1 << 20], in_pieces[1 << 20], decoded[1 << 20], plain[1 << 20];
 
 struct plain_sink {
     struct template_sink sink;
@@ -73,6 +73,12 @@ static void check(struct slice source, const struct json *json)
     if (!part_make(&part, source, ESCAPE_HTML, &room, &error))
         fail_msg("%.*s: %s", SLICE_ARGS(source), error.reason);
     assert_true(part_render(&part, json, false, &out, &error));
+    struct out pieces = {in_pieces, sizeof(in_pieces), 0};
+    part_render_shared(&part, &pieces);
+    assert_true(!part_is_shared(&part) || pieces.n == out.n);
+    assert_true(part_render_rest(&part, json, false, &pieces, &error));
+    assert_int_equal(pieces.n, out.n);
+    assert_memory_equal(in_pieces, encoded, out.n);
     size_t column = 0;
     for (size_t i = 0; i < out.n; i++) {
         assert_true(column || (encoded[i] != '.' && encoded[i] != '-'));
