@@ -3,7 +3,6 @@
 
 #include "proto/message/message.h"
 
-#include <errno.h>
 #include <stdlib.h>
 
 int compose_set(struct compose *compose, struct slice name, struct slice value)
@@ -18,50 +17,16 @@ int compose_set(struct compose *compose, struct slice name, struct slice value)
     return CLI_OK;
 }
 
-/* At most LIMIT_MESSAGE + 1 bytes; NULL with errno. */
-static char *read_file(const char *path, size_t *n)
-{
-    size_t cap = 0;
-    char *bytes = NULL;
-    FILE *f = fopen(path, "re");
-    *n = 0;
-    while (f && !feof(f) && !ferror(f) && *n <= LIMIT_MESSAGE) {
-        if (*n == cap) {
-            cap = cap ? 2 * cap : (size_t)64 * 1024;
-            bytes = realloc(bytes, cap);
-            sluice_assert(bytes);
-        }
-        *n += fread(bytes + *n, 1, cap - *n, f);
-    }
-    bool good = f && !ferror(f);
-    int failed = errno;
-    if (f)
-        fclose(f);
-    if (good)
-        return bytes;
-    free(bytes);
-    errno = failed;
-    return NULL;
-}
-
 int compose_set_file(struct compose *compose, const char *name, const char *path)
 {
-    size_t n;
-    char *bytes = read_file(path, &n);
-    if (!bytes) {
-        cli_error("%s cannot be read: %s", path, strerror(errno));
-        return CLI_FAILED;
-    }
-    if (n > LIMIT_MESSAGE) {
-        cli_error("%s is longer than %d MiB", path, LIMIT_MESSAGE / 1024 / 1024);
-        free(bytes);
-        return CLI_FAILED;
-    }
-    int code = compose_set(compose, slice_of(name), (struct slice){bytes, n});
+    struct file file;
+    int code = file_read(path, &file);
     if (code == CLI_OK)
-        compose->files[compose->file_count++] = bytes;
+        code = compose_set(compose, slice_of(name), file.bytes);
+    if (code == CLI_OK)
+        compose->files[compose->file_count++] = file;
     else
-        free(bytes);
+        file_free(&file);
     return code;
 }
 
@@ -98,5 +63,5 @@ int compose_check(const struct compose *compose)
 void compose_free(struct compose *compose)
 {
     while (compose->file_count)
-        free(compose->files[--compose->file_count]);
+        file_free(&compose->files[--compose->file_count]);
 }

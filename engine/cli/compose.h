@@ -3,7 +3,7 @@
 #ifndef CLI_COMPOSE_H
 #define CLI_COMPOSE_H
 
-#include "cli/cli.h"
+#include "cli/file.h"
 #include "sluice/slice.h"
 
 enum { COMPOSE_FIELDS_MAX = 64 };
@@ -11,7 +11,7 @@ enum { COMPOSE_FIELDS_MAX = 64 };
 struct compose {
     struct slice fields[2 * COMPOSE_FIELDS_MAX]; /* names and values in turn */
     unsigned count;
-    char *files[COMPOSE_FIELDS_MAX]; /* owned: values that were read from files */
+    struct file files[COMPOSE_FIELDS_MAX]; /* owned: values that were read from files */
     unsigned file_count;
 };
 

@@ -156,6 +156,26 @@ void store_all_campaigns(struct store *store, struct store_request *r)
     ask_scan(store, r, SLICE("0"));
 }
 
+static void read_entries(struct store *store, struct store_request *r, const struct resp_node *reply, bool repeated)
+{
+    struct store_answer answer;
+    (void)repeated;
+    if (step_head(reply, &answer)) {
+        answer.number = resp_to_number(resp_member(reply, 2));
+        step_items_of(store, resp_member(reply, 3));
+    }
+    step_done(store, r, &answer);
+}
+
+void store_entries(struct store *store, struct store_request *r, struct slice campaign, uint64_t first, unsigned most)
+{
+    step_begin(store, "entries", campaign, 0);
+    resp_unsigned(&store->command, first);
+    resp_unsigned(&store->command, most);
+    resp_unsigned(&store->command, LIMIT_RECIPIENT);
+    step_ask(store, r, read_entries, 0);
+}
+
 void store_server_info(struct store *store, struct store_request *r)
 {
     step_begin_command(store, "INFO");

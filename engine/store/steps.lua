@@ -393,6 +393,13 @@ local function look(keys, args)
             redis.call('XLEN', keys[EVENTS]), hash}
 end
 
+-- args: first count entry_max. The third of the answer: the first seq that is still in the list.
+local function entries(keys, args)
+    local first, trimmed, found = tonumber(args[1]), trimmed_of(keys), {}
+    if first >= trimmed then found = read_entries(keys, first, trimmed, tonumber(args[2]), tonumber(args[3])) end
+    return {OK, state_of(keys), trimmed, found}
+end
+
 -- Whether any recipient still waits for something.
 local function owed(keys)
     local status = redis.call('HMGET', keys[STATUS], 'taken', 'trimmed')
@@ -498,4 +505,4 @@ register({}, {'lease_list', lease_list, 'lease_parked', lease_parked, 'lease_ret
               'phase', phase, 'finish', finish, 'again', again, 'hold', hold, 'let_go', let_go})
 -- A Redis at its maxmemory gives out nothing new, but what was leased is brought to its end.
 register({'allow-oom'}, {'adopt', adopt, 'release', release, 'permit', permit, 'end', end_, 'trim_events', trim_events})
-register({'no-writes'}, {'look', look})
+register({'no-writes'}, {'look', look, 'entries', entries})

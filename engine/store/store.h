@@ -208,6 +208,9 @@ void store_events(struct store *store, struct store_request *r, struct slice cam
                   unsigned most, nsec wait);
 /* Ids of campaigns whose keys still exist, also those that are done (SCAN). One such request at a time. */
 void store_all_campaigns(struct store *store, struct store_request *r);
+/* items: at most `most` recipients from `first` on, as they were pushed; number: the first seq that is still in the
+ * list, for what all leases are done with is trimmed. */
+void store_entries(struct store *store, struct store_request *r, struct slice campaign, uint64_t first, unsigned most);
 void store_server_info(struct store *store, struct store_request *r); /* items: INFO's text; for version and AOF */
 
 #endif

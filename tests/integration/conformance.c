@@ -102,10 +102,11 @@ enum kind {
     EVENTS,
     ALL,
     TRIM,
+    ENTRIES,
     KINDS
 };
 /* How often each, out of their sum. */
-static const unsigned weights[KINDS] = {12, 8, 8, 8, 4, 10, 25, 3, 6, 5, 8, 2, 1, 1, 3, 2, 1, 2, 6, 2, 2, 1, 6};
+static const unsigned weights[KINDS] = {12, 8, 8, 8, 4, 10, 25, 3, 6, 5, 8, 2, 1, 1, 3, 2, 1, 2, 6, 2, 2, 1, 6, 4};
 
 struct random_step {
     enum kind kind;
@@ -241,6 +242,9 @@ static void do_step(struct random_step *s, struct asker *asker)
     case TRIM: /* a bite that is no limit: the two streams' instants differ a little */
         store_trim_events(store, r, s->campaign, s->most, 86400 * NSEC_PER_S);
         break;
+    case ENTRIES:
+        store_entries(store, r, s->campaign, s->number * 8, s->most);
+        break;
     case KINDS:
         break;
     }
@@ -262,7 +266,7 @@ static void step_both(struct conformance *c)
     static const char *const names[KINDS] = {
         "lease list", "lease parked", "lease retry", "adopt",     "release",   "permit",        "end",  "unique",
         "look",       "phase",        "finish",      "campaigns", "heartbeat", "heartbeat end", "hold", "let go",
-        "ops",        "create",       "push",        "start",     "events",    "all",           "trim"};
+        "ops",        "create",       "push",        "start",     "events",    "all",           "trim", "entries"};
     struct random_step s = random_step(c);
     unsigned hand = s.hand;
     /* A step that is repeated must do what is done already, on both alike. */

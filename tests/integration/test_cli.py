@@ -15,7 +15,7 @@ import urllib.request
 import house
 from house import judge, wait_until
 
-COMMANDS = ["run", "send", "campaign", "events", "status", "config"]
+COMMANDS = ["run", "send", "campaign", "events", "status", "token", "config"]
 POOL = "pool main { source 127.0.0.1 { ehlo = m.shop.example } }\n"
 LETTER = ["--from", "Shop <news@shop.example>", "--subject", "Hi {{name}}"]
 
