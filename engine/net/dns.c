@@ -1,10 +1,10 @@
 /* dns.c - asks real name servers: c-ares does the asking, over UDP and TCP, and io.h tells it when to look. */
 #include "io/left.h"
 #include "net/dns_answer.h"
+#include "net/dns_channel.h"
 #include "net/dns_socket.h"
 #include "net/resolver.h"
 
-#include <ares.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -18,11 +18,9 @@
  * done has come. */
 
 enum {
-    DNS_QUERIES = 256,     /* in flight, when the owner does not say */
-    DNS_UDP_OCTETS = 1232, /* announced by EDNS (RFC 6891): what passes everywhere in one piece (DNS flag day 2020) */
-    DNS_STARVED_MS = 10,   /* how soon c-ares looks again when its sockets cannot be polled */
+    DNS_QUERIES = 256,   /* in flight, when the owner does not say */
+    DNS_STARVED_MS = 10, /* how soon c-ares looks again when its sockets cannot be polled */
     DNS_LEGS = 2,
-    DNS_CLASS_IN = 1,
 };
 
 enum query_state {
@@ -33,7 +31,7 @@ enum query_state {
 };
 enum query_scratch { SCRATCH_NAME, SCRATCH_SLOT };
 
-enum want { WANT_MX = 1, WANT_IPV4 = 2, WANT_IPV6 = 4 }; /* bits of a query's kind */
+enum want { WANT_MX = 1, WANT_IPV4 = 2, WANT_IPV6 = 4, WANT_TXT = 8, WANT_TLSA = 16 }; /* bits of a query's kind */
 
 struct query_list {
     struct resolver_query *first, *last;
@@ -45,6 +43,7 @@ struct leg {
     enum dns_type type;
     enum resolver_status status; /* RESOLVER_BROKEN: not asked, or no answer yet */
     uint32_t ttl_s;
+    bool secure;
 };
 
 struct slot {
@@ -55,6 +54,7 @@ struct slot {
     struct leg legs[DNS_LEGS];
     unsigned address_count; /* found so far */
     struct io_address addresses[LIMIT_HOST_ADDRESSES];
+    char name[LIMIT_DOMAIN + 1]; /* whose they are */
 };
 
 struct resolver {
@@ -97,13 +97,6 @@ static void list_remove(struct query_list *list, struct resolver_query *query)
 
 /* ---- ending a query ---- */
 
-static void plain_answer(struct resolver_answer *answer, enum resolver_status status)
-{
-    answer->status = status;
-    answer->ttl_s = 0;
-    answer->mx_count = answer->address_count = 0;
-}
-
 static void end_now(struct resolver_query *query, const struct resolver_answer *answer)
 {
     query->state = QUERY_IDLE;
@@ -137,7 +130,7 @@ static enum resolver_status status_of(int result)
 }
 
 /* OK if any leg is; a failure only if nothing was found; NXDOMAIN only if all say so. The TTL is the smallest of the
- * legs that say the same. */
+ * legs that say the same, and the answer is as secure as the least of them. */
 static void merge(const struct slot *slot, struct resolver_answer *answer)
 {
     enum resolver_status status = RESOLVER_NXDOMAIN;
@@ -150,12 +143,16 @@ static void merge(const struct slot *slot, struct resolver_answer *answer)
     }
     answer->status = status;
     answer->ttl_s = UINT32_MAX;
+    answer->secure = true;
     for (unsigned i = 0; i < slot->asked; i++) {
         const struct leg *leg = &slot->legs[i];
-        bool says = leg->status == status || (status == RESOLVER_NODATA && leg->status == RESOLVER_NXDOMAIN);
-        if (says && leg->ttl_s < answer->ttl_s)
+        if (leg->status != status && (status != RESOLVER_NODATA || leg->status != RESOLVER_NXDOMAIN))
+            continue;
+        answer->secure = answer->secure && leg->secure;
+        if (leg->ttl_s < answer->ttl_s)
             answer->ttl_s = leg->ttl_s;
     }
+    memcpy(answer->name, slot->name, sizeof answer->name);
     answer->address_count = status == RESOLVER_OK ? slot->address_count : 0;
     memcpy(answer->addresses, slot->addresses, answer->address_count * sizeof slot->addresses[0]);
 }
@@ -173,7 +170,7 @@ static void end_slot(struct slot *slot, struct resolver_answer *answer)
     free_slot(slot);
     if (!query)
         return;
-    if (slot->legs[0].type != DNS_TYPE_MX)
+    if (slot->legs[0].type == DNS_TYPE_A || slot->legs[0].type == DNS_TYPE_AAAA)
         merge(slot, answer);
     /* Inside a submit c-ares ends nothing but failures, though one may be the second leg of a query whose first found
      * something: that is lost and asked again. */
@@ -192,12 +189,14 @@ static void on_answer(void *argument, int result, int timeouts, unsigned char *b
     if (slot->resolver->closed)
         return;
     struct resolver_answer answer;
-    plain_answer(&answer, status_of(result));
-    bool spoken = result == ARES_SUCCESS || result == ARES_ENODATA || result == ARES_ENOTFOUND;
-    if (spoken && bytes && length > 0)
+    dns_answer_plain(&answer, status_of(result));
+    if (result == ARES_SUCCESS && bytes && length > 0)
         dns_answer_read((struct slice){(const char *)bytes, (size_t)length}, leg->type, &answer);
     leg->status = answer.status;
     leg->ttl_s = answer.ttl_s;
+    leg->secure = answer.secure;
+    if (answer.status == RESOLVER_OK)
+        memcpy(slot->name, answer.name, sizeof slot->name);
     slot->address_count = dns_answer_join(slot->addresses, slot->address_count, &answer);
     if (--slot->pending == 0)
         end_slot(slot, &answer);
@@ -222,13 +221,18 @@ static void fly(struct resolver *resolver, struct resolver_query *query, const c
     resolver->free_slots = slot->next_free;
     slot->query = query;
     slot->address_count = 0;
+    slot->name[0] = 0;
     slot->asked = 0;
     query->state = QUERY_FLYING;
     query->scratch[SCRATCH_SLOT] = slot;
     static const struct {
         unsigned want;
         enum dns_type type;
-    } questions[] = {{WANT_MX, DNS_TYPE_MX}, {WANT_IPV6, DNS_TYPE_AAAA}, {WANT_IPV4, DNS_TYPE_A}};
+    } questions[] = {{WANT_MX, DNS_TYPE_MX},
+                     {WANT_TXT, DNS_TYPE_TXT},
+                     {WANT_TLSA, DNS_TYPE_TLSA},
+                     {WANT_IPV6, DNS_TYPE_AAAA},
+                     {WANT_IPV4, DNS_TYPE_A}};
     for (size_t i = 0; i < countof(questions); i++)
         if (want & questions[i].want)
             slot->legs[slot->asked++] = (struct leg){.slot = slot, .type = questions[i].type};
@@ -236,7 +240,8 @@ static void fly(struct resolver *resolver, struct resolver_query *query, const c
     unsigned asked = slot->pending = slot->asked;
     resolver->submitting++;
     for (unsigned i = 0; i < asked; i++) /* the slot may be free again after the last: c-ares may refuse at once */
-        ares_query(resolver->channel, name, DNS_CLASS_IN, slot->legs[i].type, on_answer, &slot->legs[i]);
+        dns_channel_ask(resolver->channel, name, slot->legs[i].type, io_random(resolver->io), on_answer,
+                        &slot->legs[i]);
     resolver->submitting--;
     wake_at(resolver, io_now(resolver->io) + resolver->timeout);
 }
@@ -292,6 +297,16 @@ void resolver_address_query(struct resolver *resolver, struct resolver_query *qu
                             bool want_ipv6)
 {
     submit(resolver, query, name, (want_ipv4 ? WANT_IPV4 : 0u) | (want_ipv6 ? WANT_IPV6 : 0u));
+}
+
+void resolver_txt_query(struct resolver *resolver, struct resolver_query *query, struct slice name)
+{
+    submit(resolver, query, name, WANT_TXT);
+}
+
+void resolver_tlsa_query(struct resolver *resolver, struct resolver_query *query, struct slice name)
+{
+    submit(resolver, query, name, WANT_TLSA);
 }
 
 void resolver_cancel(struct resolver *resolver, struct resolver_query *query)
@@ -354,7 +369,7 @@ static void on_delivery(struct io_timer *timer)
         struct resolver_answer answer;
         query = resolver->ended.first;
         list_remove(&resolver->ended, query);
-        plain_answer(&answer, (enum resolver_status)query->kind);
+        dns_answer_plain(&answer, (enum resolver_status)query->kind);
         bool is_last = query == last;
         end_now(query, &answer);
         if (is_last)
@@ -412,49 +427,6 @@ static void on_timer(struct io_timer *timer)
 
 /* ---- opening and closing ---- */
 
-static bool set_servers(struct resolver *resolver, const char *servers, char *error, size_t error_cap)
-{
-    enum { LIST_MAX = 1024 };
-    char list[LIST_MAX]; /* without blanks, which c-ares would take for part of an address */
-    size_t n = 0;
-    for (const char *p = servers; *p && n + 1 < sizeof list; p++)
-        if (*p != ' ' && *p != '\t')
-            list[n++] = *p;
-    list[n] = 0;
-    if (ares_set_servers_ports_csv(resolver->channel, list) == ARES_SUCCESS)
-        return true;
-    snprintf(error, error_cap, "resolver \"%s\": not a list of addresses; write 127.0.0.1:5353, [::1]:53", servers);
-    return false;
-}
-
-static bool open_channel(struct resolver *resolver, const struct resolver_config *config, char *error, size_t error_cap)
-{
-    enum { TIMEOUT_MAX_MS = 60 * 1000 };
-    nsec timeout_ms = resolver->timeout / NSEC_PER_MS;
-    struct ares_options options = {
-        /* The search list and aliases of this host are not for recipients' domains. */
-        .flags = ARES_FLAG_EDNS | ARES_FLAG_NOSEARCH | ARES_FLAG_NOALIASES,
-        .timeout = timeout_ms < 1                ? 1
-                   : timeout_ms > TIMEOUT_MAX_MS ? TIMEOUT_MAX_MS
-                                                 : (int)timeout_ms,
-        .tries = config->tries ? (int)config->tries : 3,
-        .ednspsz = DNS_UDP_OCTETS,
-        .sock_state_cb = on_socket,
-        .sock_state_cb_data = resolver,
-    };
-    int result = ares_init_options(&resolver->channel, &options,
-                                   ARES_OPT_FLAGS | ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES | ARES_OPT_EDNSPSZ |
-                                       ARES_OPT_SOCK_STATE_CB);
-    if (result != ARES_SUCCESS) {
-        snprintf(error, error_cap, "resolver: c-ares did not start: %s", ares_strerror(result));
-        return false;
-    }
-    if (!config->servers || !config->servers[0] || set_servers(resolver, config->servers, error, error_cap))
-        return true;
-    ares_destroy(resolver->channel);
-    return false;
-}
-
 struct resolver *resolver_open(struct io *io, const struct resolver_config *config, char *error, size_t error_cap)
 {
     unsigned slots = config->queries_max ? config->queries_max : DNS_QUERIES;
@@ -481,7 +453,9 @@ struct resolver *resolver_open(struct io *io, const struct resolver_config *conf
         room[i].resolver = resolver;
         free_slot(&room[i]);
     }
-    if (open_channel(resolver, config, error, error_cap))
+    struct resolver_config asked = *config;
+    asked.timeout = resolver->timeout;
+    if (dns_channel_open(&resolver->channel, &asked, on_socket, resolver, error, error_cap))
         return resolver;
     free(room);
     free(resolver);

@@ -13,6 +13,7 @@ enum {
     FLAG_ANSWER = 0x8000,
     FLAG_AUTHORITATIVE = 0x0400,
     FLAG_TRUNCATED = 0x0200,
+    FLAG_AUTHENTIC = 0x0020, /* AD */
     RCODE = 0x000f,
     RCODE_OK = 0,
     RCODE_NXDOMAIN = 3,
@@ -225,6 +226,48 @@ static bool take_address(const struct packet *packet, const struct record *recor
     return true;
 }
 
+/* The room for one more record, or NULL. */
+static struct slice *record_room(struct resolver_answer *answer)
+{
+    if (answer->record_count < RESOLVER_RECORDS)
+        return &answer->records[answer->record_count++];
+    answer->records_left_out = true;
+    return NULL;
+}
+
+/* Puts the strings of a record together: where one ends means nothing. */
+static bool take_txt(const struct packet *packet, const struct record *record, struct resolver_answer *answer)
+{
+    const uint8_t *p = packet->reader.p;
+    size_t used = 0, n = 0;
+    for (unsigned i = 0; i < answer->record_count; i++)
+        used += answer->records[i].n;
+    for (size_t at = record->data; at < record->end; at += 1 + p[at])
+        if (record->end - at < 1u + p[at])
+            return false;
+    if (record->end - record->data > RESOLVER_TEXT - used) {
+        answer->records_left_out = true;
+        return true;
+    }
+    struct slice *text = record_room(answer);
+    if (!text)
+        return true;
+    for (size_t at = record->data; at < record->end; at += 1 + p[at]) {
+        memcpy(answer->text + used + n, p + at + 1, p[at]);
+        n += p[at];
+    }
+    *text = (struct slice){answer->text + used, n};
+    return true;
+}
+
+static bool take_tlsa(const struct packet *packet, const struct record *record, struct resolver_answer *answer)
+{
+    struct slice *data = record_room(answer);
+    if (data)
+        *data = (struct slice){(const char *)packet->reader.p + record->data, record->end - record->data};
+    return true;
+}
+
 /* ---- sections ---- */
 
 static uint32_t smaller(uint32_t a, uint32_t b) { return a < b ? a : b; }
@@ -256,6 +299,11 @@ static bool follow_cnames(struct packet *packet, struct name *name, uint32_t *tt
 static bool take_records(struct packet *packet, const struct name *name, enum dns_type type, uint32_t *ttl_s,
                          struct resolver_answer *answer)
 {
+    bool (*take)(const struct packet *, const struct record *, struct resolver_answer *) =
+        type == DNS_TYPE_MX     ? take_mx
+        : type == DNS_TYPE_TXT  ? take_txt
+        : type == DNS_TYPE_TLSA ? take_tlsa
+                                : take_address;
     struct reader r = packet->reader;
     r.at = packet->answers;
     for (unsigned i = 0; i < packet->answer_count; i++) {
@@ -263,7 +311,7 @@ static bool take_records(struct packet *packet, const struct name *name, enum dn
         read_record(&r, &record);
         if (record.type != type || record.class_ != CLASS_IN || !name_equal(&record.owner, name))
             continue;
-        if (!(type == DNS_TYPE_MX ? take_mx : take_address)(packet, &record, answer))
+        if (!take(packet, &record, answer))
             return false;
         *ttl_s = smaller(*ttl_s, record.ttl_s);
     }
@@ -310,32 +358,39 @@ static void read_negative(struct packet *packet, enum resolver_status status, ui
     }
 }
 
+void dns_answer_plain(struct resolver_answer *answer, enum resolver_status status)
+{
+    answer->status = status;
+    answer->ttl_s = 0;
+    answer->secure = false;
+    answer->name[0] = 0;
+    answer->mx_count = answer->address_count = answer->record_count = 0;
+    answer->records_left_out = false;
+}
+
 void dns_answer_read(struct slice bytes, enum dns_type type, struct resolver_answer *answer)
 {
     struct packet packet;
     struct name name;
     uint32_t ttl_s = INT32_MAX;
-    answer->status = RESOLVER_SERVFAIL;
-    answer->ttl_s = 0;
-    answer->mx_count = answer->address_count = 0;
+    dns_answer_plain(answer, RESOLVER_SERVFAIL);
     if (!read_packet(&packet, bytes, type) || !follow_cnames(&packet, &name, &ttl_s))
         return;
-    if ((packet.flags & RCODE) == RCODE_NXDOMAIN) {
-        read_negative(&packet, RESOLVER_NXDOMAIN, ttl_s, answer);
+    unsigned rcode = packet.flags & RCODE;
+    if (rcode != RCODE_OK && rcode != RCODE_NXDOMAIN)
+        return;
+    if (rcode == RCODE_OK && !take_records(&packet, &name, type, &ttl_s, answer)) {
+        dns_answer_plain(answer, RESOLVER_SERVFAIL);
         return;
     }
-    if ((packet.flags & RCODE) != RCODE_OK)
-        return;
-    if (!take_records(&packet, &name, type, &ttl_s, answer)) {
-        answer->mx_count = answer->address_count = 0;
-        return;
+    if (answer->mx_count + answer->address_count + answer->record_count > 0 || answer->records_left_out) {
+        answer->status = RESOLVER_OK;
+        answer->ttl_s = ttl_s;
+        name_text(&name, answer->name);
+    } else {
+        read_negative(&packet, rcode == RCODE_OK ? RESOLVER_NODATA : RESOLVER_NXDOMAIN, ttl_s, answer);
     }
-    if (answer->mx_count + answer->address_count == 0) {
-        read_negative(&packet, RESOLVER_NODATA, ttl_s, answer);
-        return;
-    }
-    answer->status = RESOLVER_OK;
-    answer->ttl_s = ttl_s;
+    answer->secure = (packet.flags & FLAG_AUTHENTIC) && answer->status != RESOLVER_SERVFAIL;
 }
 
 unsigned dns_answer_join(struct io_address addresses[LIMIT_HOST_ADDRESSES], unsigned count,

@@ -33,7 +33,7 @@ enum resolver_status {
 
 enum resolver_kind { RESOLVER_MX = 1, RESOLVER_ADDRESSES, RESOLVER_TXT, RESOLVER_TLSA };
 
-enum { RESOLVER_RECORDS = 32 }; /* TXT or TLSA records of one answer */
+enum { RESOLVER_RECORDS = 32, RESOLVER_TEXT = 4096 }; /* TXT or TLSA records of one answer; octets of all TXT */
 
 struct resolver_mx {
     uint16_t preference;
@@ -52,9 +52,9 @@ struct resolver_answer {
     unsigned address_count;                            /* <= LIMIT_HOST_ADDRESSES */
     struct io_address addresses[LIMIT_HOST_ADDRESSES]; /* in the server's order, IPv6 and IPv4 as they came; port 0 */
     unsigned record_count;                             /* <= RESOLVER_RECORDS */
-    bool records_left_out;                             /* there were more, or some were too long */
-    struct slice records[RESOLVER_RECORDS]; /* TXT: its strings put together (RFC 7208 §3.3 tells why); TLSA: the data
-                                               as in RFC 6698 §2.1 */
+    bool records_left_out;                             /* there were more than fit */
+    struct slice records[RESOLVER_RECORDS]; /* TXT: each with its strings put together; TLSA: the data, RFC 6698 §2.1 */
+    char text[RESOLVER_TEXT];               /* private: where TXT stands */
 };
 
 struct resolver_query {

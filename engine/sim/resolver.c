@@ -1,172 +1,15 @@
-/* resolver.c - DNS without servers: answers from a zone held in memory, as late and as broken as the world wants. */
+/* resolver.c - DNS without servers: hands out what zone.c knows, as late and as broken as the world wants. */
 #include "sim/world.h"
+#include "sim/zone.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 enum {
-    ZONE_BUCKETS = 1024,
-    CNAME_MOST = 8,
     QUERIES_MAX = 256, /* as dns.c, when the owner does not say */
     TRIES = 3,
 };
-
-/* ---- the zone ---- */
-
-enum record_kind { RECORD_MX = 1, RECORD_ADDRESS, RECORD_CNAME };
-struct record {
-    struct record *next;
-    enum record_kind kind;
-    uint32_t ttl_s;
-    uint16_t preference;
-    struct io_address address;
-    char target[LIMIT_DOMAIN + 1];
-};
-struct zone_name {
-    struct zone_name *next;
-    enum resolver_status status; /* OK, or what every query comes to */
-    struct record *records;
-    char name[LIMIT_DOMAIN + 1];
-};
-struct sim_zone {
-    struct zone_name *names[ZONE_BUCKETS];
-    uint32_t negative_ttl_s;
-    nsec latency, jitter;
-    uint64_t queries;
-};
-
-struct sim_zone *sim_zone_new(void)
-{
-    struct sim_zone *zone = calloc(1, sizeof *zone);
-    sluice_assert(zone);
-    zone->negative_ttl_s = 60;
-    zone->latency = NSEC_PER_MS;
-    zone->jitter = 4 * NSEC_PER_MS;
-    return zone;
-}
-
-static void records_free(struct zone_name *name)
-{
-    for (struct record *r = name->records, *next; r; r = next) {
-        next = r->next;
-        free(r);
-    }
-    name->records = NULL;
-}
-
-void sim_zone_free(struct sim_zone *zone)
-{
-    for (unsigned i = 0; i < ZONE_BUCKETS; i++)
-        for (struct zone_name *n = zone->names[i], *next; n; n = next) {
-            next = n->next;
-            records_free(n);
-            free(n);
-        }
-    free(zone);
-}
-
-static void lower(char *to, size_t cap, struct slice name)
-{
-    if (name.n && name.p[name.n - 1] == '.')
-        name.n--;
-    size_t n = slice_copy(to, cap, name);
-    for (size_t i = 0; i < n; i++)
-        to[i] = ascii_lower(to[i]);
-}
-
-static struct zone_name **place_of(struct sim_zone *zone, const char *name)
-{
-    struct zone_name **at = &zone->names[sim_hash(1, name, strlen(name)) % ZONE_BUCKETS];
-    while (*at && strcmp((*at)->name, name) != 0)
-        at = &(*at)->next;
-    return at;
-}
-
-static struct zone_name *name_made(struct sim_world *world, const char *text)
-{
-    char name[LIMIT_DOMAIN + 1];
-    lower(name, sizeof name, slice_of(text));
-    struct zone_name **at = place_of(world->zone, name);
-    if (!*at) {
-        *at = calloc(1, sizeof **at);
-        sluice_assert(*at);
-        (*at)->status = RESOLVER_OK;
-        memcpy((*at)->name, name, sizeof name);
-    }
-    return *at;
-}
-
-static struct record *record_add(struct sim_world *world, const char *name, enum record_kind kind, uint32_t ttl_s)
-{
-    struct zone_name *owner = name_made(world, name);
-    struct record *record = calloc(1, sizeof *record), **at = &owner->records;
-    sluice_assert(record);
-    record->kind = kind;
-    record->ttl_s = ttl_s;
-    while (*at)
-        at = &(*at)->next;
-    *at = record;
-    return record;
-}
-
-void sim_zone_mx(struct sim_world *world, const char *name, uint32_t ttl_s, uint16_t preference, const char *host)
-{
-    struct record *record = record_add(world, name, RECORD_MX, ttl_s);
-    record->preference = preference;
-    lower(record->target, sizeof record->target, slice_of(host));
-}
-
-void sim_zone_address(struct sim_world *world, const char *name, uint32_t ttl_s, const char *address)
-{
-    bool parsed = io_address_parse(&record_add(world, name, RECORD_ADDRESS, ttl_s)->address, address, 0);
-    sluice_assert(parsed);
-}
-
-void sim_zone_cname(struct sim_world *world, const char *name, uint32_t ttl_s, const char *target)
-{
-    struct record *record = record_add(world, name, RECORD_CNAME, ttl_s);
-    lower(record->target, sizeof record->target, slice_of(target));
-}
-
-void sim_zone_status(struct sim_world *world, const char *name, enum resolver_status status)
-{
-    name_made(world, name)->status = status;
-}
-
-void sim_zone_remove(struct sim_world *world, const char *text)
-{
-    char name[LIMIT_DOMAIN + 1];
-    lower(name, sizeof name, slice_of(text));
-    struct zone_name **at = place_of(world->zone, name), *gone = *at;
-    if (gone) {
-        *at = gone->next;
-        records_free(gone);
-        free(gone);
-    }
-}
-
-void sim_zone_negative_ttl(struct sim_world *world, uint32_t ttl_s) { world->zone->negative_ttl_s = ttl_s; }
-
-void sim_zone_latency(struct sim_world *world, nsec latency, nsec jitter)
-{
-    world->zone->latency = latency;
-    world->zone->jitter = jitter;
-}
-
-uint64_t sim_zone_queries(const struct sim_world *world) { return world->zone->queries; }
-
-/* The name itself, else the wildcard nearest to it (RFC 4592 §3.3.1). */
-static const struct zone_name *name_find(struct sim_zone *zone, const char *name)
-{
-    const struct zone_name *found = *place_of(zone, name);
-    for (const char *dot = strchr(name, '.'); !found && dot; dot = strchr(dot + 1, '.')) {
-        char wild[LIMIT_DOMAIN + 2];
-        snprintf(wild, sizeof wild, "*%s", dot);
-        found = *place_of(zone, wild);
-    }
-    return found;
-}
 
 /* ---- resolvers and their queries ---- */
 
@@ -206,50 +49,6 @@ static void query_end(struct sim_query *q)
 
 /* ---- answering ---- */
 
-static unsigned add_mx(struct resolver_answer *answer, const struct record *record)
-{
-    unsigned n = answer->mx_count;
-    struct resolver_mx mx = {.preference = record->preference};
-    memcpy(mx.host, record->target, sizeof mx.host);
-    if (n < LIMIT_MX_HOSTS) {
-        answer->mx[answer->mx_count++] = mx;
-        return 1;
-    }
-    unsigned worst = 0;
-    for (unsigned i = 1; i < n; i++)
-        if (answer->mx[i].preference > answer->mx[worst].preference)
-            worst = i;
-    if (answer->mx[worst].preference > mx.preference)
-        answer->mx[worst] = mx;
-    return 1;
-}
-
-static unsigned add_address(struct resolver_answer *answer, const struct record *record, const struct sim_query *q)
-{
-    bool v6 = record->address.storage.ss_family == AF_INET6;
-    if (v6 ? !q->v6 : !q->v4)
-        return 0;
-    if (answer->address_count < LIMIT_HOST_ADDRESSES)
-        answer->addresses[answer->address_count++] = record->address;
-    return 1;
-}
-
-static unsigned add_records(struct resolver_answer *answer, const struct zone_name *name, const struct sim_query *q)
-{
-    unsigned used = 0;
-    for (const struct record *r = name->records; r; r = r->next) {
-        unsigned n = 0;
-        if (q->query->kind == RESOLVER_MX && r->kind == RECORD_MX)
-            n = add_mx(answer, r);
-        if (q->query->kind == RESOLVER_ADDRESSES && r->kind == RECORD_ADDRESS)
-            n = add_address(answer, r, q);
-        if (n && r->ttl_s < answer->ttl_s)
-            answer->ttl_s = r->ttl_s;
-        used += n;
-    }
-    return used;
-}
-
 /* Servers hand out what is equal in any order. */
 static void shuffle(struct sim_world *world, struct resolver_answer *answer)
 {
@@ -267,51 +66,27 @@ static void shuffle(struct sim_world *world, struct resolver_answer *answer)
     }
 }
 
-static const struct record *cname_of(const struct zone_name *name)
-{
-    for (const struct record *r = name->records; r; r = r->next)
-        if (r->kind == RECORD_CNAME)
-            return r;
-    return NULL;
-}
-
-static enum resolver_status look_up(struct sim_zone *zone, const struct sim_query *q, struct resolver_answer *answer)
-{
-    const char *at = q->name;
-    answer->ttl_s = UINT32_MAX;
-    for (unsigned i = 0; i < CNAME_MOST; i++) {
-        const struct zone_name *name = name_find(zone, at);
-        const struct record *alias = name ? cname_of(name) : NULL;
-        if (name && name->status != RESOLVER_OK)
-            return name->status;
-        if (!alias) {
-            enum resolver_status none = name ? RESOLVER_NODATA : RESOLVER_NXDOMAIN;
-            return name && add_records(answer, name, q) ? RESOLVER_OK : none;
-        }
-        if (alias->ttl_s < answer->ttl_s)
-            answer->ttl_s = alias->ttl_s;
-        at = alias->target;
-    }
-    return RESOLVER_SERVFAIL; /* a chain without end */
-}
-
 static void answer_now(struct io_op *op, int result)
 {
     struct sim_query *q = container_of(op, struct sim_query, op);
     struct resolver *resolver = q->resolver;
     struct resolver_query *query = q->query;
     struct sim_world *world = resolver->io->world;
+    struct sim_asked asked = {.kind = (enum resolver_kind)query->kind, .v4 = q->v4, .v6 = q->v6};
     struct resolver_answer answer;
     memset(&answer, 0, offsetof(struct resolver_answer, mx));
-    answer.address_count = 0;
+    answer.address_count = answer.record_count = 0;
+    answer.records_left_out = false;
     if (result == -ECANCELED)
         answer.status = RESOLVER_CANCELED;
     else
-        answer.status = q->verdict ? q->verdict : look_up(world->zone, q, &answer);
+        answer.status = q->verdict ? q->verdict : sim_zone_look_up(world->zone, q->name, &asked, &answer);
     if (answer.status == RESOLVER_NODATA || answer.status == RESOLVER_NXDOMAIN)
         answer.ttl_s = world->zone->negative_ttl_s;
-    else if (answer.status != RESOLVER_OK)
+    else if (answer.status != RESOLVER_OK) {
         answer.ttl_s = 0;
+        answer.secure = false;
+    }
     shuffle(world, &answer);
     sim_note(world, "answer", resolver->io->number, sim_hash(answer.status, q->name, strlen(q->name)));
     query->state = 0;
@@ -327,8 +102,7 @@ static void try_once(struct sim_query *q)
 {
     struct resolver *resolver = q->resolver;
     struct sim_world *world = resolver->io->world;
-    const struct zone_name *name = name_find(world->zone, q->name);
-    bool lost = sim_strikes(world, SIM_DNS_LOST) || (name && name->status == RESOLVER_TIMEOUT);
+    bool lost = sim_strikes(world, SIM_DNS_LOST) || sim_zone_is_silent(world->zone, q->name);
     nsec after = lost ? resolver->config.timeout : world->zone->latency;
     q->tries++;
     if (lost) {
@@ -388,7 +162,7 @@ static void ask(struct resolver *resolver, struct resolver_query *query, struct 
     q->v6 = v6;
     query->kind = (uint8_t)kind;
     q->verdict = known_at_once(query, name, v4, v6);
-    lower(q->name, sizeof q->name, name);
+    sim_zone_lower(q->name, sizeof q->name, name);
     q->next = &resolver->queries;
     q->prev = resolver->queries.prev;
     q->prev->next = q;
@@ -416,6 +190,16 @@ void resolver_address_query(struct resolver *resolver, struct resolver_query *qu
                             bool want_ipv6)
 {
     ask(resolver, query, name, RESOLVER_ADDRESSES, want_ipv4, want_ipv6);
+}
+
+void resolver_txt_query(struct resolver *resolver, struct resolver_query *query, struct slice name)
+{
+    ask(resolver, query, name, RESOLVER_TXT, false, false);
+}
+
+void resolver_tlsa_query(struct resolver *resolver, struct resolver_query *query, struct slice name)
+{
+    ask(resolver, query, name, RESOLVER_TLSA, false, false);
 }
 
 void resolver_cancel(struct resolver *resolver, struct resolver_query *query)

@@ -140,6 +140,12 @@ uint64_t sim_fault_count(const struct sim_world *world, enum sim_fault fault); /
 void sim_zone_mx(struct sim_world *world, const char *name, uint32_t ttl_s, uint16_t preference, const char *host);
 void sim_zone_address(struct sim_world *world, const char *name, uint32_t ttl_s, const char *address);
 void sim_zone_cname(struct sim_world *world, const char *name, uint32_t ttl_s, const char *target);
+void sim_zone_txt(struct sim_world *world, const char *name, uint32_t ttl_s, const char *text); /* <= 255 octets */
+void sim_zone_tlsa(struct sim_world *world, const char *name, uint32_t ttl_s, uint8_t usage, uint8_t selector,
+                   uint8_t matching, struct slice data); /* <= 252 octets */
+/* The name and all below it is in a signed zone or not (default): answers about it, all of their CNAMEs included, are
+ * secure. What does not validate is sim_zone_status with RESOLVER_SERVFAIL. */
+void sim_zone_sign(struct sim_world *world, const char *name, bool is_signed);
 /* RESOLVER_SERVFAIL, RESOLVER_TIMEOUT: what every query for the name comes to; RESOLVER_OK: its records again. */
 void sim_zone_status(struct sim_world *world, const char *name, enum resolver_status status);
 void sim_zone_remove(struct sim_world *world, const char *name);           /* it does not exist any more */

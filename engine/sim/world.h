@@ -253,7 +253,7 @@ void sim_conn_free(struct sim_conn *conn);
 void sim_conn_free_if_over(struct sim_conn *conn); /* neither end is held any more */
 void sim_conns_free(struct sim_world *world);
 
-/* ---- resolver.c ---- */
+/* ---- zone.c, resolver.c ---- */
 
 struct sim_zone *sim_zone_new(void);
 void sim_zone_free(struct sim_zone *zone);

@@ -11,7 +11,7 @@
 enum { FLAGS_OK = 0x8180, FLAGS_NXDOMAIN = 0x8183, FLAGS_SERVFAIL = 0x8182, FLAGS_AUTHORITATIVE = 0x8580 };
 enum { SECTION_ANSWER = 6, SECTION_AUTHORITY = 8 }; /* where the header counts them */
 
-static uint8_t packet[4096];
+static uint8_t packet[16384];
 static size_t length;
 
 static void put(uint32_t value, size_t octets)
@@ -346,6 +346,120 @@ static void joined_addresses_share_the_room(void **state)
     }
 }
 
+static void put_txt(const char *owner, const char *const *strings, uint32_t ttl_s)
+{
+    size_t data = record(SECTION_ANSWER, owner, DNS_TYPE_TXT, ttl_s);
+    for (; *strings; strings++) {
+        put((uint32_t)strlen(*strings), 1);
+        memcpy(packet + length, *strings, strlen(*strings));
+        length += strlen(*strings);
+    }
+    end(data);
+}
+
+static void strings_of_a_text_are_put_together(void **state)
+{
+    (void)state;
+    begin(FLAGS_OK, DNS_TYPE_TXT);
+    put_cname("@", "y.example", 200);
+    put_txt("y.example", (const char *const[]){"v=STSv1; ", "", "id=a", NULL}, 60);
+    put_txt("z.example", (const char *const[]){"of somebody else", NULL}, 1);
+    put_txt("y.example", (const char *const[]){"", NULL}, 70);
+    put_txt("y.example", (const char *const[]){NULL}, 80); /* no string at all */
+    struct resolver_answer *answer = read_as(DNS_TYPE_TXT);
+    assert_int_equal(answer->status, RESOLVER_OK);
+    assert_int_equal(answer->ttl_s, 60);
+    assert_string_equal(answer->name, "y.example");
+    assert_int_equal(answer->record_count, 3);
+    assert_false(answer->records_left_out);
+    assert_true(slice_equal(answer->records[0], SLICE("v=STSv1; id=a")));
+    assert_int_equal(answer->records[1].n + answer->records[2].n, 0);
+}
+
+static void more_text_than_fits_is_told(void **state)
+{
+    (void)state;
+    char string[256];
+    memset(string, 'x', 255);
+    string[255] = 0;
+    begin(FLAGS_OK, DNS_TYPE_TXT);
+    for (unsigned i = 0; i < 4; i++)
+        put_txt("@", (const char *const[]){string, string, string, NULL}, 60);
+    put_txt("@", (const char *const[]){"a", NULL}, 60);
+    struct resolver_answer *answer = read_as(DNS_TYPE_TXT);
+    assert_int_equal(answer->record_count, 5);
+    assert_false(answer->records_left_out);
+    assert_int_equal(answer->records[3].n, 3 * 255);
+    put_txt("@", (const char *const[]){string, string, string, string, string, NULL}, 60);
+    answer = read_as(DNS_TYPE_TXT);
+    assert_int_equal(answer->record_count, 5);
+    assert_true(answer->records_left_out);
+    begin(FLAGS_OK, DNS_TYPE_TXT);
+    for (unsigned i = 0; i < RESOLVER_RECORDS + 1; i++)
+        put_txt("@", (const char *const[]){"a", NULL}, 60);
+    answer = read_as(DNS_TYPE_TXT);
+    assert_int_equal(answer->record_count, RESOLVER_RECORDS);
+    assert_true(answer->records_left_out);
+}
+
+static void a_string_longer_than_its_record_is_no_answer(void **state)
+{
+    (void)state;
+    begin(FLAGS_OK, DNS_TYPE_TXT);
+    size_t data = record(SECTION_ANSWER, "@", DNS_TYPE_TXT, 60);
+    put(5, 1);
+    put(0x61616161, 4);
+    end(data);
+    put_txt("@", (const char *const[]){"behind it", NULL}, 60);
+    assert_int_equal(read_as(DNS_TYPE_TXT)->status, RESOLVER_SERVFAIL);
+    assert_int_equal(read_as(DNS_TYPE_TXT)->record_count, 0);
+}
+
+static void tlsa_comes_as_it_is(void **state)
+{
+    (void)state;
+    begin(FLAGS_OK, DNS_TYPE_TLSA);
+    size_t data = record(SECTION_ANSWER, "@", DNS_TYPE_TLSA, 60);
+    put(0x03010105, 4);
+    end(data);
+    end(record(SECTION_ANSWER, "@", DNS_TYPE_TLSA, 60)); /* empty: there, and of no use */
+    struct resolver_answer *answer = read_as(DNS_TYPE_TLSA);
+    assert_int_equal(answer->status, RESOLVER_OK);
+    assert_int_equal(answer->record_count, 2);
+    assert_true(slice_equal(answer->records[0], SLICE("\3\1\1\5")));
+    assert_int_equal(answer->records[1].n, 0);
+}
+
+/* The AD bit counts with an answer, and with a proof that there is none; with a failure it means nothing. */
+static void an_answer_is_as_secure_as_the_server_says(void **state)
+{
+    (void)state;
+    enum { AUTHENTIC = 0x20 };
+    static const struct {
+        unsigned flags;
+        bool record, soa, secure;
+        enum resolver_status status;
+    } cases[] = {
+        {FLAGS_OK, true, false, false, RESOLVER_OK},
+        {FLAGS_OK | AUTHENTIC, true, false, true, RESOLVER_OK},
+        {FLAGS_OK, false, true, false, RESOLVER_NODATA},
+        {FLAGS_OK | AUTHENTIC, false, true, true, RESOLVER_NODATA},
+        {FLAGS_NXDOMAIN | AUTHENTIC, false, true, true, RESOLVER_NXDOMAIN},
+        {FLAGS_NXDOMAIN, false, true, false, RESOLVER_NXDOMAIN},
+        {FLAGS_SERVFAIL | AUTHENTIC, true, false, false, RESOLVER_SERVFAIL},
+    };
+    for (size_t i = 0; i < countof(cases); i++) {
+        begin(cases[i].flags, DNS_TYPE_A);
+        if (cases[i].record)
+            put_a("@", 0x01020304, 60);
+        if (cases[i].soa)
+            put_soa(60, 60);
+        struct resolver_answer *answer = read_as(DNS_TYPE_A);
+        assert_int_equal(answer->status, cases[i].status);
+        assert_int_equal(answer->secure, cases[i].secure);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -363,6 +477,11 @@ int main(void)
         cmocka_unit_test(data_of_the_wrong_size_is_a_failure),
         cmocka_unit_test(every_truncation_is_a_failure),
         cmocka_unit_test(joined_addresses_share_the_room),
+        cmocka_unit_test(strings_of_a_text_are_put_together),
+        cmocka_unit_test(more_text_than_fits_is_told),
+        cmocka_unit_test(a_string_longer_than_its_record_is_no_answer),
+        cmocka_unit_test(tlsa_comes_as_it_is),
+        cmocka_unit_test(an_answer_is_as_secure_as_the_server_says),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
