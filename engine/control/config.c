@@ -257,7 +257,8 @@ static bool check_whole(struct config_build *b)
 static bool build_all(struct config_build *b)
 {
     return config_build_defaults(b, CONFIG_TOP, b->config) && config_build_given(b, b->root, CONFIG_TOP, b->config) &&
-           fill_in(b) && add_defaults(b) && add_pools(b) && add_isps(b) && config_build_relays(b) && check_whole(b);
+           fill_in(b) && add_defaults(b) && add_pools(b) && add_isps(b) && config_build_relays(b) &&
+           config_build_dkims(b) && check_whole(b);
 }
 
 struct config *config_parse(const char *file, struct slice text, char *error, size_t error_cap)
@@ -293,6 +294,7 @@ void config_free(struct config *config)
         return;
     config_rows_free(CONFIG_TOP, config);
     config_relays_free(config);
+    config_dkims_free(config);
     for (unsigned i = 0; i < config->isp_count; i++) {
         for (unsigned j = 0; j < config->isps[i].mx_count; j++)
             free((void *)(uintptr_t)config->isps[i].mx[j]);

@@ -11,6 +11,7 @@
  *     isp gmail { mx = {.google.com, .googlemail.com}  rate = 500/min }
  *     relay ses { host = email-smtp.eu-west-1.amazonaws.com  auth = plain  user = AKIA  password_file = /etc/ses }
  *     route { pool = marketing  domain = {.example.com}  relay = ses }
+ *     dkim shop.example { selector = s1  key = /etc/sluice/dkim/s1.pem }
  *
  * Everything is owned by the config and lives until config_free. */
 #ifndef CONTROL_CONFIG_H
@@ -89,6 +90,20 @@ struct config_route {
     int relay;        /* index into config.relays; -1: by MX */
 };
 
+/* A key that signs (RFC 6376): for mail whose From is of this domain or, where that has no block, of one below it. */
+struct config_dkim {
+    char name[LIMIT_DKIM_NAME + 1];
+    char *domain;   /* d=, lower case; the block's name unless it is given */
+    char *selector; /* s= */
+    char *key;      /* file of the private key */
+    bool always;    /* signs all mail, whatever its From */
+    bool ed25519;   /* the key may be of that type */
+    bool enabled;
+    nsec expire;   /* x= is this long after t=; 0: no x= */
+    char *file;    /* where the key was named, for errors when it is read */
+    unsigned line;
+};
+
 struct config_source {
     char name[LIMIT_SOURCE_NAME + 1]; /* the address's text unless `name` is given */
     struct io_address address;
@@ -133,6 +148,8 @@ struct config {
     unsigned relay_count;
     struct config_route *routes; /* in the order of the file */
     unsigned route_count;
+    struct config_dkim *dkims; /* in the order of the file */
+    unsigned dkim_count;
     struct config_source *sources;
     unsigned source_count;
     struct config_pool *pools;

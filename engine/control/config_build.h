@@ -34,6 +34,9 @@ must_use bool config_build_name(struct config_build *b, cfg_t *section, size_t m
 /* config_relay.c: relays and routes, once pools and ISPs are there. */
 must_use bool config_build_relays(struct config_build *b);
 void config_relays_free(struct config *config);
+/* config_dkim.c: who signs. Keys are not read yet. */
+must_use bool config_build_dkims(struct config_build *b);
+void config_dkims_free(struct config *config);
 
 /* Frees the texts that rows of a scope own. */
 void config_rows_free(enum config_scope scope, void *base);

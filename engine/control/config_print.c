@@ -71,6 +71,16 @@ static void print_relays(struct printer *p, const struct config *config)
     }
 }
 
+static void print_dkims(struct printer *p, const struct config *config)
+{
+    for (unsigned i = 0; i < config->dkim_count; i++) {
+        p->line(p->context, "");
+        say(p, "dkim \"%s\" {", config->dkims[i].name);
+        print_rows(p, CONFIG_DKIM, &config->dkims[i], "    ");
+        say(p, "}");
+    }
+}
+
 static bool printer_open(struct printer *p, void (*line)(void *context, const char *text), void *context)
 {
     *p = (struct printer){line, context, malloc(LINE_MAX_BYTES), malloc(LINE_MAX_BYTES)};
@@ -102,6 +112,7 @@ void config_print(const struct config *config, void (*line)(void *context, const
             say(&p, "}");
         }
         print_relays(&p, config);
+        print_dkims(&p, config);
     }
     printer_close(&p);
 }
@@ -145,6 +156,45 @@ static void manual_rows(struct printer *p, enum config_scope scope)
             manual_row(p, &rows[i]);
 }
 
+static void manual_blocks(struct printer *p)
+{
+    p->line(p->context, ".SH POOLS");
+    p->line(p->context,
+            "A pool is written pool NAME { ... }, and has from 1 to 64 sources, each written source ADDRESS { ... }.");
+    p->line(p->context, "The address is one of this machine. A source may be in several pools, with equal settings.");
+    manual_rows(p, CONFIG_SOURCE);
+    p->line(p->context, ".SH ISPS");
+    p->line(p->context,
+            "An ISP is written isp NAME { ... }. What it leaves out is as in defaults { ... }, which also holds for");
+    p->line(p->context, "ISPs without a block. Limits hold for each source towards this ISP.");
+    manual_rows(p, CONFIG_ISP);
+    manual_rows(p, CONFIG_LIMITS);
+    p->line(p->context, ".SH RELAYS");
+    p->line(p->context,
+            "A relay is written relay NAME { ... }: a smarthost that takes mail for others. It is an ISP of its "
+            "name, and has");
+    p->line(p->context, "all keys of one but mx; tls is verified unless it says otherwise. The host's own certificate "
+                        "counts; DANE and");
+    p->line(p->context, "MTA\\-STS of recipients' domains are the relay's business.");
+    manual_rows(p, CONFIG_RELAY);
+    p->line(p->context, ".SH ROUTES");
+    p->line(p->context,
+            "A route is written route { ... } and says whose mail goes to a relay. All conditions that it gives "
+            "must hold;");
+    p->line(p->context,
+            "without any it is everybody's. The first one that fits decides, in the order of the file and then "
+            "of what it");
+    p->line(p->context, "includes; without one, mail goes to the domain's own mail exchangers.");
+    manual_rows(p, CONFIG_ROUTE);
+    p->line(p->context, ".SH DKIM");
+    p->line(p->context, "A key that signs is written dkim NAME { ... } (RFC 6376). Those blocks sign a message that "
+                        "have its From domain");
+    p->line(
+        p->context,
+        "or, where there are none, the nearest domain above it that has any, and those that are always; at most four.");
+    manual_rows(p, CONFIG_DKIM);
+}
+
 void config_manual(void (*line)(void *context, const char *text), void *context)
 {
     static const char *const head[] = {
@@ -184,34 +234,7 @@ void config_manual(void (*line)(void *context, const char *text), void *context)
         for (size_t i = 0; i < countof(head); i++)
             line(context, head[i]);
         manual_rows(&p, CONFIG_TOP);
-        line(context, ".SH POOLS");
-        line(context,
-             "A pool is written pool NAME { ... }, and has from 1 to 64 sources, each written source ADDRESS { ... }.");
-        line(context, "The address is one of this machine. A source may be in several pools, with equal settings.");
-        manual_rows(&p, CONFIG_SOURCE);
-        line(context, ".SH ISPS");
-        line(context,
-             "An ISP is written isp NAME { ... }. What it leaves out is as in defaults { ... }, which also holds for");
-        line(context, "ISPs without a block. Limits hold for each source towards this ISP.");
-        manual_rows(&p, CONFIG_ISP);
-        manual_rows(&p, CONFIG_LIMITS);
-        line(context, ".SH RELAYS");
-        line(context,
-             "A relay is written relay NAME { ... }: a smarthost that takes mail for others. It is an ISP of its "
-             "name, and has");
-        line(context, "all keys of one but mx; tls is verified unless it says otherwise. The host's own certificate "
-                      "counts; DANE and");
-        line(context, "MTA\\-STS of recipients' domains are the relay's business.");
-        manual_rows(&p, CONFIG_RELAY);
-        line(context, ".SH ROUTES");
-        line(context,
-             "A route is written route { ... } and says whose mail goes to a relay. All conditions that it gives "
-             "must hold;");
-        line(context,
-             "without any it is everybody's. The first one that fits decides, in the order of the file and then "
-             "of what it");
-        line(context, "includes; without one, mail goes to the domain's own mail exchangers.");
-        manual_rows(&p, CONFIG_ROUTE);
+        manual_blocks(&p);
         line(context, ".SH SEE ALSO");
         line(context, "sluice(1)");
     }

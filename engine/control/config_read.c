@@ -22,8 +22,8 @@ static enum config_scope scope_of(const cfg_t *section)
     static const struct {
         const char *name;
         enum config_scope scope;
-    } scopes[] = {{"root", CONFIG_TOP},      {"defaults", CONFIG_LIMITS}, {"isp", CONFIG_ISP},
-                  {"source", CONFIG_SOURCE}, {"relay", CONFIG_RELAY},     {"route", CONFIG_ROUTE}};
+    } scopes[] = {{"root", CONFIG_TOP},    {"defaults", CONFIG_LIMITS}, {"isp", CONFIG_ISP},  {"source", CONFIG_SOURCE},
+                  {"relay", CONFIG_RELAY}, {"route", CONFIG_ROUTE},     {"dkim", CONFIG_DKIM}};
     for (size_t i = 0; i < countof(scopes); i++)
         if (strcmp(section->name, scopes[i].name) == 0)
             return scopes[i].scope;
@@ -131,7 +131,7 @@ static int read_include(cfg_t *cfg, cfg_opt_t *opt, const char *text, void *resu
 
 struct options {
     cfg_opt_t top[OPTIONS_MAX], limits[OPTIONS_MAX], isp[OPTIONS_MAX], source[OPTIONS_MAX], pool[2], relay[OPTIONS_MAX],
-        route[OPTIONS_MAX];
+        route[OPTIONS_MAX], dkim[OPTIONS_MAX];
 };
 
 static unsigned add_rows(cfg_opt_t *options, unsigned n, enum config_scope scope)
@@ -160,6 +160,7 @@ static void make_options(struct options *o)
     n = add_rows(o->relay, 0, CONFIG_RELAY);
     add_rows(o->relay, n, CONFIG_LIMITS);
     add_rows(o->route, 0, CONFIG_ROUTE);
+    add_rows(o->dkim, 0, CONFIG_DKIM);
     o->pool[0] = (cfg_opt_t)CFG_SEC("source", o->source, titled);
     n = add_rows(o->top, 0, CONFIG_TOP);
     o->top[n++] = (cfg_opt_t)CFG_PTR_LIST_CB("include", NULL, CFGF_NODEFAULT, read_include, config_value_free);
@@ -169,6 +170,7 @@ static void make_options(struct options *o)
     o->top[n++] = (cfg_opt_t)CFG_SEC("isp", o->isp, titled);
     o->top[n++] = (cfg_opt_t)CFG_SEC("relay", o->relay, titled);
     o->top[n++] = (cfg_opt_t)CFG_SEC("route", o->route, CFGF_MULTI);
+    o->top[n++] = (cfg_opt_t)CFG_SEC("dkim", o->dkim, titled);
 }
 
 /* ---- files ---- */

@@ -13,6 +13,7 @@
 #define SOURCE(field) CONFIG_SOURCE, offsetof(struct config_source, field)
 #define RELAY(field)  CONFIG_RELAY, offsetof(struct config_relay, field)
 #define ROUTE(field)  CONFIG_ROUTE, offsetof(struct config_route, field)
+#define DKIM(field)   CONFIG_DKIM, offsetof(struct config_dkim, field)
 /* place, name, type, min, max, default, what the default is when it has no text, doc */
 #define ROW(place, key, kind, least, most, default_text, default_words, words)                                         \
     ROW_(place, key, kind, least, most, default_text, default_words, words)
@@ -167,6 +168,24 @@ static const struct config_row table[] = {
         "Recipients' domains (A-labels): whole ones, or suffixes that begin with a dot and stand for what is below them."),
     ROW(ROUTE(relay_name), "relay", CONFIG_ID, 1, LIMIT_ISP_NAME, NULL, "none; it must be given",
         "Where they go: the name of a relay, or none for the domain's own mail exchangers."),
+
+    ROW(DKIM(domain), "domain", CONFIG_HOST, 1, LIMIT_DOMAIN - 14, NULL, "the block's name",
+        "The domain that signs, d=. It has more than one label."),
+    ROW(DKIM(selector), "selector", CONFIG_HOST, 1, 63, NULL, "none; it must be given",
+        "Where the public half is published: the TXT record of SELECTOR._domainkey.DOMAIN. When the engine starts it "
+        "looks there and says whether the record is the key's."),
+    ROW(DKIM(key), "key", CONFIG_PATH, 1, 1024, NULL, "none; it must be given",
+        "The file of the private key, PEM: RSA of 1024 to 4096 bits, better 2048, or Ed25519. Nobody but its owner, who "
+        "is root or runs the engine, may be able to read it. SIGHUP reads it again."),
+    ROW(DKIM(always), "always", CONFIG_BOOL, 0, 1, "no", NULL,
+        "Signs all mail, whatever its From domain, besides the blocks of that domain."),
+    ROW(DKIM(expire), "expire", CONFIG_DURATION, 0, 365 * DAY, "0s", "signatures do not expire",
+        "How long a signature is good for, x=: at least 1h, and longer than receivers hold mail back."),
+    ROW(DKIM(ed25519), "ed25519", CONFIG_BOOL, 0, 1, "no", NULL,
+        "Allows the key to be an Ed25519 one. Few receivers know these, and Yahoo may fail DMARC when one of several "
+        "aligned signatures does not pass: use it only besides an RSA key, and watch."),
+    ROW(DKIM(enabled), "enabled", CONFIG_BOOL, 0, 1, "yes", NULL,
+        "Whether the block is in use. One that is not may lack its key file."),
 };
 /* clang-format on */
 

@@ -41,6 +41,7 @@ enum config_scope {
     CONFIG_SOURCE, /* struct config_source: `source` */
     CONFIG_RELAY,  /* struct config_relay: `relay` alone */
     CONFIG_ROUTE,  /* struct config_route: `route` */
+    CONFIG_DKIM,   /* struct config_dkim: `dkim` */
 };
 
 struct config_row {

@@ -62,6 +62,8 @@ static const char *relay_around(const struct config_row *row)
 /* Rows of which not every value makes sense by itself; what they go with is tested where refusals are. */
 static bool goes_with_others(const struct config_row *row)
 {
+    if (row->scope == CONFIG_DKIM)
+        return strcmp(row->name, "domain") == 0 || strcmp(row->name, "expire") == 0;
     return row->scope == CONFIG_ROUTE || strcmp(row->name, "auth") == 0;
 }
 
@@ -89,6 +91,12 @@ static void file_with(const struct config_row *row, const char *assignment, char
         break;
     case CONFIG_ROUTE:
         before = strcmp(row->name, "relay") == 0 ? "route { " : "route { relay = none ";
+        after = " }";
+        break;
+    case CONFIG_DKIM:
+        before = strcmp(row->name, "selector") == 0 ? "dkim x.example { key = /x "
+                 : strcmp(row->name, "key") == 0    ? "dkim x.example { selector = s "
+                                                    : "dkim x.example { selector = s key = /x ";
         after = " }";
         break;
     default:
@@ -331,6 +339,22 @@ static void refusals_name_the_line(void **state)
         {"route { relay = none\ndomain = {} }", "2", "domain is an empty list"},
         {"route { relay = none\ndomain = {*} }", "2", "a suffix of host names"},
         {"route a { relay = none }", "1", "missing opening brace"},
+        {"dkim x.example {\nkey = /k\n}", "3", "it has no selector"},
+        {"dkim x.example {\nselector = s\n}", "3", "it has no key"},
+        {"dkim x.example { selector = s\nkey = k }", "2", "an absolute path"},
+        {"dkim \"a b\" { selector = s key = /k }", "1", "is no name of a dkim"},
+        {"dkim x:y {\nselector = s key = /k }", "2", "its name is no domain"},
+        {"dkim com {\nselector = s key = /k }", "2", "a single label"},
+        {"dkim x { selector = s key = /k\ndomain = com }", "2", "a single label"},
+        {"dkim x.example { selector = s key = /k\nexpire = 59m }", "2", "less than 1h"},
+        {"dkim x.example { selector = s key = /k }\ndkim x.example { selector = t key = /k }", "2", "duplicate title"},
+        {"dkim a { domain = x.example selector = s key = /k }\ndkim b { domain = X.example selector = s\nkey = /l }",
+         "3", "dkim a has the same domain and selector"},
+        {"dkim x.example { selector = s key = /k }\ndkim b { always = yes domain = b.example selector = s key = /k }\n"
+         "dkim c { always = yes domain = c.example selector = s key = /k }\n"
+         "dkim d { always = yes domain = d.example selector = s key = /k }\n"
+         "dkim e { always = yes domain = e.example selector = s key = /k }",
+         "1", "more than 4 times"},
         {"http = 0.0.0.0:80", "1", "set http_public = yes"},
         {"http = 127.0.0.1", "1", "address:port"},
         {"\nhttp = 127.0.0.1:0", "2", "address:port"},
@@ -432,7 +456,9 @@ static const char whole[] =
     "relay u { host = smtp.u.example port = 25 tls = off auth = login user = u password_file = /run/u\n"
     "          auth_plain_text = yes implicit_tls = no }\n"
     "route { domain = {x.example, .Y.example} relay = none }\n"
-    "route { pool = q relay = t }\nroute { relay = s }\n";
+    "route { pool = q relay = t }\nroute { relay = s }\n"
+    "dkim Shop.Example { selector = s1 key = /etc/s1.pem }\n"
+    "dkim ours { domain = esp.example selector = a.b key = /k always = yes ed25519 = yes expire = 7d enabled = no }\n";
 
 static void sections_become_structs(void **state)
 {
@@ -465,6 +491,15 @@ static void sections_become_structs(void **state)
     assert_int_equal(b->retry[0], 10 * NSEC_PER_MS);
     assert_false(b->pipelining);
     const struct config_relay *s = &config->relays[0], *t = &config->relays[1], *u = &config->relays[2];
+    assert_int_equal(config->dkim_count, 2);
+    assert_string_equal(config->dkims[0].domain, "shop.example");
+    assert_string_equal(config->dkims[0].selector, "s1");
+    assert_string_equal(config->dkims[0].key, "/etc/s1.pem");
+    assert_true(config->dkims[0].enabled && !config->dkims[0].always && !config->dkims[0].ed25519);
+    assert_int_equal(config->dkims[0].expire, 0);
+    assert_string_equal(config->dkims[1].domain, "esp.example");
+    assert_true(!config->dkims[1].enabled && config->dkims[1].always && config->dkims[1].ed25519);
+    assert_int_equal(config->dkims[1].expire, 7 * 24 * 3600 * NSEC_PER_S);
     assert_int_equal(config->relay_count, 3);
     assert_ptr_equal(config_limits_for(config, SLICE("s")), &s->limits);
     assert_int_equal(s->limits.tls, CONFIG_TLS_VERIFIED);
