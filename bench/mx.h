@@ -371,40 +371,46 @@ struct mx_queued {
     nsec due;
     uint32_t size; /* bytes of `out` that are left to send */
     uint8_t act;   /* enum mx_act */
-    bool sealed;   /* is, or needs, no ciphertext of ours: it leaves as it stands */
+    bool sealed;   /* leaves as it stands, also under TLS */
+    bool counted;  /* in replies_made */
 };
-struct mx_link; /* mx_tls.h */
+struct mx_line {
+    char *p;                 /* an incomplete one */
+    size_t used, cap, given; /* given: so much at its front has been handed out */
+};
+struct mx_link;
 struct mx_conn {
     struct mx_server *server;
     struct mx_link *link; /* TLS; NULL: plain text */
     uint32_t number;
     uint16_t source;
     uint8_t state;
-    bool admitted, ending, left;                  /* ending: nothing more is read; left: not counted any more */
-    bool pipelining, eight_bit, size;             /* as advertised in EHLO's reply */
-    bool chunking, auth;                          /* the same */
-    bool greeted, tls_refused, authenticated;     /* greeted: the greeting was queued */
-    bool starttls_last;                           /* last_reply is STARTTLS's */
+    bool admitted, ending, left;      /* ending: nothing more is read; left: not counted any more */
+    bool pipelining, eight_bit, size; /* as advertised in EHLO's reply */
+    bool chunking, auth;              /* the same */
+    bool secure, resumed, shaken;     /* TLS is up; its session was resumed; MX_HANDSHAKE was drawn */
+    bool authenticated;
     bool mail_refused, rcpt_refused;              /* what explains commands out of order */
     bool said_eight_bit, saw_eight_bit, unwanted; /* of the message */
-    bool in_headers, in_line, line_overrun;       /* in_line: a bare LF was no end of it */
+    bool in_headers, in_line, text_overrun;       /* of its text; in_line: a bare LF was no end of it */
+    bool line_overrun;                            /* the command that is being read is too long */
     uint64_t replies_made, replies_taken;
-    uint64_t last_reply; /* nothing may be sent before this one (RFC 2920 §3.1); 0: none */
+    uint64_t last_reply;         /* nothing may be sent before this one (RFC 2920 §3.1); 0: none */
+    uint64_t greeting, starttls; /* last_reply is one of these */
     nsec busy_until, heard_at;
     uint32_t messages, recipient_count;
     uint64_t said_size, bytes, line_bytes, seq;
     char campaign[MX_CAMPAIGN_MAX + 1];
-    uint64_t refused_by;                      /* the reply that refused the transaction; 0: none */
-    uint64_t chunk_left;                      /* octets of the chunk that are to come */
-    bool in_chunk, chunk_last, chunk_refused; /* the chunk that is being read */
-    bool chunked, behind_chunk, spilling;     /* of the transaction; the next line follows a chunk, or is in one */
+    uint64_t refused_by;                    /* the reply that refused the transaction; 0: none */
+    uint64_t chunk_left;                    /* octets of the chunk that are to come */
+    uint64_t spill_left;                    /* octets of a refused chunk that are to be read as commands */
+    const char *chunk_refusal;              /* static; NULL: the chunk is wanted */
+    bool in_chunk, chunk_last, chunk_probe; /* the chunk that is being read; probe: it may be one, by its size */
+    bool chunked, behind_chunk;             /* of the transaction; of the line */
     uint8_t auth_step;
     char user[MX_NAME_MAX];
-    char *line; /* an incomplete one */
-    size_t line_used, line_cap;
-    char *chunk_line; /* an incomplete one of a message that comes in chunks; MX_LINE_MAX */
-    size_t chunk_line_used;
-    char *message; /* under keep_text */
+    struct mx_line line, chunk_line; /* of commands and DATA; of chunks */
+    char *message;                   /* under keep_text */
     size_t message_used, message_cap;
     char *recipients; /* accepted ones of this message, each with its zero byte */
     size_t recipients_used, recipients_cap;

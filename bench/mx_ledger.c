@@ -138,6 +138,10 @@ void mx_ledger_add(struct mx_ledger *ledger, const struct mx_conn *conn, nsec no
             .bytes = (uint32_t)(conn->bytes < UINT32_MAX ? conn->bytes : UINT32_MAX),
             .server = conn->server->number,
             .source = conn->source,
+            .tls = conn->secure,
+            .resumed = conn->resumed,
+            .chunked = conn->chunked,
+            .authenticated = conn->authenticated,
         };
         if (ledger->on_accept)
             ledger->on_accept(ledger->context, ledger, &record, (struct slice){conn->message, conn->message_used});
@@ -182,7 +186,7 @@ void mx_ledger_violation(struct mx_ledger *ledger, const struct mx_conn *conn, e
 
 size_t mx_ledger_heading(char *line, size_t cap)
 {
-    return slice_copy(line, cap, SLICE("time_ms\tisp\tsource\tconnection\tcampaign\tseq\trecipient\tbytes\n"));
+    return slice_copy(line, cap, SLICE("time_ms\tisp\tsource\tconnection\tcampaign\tseq\trecipient\tbytes\thow\n"));
 }
 
 /* A peer may put a tab or worse into an address; a line must stay a line. */
@@ -204,9 +208,13 @@ size_t mx_ledger_line(const struct mx_ledger *ledger, const struct mx_accepted *
         snprintf(seq, sizeof seq, "%llu", (unsigned long long)record->seq);
     printable(recipient, sizeof recipient, mx_ledger_recipient(ledger, record));
     printable(campaign, sizeof campaign, mx_ledger_campaign(ledger, record));
-    int n = snprintf(line, cap, "%lld\t%s\t%s\t%u\t%s\t%s\t%s\t%u\n",
+    char how[32];
+    snprintf(how, sizeof how, "%s%s%s%s", record->tls ? ",tls" : "", record->resumed ? ",resumed" : "",
+             record->chunked ? ",bdat" : "", record->authenticated ? ",auth" : "");
+    int n = snprintf(line, cap, "%lld\t%s\t%s\t%u\t%s\t%s\t%s\t%u\t%s\n",
                      (long long)((record->at + ledger->wall_offset) / NSEC_PER_MS), server->personality->name, ip,
-                     record->connection, campaign[0] ? campaign : "-", seq, recipient, record->bytes);
+                     record->connection, campaign[0] ? campaign : "-", seq, recipient, record->bytes,
+                     how[0] ? how + 1 : "-");
     sluice_assert(n > 0 && (size_t)n < cap);
     return (size_t)n;
 }

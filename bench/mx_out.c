@@ -4,14 +4,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void enqueue(struct mx_conn *conn, nsec due, size_t size, enum mx_act act)
+static struct mx_queued *enqueue(struct mx_conn *conn, nsec due, size_t size, enum mx_act act)
 {
     if (conn->queue_at == conn->queue_used)
         conn->queue_at = conn->queue_used = 0;
     conn->queue = mx_grow(conn->queue, &conn->queue_cap, conn->queue_used + 1, sizeof *conn->queue);
-    conn->queue[conn->queue_used++] = (struct mx_queued){.due = due, .size = (uint32_t)size, .act = (uint8_t)act};
+    struct mx_queued *queued = &conn->queue[conn->queue_used++];
+    *queued = (struct mx_queued){
+        .due = due, .size = (uint32_t)size, .act = (uint8_t)act, .sealed = !conn->secure, .counted = true};
     conn->replies_made++;
     conn->busy_until = due;
+    return queued;
 }
 
 static nsec due_at(struct mx_conn *conn, nsec now, enum mx_stage stage)
@@ -75,7 +78,8 @@ void mx_out_bytes(struct mx_conn *conn, nsec now, enum mx_stage stage, struct sl
         return;
     nsec due = stage ? due_at(conn, now, stage) : nsec_max(conn->busy_until, now);
     put(conn, bytes.p, bytes.n);
-    enqueue(conn, due, bytes.n, MX_SEND);
+    enqueue(conn, due, bytes.n, MX_SEND)->counted = false;
+    conn->replies_made--; /* nobody has to wait for it */
 }
 
 unsigned mx_out_reply(struct mx_conn *conn, nsec now, enum mx_stage stage, const char *text)
@@ -103,13 +107,26 @@ void mx_out_end(struct mx_conn *conn, nsec now, enum mx_stage stage, enum mx_act
     conn->ending = true;
 }
 
+void mx_out_cut(struct mx_conn *conn, nsec now, enum mx_stage stage)
+{
+    mx_out_end(conn, now, stage, MX_CLOSE);
+    conn->queue[conn->queue_used - 1].sealed = true;
+}
+
 void mx_out_silence(struct mx_conn *conn)
 {
     enqueue(conn, NSEC_NEVER, 0, MX_WAIT);
     conn->ending = true;
 }
 
-/* Moves what of the front reply may leave now; true when all of it has left. */
+/* Hands out bytes that TLS has ready. */
+static void take_sealed(struct mx_conn *conn, char *to, size_t cap, size_t *n)
+{
+    if (conn->secure && *n < cap)
+        *n += mx_link_take(conn->link, to + *n, cap - *n);
+}
+
+/* Moves what of the front reply may leave now; true when all of it has left, or lies ready in the layer of TLS. */
 static bool take_reply(struct mx_conn *conn, nsec now, char *to, size_t cap, size_t *n)
 {
     struct mx_queued *front = &conn->queue[conn->queue_at];
@@ -118,9 +135,14 @@ static bool take_reply(struct mx_conn *conn, nsec now, char *to, size_t cap, siz
         size_t piece = tarpit > 0 ? 1 : front->size;
         if (piece > cap - *n)
             piece = cap - *n;
-        memcpy(to + *n, conn->out + conn->out_at, piece);
+        if (front->sealed) {
+            memcpy(to + *n, conn->out + conn->out_at, piece);
+            *n += piece;
+        } else {
+            mx_link_write(conn->link, (struct slice){conn->out + conn->out_at, piece});
+            take_sealed(conn, to, cap, n);
+        }
         conn->out_at += piece;
-        *n += piece;
         front->size -= (uint32_t)piece;
         if (front->size)
             front->due += tarpit;
@@ -133,36 +155,48 @@ static void close_if_idle(struct mx_conn *conn, nsec now)
     const struct mx_personality *personality = conn->server->personality;
     if (conn->ending || !personality->idle || now - conn->heard_at < personality->idle)
         return;
-    if (personality->idle_silent)
+    if (personality->idle_silent || (conn->link && !conn->secure))
         mx_out_end(conn, now, MX_STAGE_BROKEN, MX_CLOSE);
     else
         mx_out_reply(conn, now, MX_STAGE_BROKEN, "421 4.4.2 idle for too long");
+}
+
+/* The connection ends here. MX_SEND: only when what was put into `to` has left. */
+static enum mx_act take_end(struct mx_conn *conn, char *to, size_t cap, size_t *n)
+{
+    struct mx_queued *front = &conn->queue[conn->queue_at];
+    if (front->act == MX_CLOSE && !front->sealed) {
+        mx_link_end(conn->link);
+        take_sealed(conn, to, cap, n);
+        front->sealed = true;
+    }
+    if (*n)
+        return MX_SEND;
+    if (conn->replies_taken < conn->replies_made) {
+        conn->replies_taken = conn->replies_made;
+        if (front->act == MX_CLOSE)
+            conn->server->hang_ups++;
+        else
+            conn->server->aborts++;
+    }
+    return front->act;
 }
 
 enum mx_act mx_conn_take(struct mx_conn *conn, nsec now, char *to, size_t cap, size_t *n)
 {
     sluice_assert(cap > 0);
     *n = 0;
+    take_sealed(conn, to, cap, n);
     if (conn->queue_at == conn->queue_used)
         close_if_idle(conn, now);
     while (conn->queue_at < conn->queue_used && conn->queue[conn->queue_at].due <= now) {
-        enum mx_act act = conn->queue[conn->queue_at].act;
-        if (act != MX_SEND) {
-            if (*n)
-                return MX_SEND;
-            if (conn->replies_taken < conn->replies_made) {
-                conn->replies_taken = conn->replies_made;
-                if (act == MX_CLOSE)
-                    conn->server->hang_ups++;
-                else
-                    conn->server->aborts++;
-            }
-            return act;
-        }
+        struct mx_queued *front = &conn->queue[conn->queue_at];
+        if (front->act != MX_SEND)
+            return take_end(conn, to, cap, n);
         if (!take_reply(conn, now, to, cap, n))
             break;
         conn->queue_at++;
-        conn->replies_taken++;
+        conn->replies_taken += front->counted;
         conn->heard_at = now;
     }
     return *n ? MX_SEND : MX_WAIT;

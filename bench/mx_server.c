@@ -119,6 +119,10 @@ const struct mx_rule *mx_server_draw(struct mx_server *server, enum mx_stage sta
                 continue;
             }
         }
+        if (rule->after && server->passed[i] < rule->after) {
+            server->passed[i]++;
+            continue;
+        }
         if (rule->first)
             server->hits[i]++;
         return rule;

@@ -32,7 +32,7 @@ static void test_one_message(void **state)
     char line[MX_LEDGER_LINE];
     s.ledger.wall_offset = 1000 * NSEC_PER_S;
     mx_ledger_line(&s.ledger, record, line, sizeof line);
-    assert_string_equal(line, "1005000\ttest\t127.0.1.1\t1\tspring\t77\tann@x.example\t69\n");
+    assert_string_equal(line, "1005000\ttest\t127.0.1.1\t1\tspring\t77\tann@x.example\t69\t-\n");
     part(&s, 0);
 }
 
