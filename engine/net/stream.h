@@ -52,6 +52,7 @@ struct stream {
     struct io_send send;
     struct io_timer soon; /* tells what may not be told from within a call; while closing, what ends a last send */
     struct tls_link tls;
+    const char *refusal;              /* why stream_secure could not even begin */
     struct slice lent[IO_SEND_PARTS]; /* encrypted: the stream_send that is not over */
     unsigned lent_count;
     size_t lent_bytes, encrypted; /* of all parts; of these, what was turned into ciphertext */

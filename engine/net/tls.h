@@ -30,7 +30,7 @@ enum {
     TLS_TLSA_RECORDS = 16,         /* of one demand */
     TLS_REASON = 160,              /* bytes of a reason, with its zero byte */
     TLS_BARREN_BYTES = 256 * 1024, /* received without a handshake's end or a byte of content */
-    TLS_LINK_BUFFERS = 6,          /* ciphertext buffers that one connection may hold */
+    TLS_LINK_BUFFERS = 5,          /* ciphertext buffers that one connection may hold */
 };
 
 enum tls_check {
@@ -100,7 +100,7 @@ struct tls_counts {
 };
 struct tls_counts tls_counts(const struct tls *tls);
 
-/* ---- what follows is between tls.c and stream.c ---- */
+/* ---- what follows is between tls and stream.c ---- */
 
 /* One connection, embedded in its stream. All zero: none. */
 struct tls_link {
@@ -109,9 +109,11 @@ struct tls_link {
     struct tls_link *next, *prev; /* live ones of the shard */
     struct slice in;              /* ciphertext that has come and was not read yet; lent by the ring */
     uint32_t barren;              /* received since the last byte of content */
-    bool secured;                 /* the handshake is over */
-    bool overflow;                /* the peer wants more answers than buffers hold: the connection is over */
-    uint8_t count, flying;        /* buffers that hold something; the first `flying` of them are lent to a send */
+    enum tls_check check;
+    bool secured;          /* the handshake is over */
+    bool broken;           /* nothing more can be read or written */
+    uint8_t count, flying; /* buffers that hold something; the first `flying` of them are lent to a send */
+    uint8_t extra;         /* of these, such as are not one's own by right */
     struct tls_buffer *buffers[TLS_LINK_BUFFERS];
     uint8_t identity[32]; /* of the demand */
 };
@@ -119,31 +121,30 @@ struct tls_link {
 enum tls_step {
     TLS_STEP_BROKEN = 0,
     TLS_STEP_WAIT,    /* for more bytes of the peer */
-    TLS_STEP_SECURED, /* the handshake is over, `result` holds what came of it */
+    TLS_STEP_SECURED, /* the handshake is over and well */
     TLS_STEP_CONTENT, /* `content` holds some */
     TLS_STEP_CLOSED,  /* close_notify */
-    TLS_STEP_FAILED,  /* the handshake (`result` says why), or a connection that had been secured */
+    TLS_STEP_FAILED,  /* the handshake, or a connection that had been secured */
 };
 
-/* Begins a connection: the ClientHello is among its ciphertext. False: `result` says why, the link is zero. */
-must_use bool tls_link_open(struct tls_link *link, struct tls *tls, const struct tls_demand *demand,
-                            struct tls_result *result);
+/* Begins a connection: the ClientHello is among its ciphertext. NULL: done; else a sentence why we cannot. */
+must_use const char *tls_link_open(struct tls_link *link, struct tls *tls, const struct tls_demand *demand);
 /* Ciphertext that came; to be read by tls_link_read until it says WAIT, CLOSED or FAILED, before `bytes` go. */
 void tls_link_feed(struct tls_link *link, struct slice bytes);
-/* One step on. `content` is borrowed until the next call for any link of the shard. */
+/* One step on. `content` is borrowed until the next call for any link of the shard; `result` is filled in when a
+ * handshake is over. */
 must_use enum tls_step tls_link_read(struct tls_link *link, struct slice *content, struct tls_result *result);
-/* Why a handshake ended for which nobody but the transport is to blame: `error` is 0 for the end of file, or -errno. */
+/* The transport ended within the handshake: `error` is 0 for the end of file, or -errno. */
 void tls_link_cut(struct tls_link *link, int error, struct tls_result *result);
-/* Encrypts content from octet `*at` of all `parts` on, as far as buffers go, and moves `*at` behind it. False: the
- * connection is broken. */
+/* Encrypts content from octet `*at` of all `parts` on, as far as buffers go, and moves `*at` behind it. Not while
+ * ciphertext is lent. False: the connection is broken. */
 must_use bool tls_link_write(struct tls_link *link, const struct slice *parts, unsigned count, size_t *at);
-/* Adds close_notify to the ciphertext (RFC 8446 §6.1) if the handshake is over. */
+/* Adds close_notify to the ciphertext (RFC 8446 §6.1) if that can be. */
 void tls_link_shut(struct tls_link *link);
-/* Ciphertext to be sent now: at most IO_SEND_PARTS slices, borrowed until tls_link_sent. 0: none. Not while some is
- * lent. */
-unsigned tls_link_take(struct tls_link *link, struct slice parts[IO_SEND_PARTS]);
-void tls_link_sent(struct tls_link *link);          /* what was taken has left, or never will */
-bool tls_link_pending(const struct tls_link *link); /* there is ciphertext that was not taken yet */
-void tls_link_close(struct tls_link *link);         /* requires that nothing is lent. Zero: does nothing */
+/* All ciphertext there is, at most IO_SEND_PARTS slices, borrowed until tls_link_sent. 0: none. Not while some is lent.
+ */
+must_use unsigned tls_link_take(struct tls_link *link, struct slice parts[IO_SEND_PARTS]);
+void tls_link_sent(struct tls_link *link);  /* what was taken has left, or never will */
+void tls_link_close(struct tls_link *link); /* requires that nothing is lent. Zero: does nothing */
 
 #endif
