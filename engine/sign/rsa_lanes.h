@@ -32,6 +32,8 @@ struct rsa_lanes_key;
  * 1,024 bits and e = 65537, its parts do not fit together, or no memory. Takes some 0.2 ms. */
 must_use struct rsa_lanes_key *rsa_lanes_key_new(const EVP_PKEY *key);
 void rsa_lanes_key_free(struct rsa_lanes_key *key); /* wipes it; NULL: does nothing */
+/* False: it may be swapped out, for RLIMIT_MEMLOCK is too low. */
+bool rsa_lanes_key_locked(const struct rsa_lanes_key *key);
 
 /* ---- the engine, one per shard ---- */
 
@@ -55,10 +57,8 @@ struct rsa_lanes;
  * be NULL. `fault`: NULL but in tests; borrowed until rsa_lanes_close; does not strike the known batch. */
 must_use struct rsa_lanes *rsa_lanes_open(const struct rsa_lanes_fault *fault, enum rsa_lanes_state *state);
 void rsa_lanes_close(struct rsa_lanes *lanes); /* NULL: does nothing */
-/* False: keys and intermediates may be swapped out, for RLIMIT_MEMLOCK is too low. */
+/* The same of what is computed. */
 bool rsa_lanes_locked(const struct rsa_lanes *lanes);
-/* "no AVX-512 IFMA here" and the like: a sentence without its full stop. */
-const char *rsa_lanes_why(enum rsa_lanes_state state);
 
 /* EMSA-PKCS1-v1_5 of a SHA-256 digest (RFC 8017 §9.2). */
 void rsa_lanes_encode(const uint8_t digest[RSA_LANES_DIGEST], uint8_t em[RSA_LANES_BYTES]);
