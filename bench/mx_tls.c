@@ -276,6 +276,8 @@ void mx_link_free(struct mx_link *link)
 {
     if (!link)
         return;
+    /* Who closes without a word may come again nevertheless: OpenSSL would forget the session. */
+    SSL_set_shutdown(link->ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
     SSL_free(link->ssl);
     free(link);
 }
