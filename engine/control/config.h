@@ -170,6 +170,8 @@ void config_manual(void (*line)(void *context, const char *text), void *context)
 must_use bool config_at(struct slice text, uint16_t port, struct io_address *address);
 /* Limits of an ISP or a relay by name; the defaults for one without an entry. */
 const struct config_limits *config_limits_for(const struct config *config, struct slice isp);
+/* The relay whose limits these are, an index into config.relays; -1: they are no relay's. */
+int config_relay_of(const struct config *config, const struct config_limits *limits);
 const struct config_pool *config_pool_find(const struct config *config, struct slice name);
 
 #endif

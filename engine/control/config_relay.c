@@ -156,3 +156,11 @@ void config_relays_free(struct config *config)
     free(config->relays);
     free(config->routes);
 }
+
+int config_relay_of(const struct config *config, const struct config_limits *limits)
+{
+    for (unsigned i = 0; i < config->relay_count; i++)
+        if (&config->relays[i].limits == limits)
+            return (int)i;
+    return -1;
+}

@@ -119,7 +119,7 @@ static struct backlog *choose_backlog(struct shard *shard, struct attempt *attem
     if (!lane)
         return backlog;
     enum lane_why why = lane_ask(&shard->lanes, lane, io_now(shard->io), &when);
-    return why == LANE_SOURCE || why == LANE_HELD ? backlog : &lane->own;
+    return why == LANE_SOURCE || why == LANE_HELD || why == LANE_SLOW || why == LANE_QUOTA ? backlog : &lane->own;
 }
 
 /* May one more wait here? What was parked before had its place reserved, so that nobody is parked twice for one
@@ -202,10 +202,15 @@ static void on_unroutable(void *context, struct attempt *attempt, const struct r
     carry_settle(shard, attempt, &outcome);
 }
 
+static int relay_for(const struct shard *shard, const struct attempt *attempt)
+{
+    return relay_of(&shard->relay_table, (unsigned)attempt->campaign->pool, attempt->domain);
+}
+
 void carry_admit(struct shard *shard, struct attempt *attempt)
 {
     struct route_failure failure;
-    switch (route_attempt(&shard->route, attempt, &failure)) {
+    switch (route_attempt(&shard->route, attempt, relay_for(shard, attempt), &failure)) {
     case ROUTE_READY:
         carry_place(shard, attempt, false);
         break;
@@ -241,7 +246,13 @@ void carry_stop(struct shard *shard, struct campaign *campaign)
     while (attempt) {
         struct attempt *next = attempt->next;
         attempt->next = NULL;
-        carry_place(shard, attempt, false); /* ends it, or lets it wait where the campaign's mail goes now */
+        if (attempt->site->relay == relay_for(shard, attempt)) {
+            carry_place(shard, attempt, false); /* ends it, or lets it wait where the campaign's mail goes now */
+        } else { /* its pool has changed, and another relay is that pool's */
+            sites_release(&shard->route.sites, attempt->site);
+            attempt->site = NULL;
+            carry_admit(shard, attempt);
+        }
         attempt = next;
     }
 }

@@ -68,7 +68,7 @@ static void on_lane_timer(struct io_timer *timer)
     mark_lane(lane->context, lane);
 }
 
-static void wake_lane_at(struct shard *shard, struct lane *lane, nsec when)
+void carry_wake_at(struct shard *shard, struct lane *lane, nsec when)
 {
     if (when == NSEC_NEVER || (io_timer_is_set(&lane->timer) && lane->timer.at <= when))
         return;
@@ -112,11 +112,11 @@ static void on_wants(void *context, struct session *session)
     struct shard *shard = context;
     struct lane *lane = session->owner;
     nsec when;
-    if (!carry_may_start(shard) || crowd_leaves(&shard->crowd, lane, session))
+    if (!carry_may_start(shard) || session->one_too_many || crowd_leaves(&shard->crowd, lane, session))
         return;
-    if (lane_ask(&shard->lanes, lane, io_now(shard->io), &when) != LANE_READY) {
+    if (lane_ask(&shard->lanes, lane, io_now(shard->io), &when) != LANE_READY && !carry_relay_probes(shard, session)) {
         if (lane_waited_for(lane))
-            wake_lane_at(shard, lane, when);
+            carry_wake_at(shard, lane, when);
         return;
     }
     struct attempt *attempt;
@@ -134,7 +134,7 @@ static void on_idle(void *context, struct session *session)
 {
     struct shard *shard = context;
     struct lane *lane = session->owner;
-    if (shard->phase != SHARD_RUNNING || session->leaves) {
+    if (shard->phase != SHARD_RUNNING || session->leaves || session->one_too_many) {
         session_quit(session);
         return;
     }
@@ -155,6 +155,7 @@ static void on_ready(void *context, struct session *session)
 {
     struct shard *shard = context;
     lane_ready(session->owner);
+    carry_relay_ready(shard, session);
     sites_worked(&session->target);
     metrics_add(shard->metrics, METRIC_SESSIONS_OPENED, 1);
     metrics_observe(shard->metrics, METRICS_CONNECT, io_now(shard->io) - session->opened_at);
@@ -166,7 +167,7 @@ static void on_message_ended(void *context, struct session *session, struct atte
     struct shard *shard = context;
     struct lane *lane = session->owner;
     shard->carried--;
-    if (untouched) {
+    if (untouched || carry_relay_objects(shard, session, outcome)) {
         session->gave_back = true;
         ledger_withdraw(&shard->ledger, attempt);
         if (shard->phase == SHARD_RUNNING)
@@ -204,10 +205,15 @@ static bool remember_objections(struct shard *shard, struct session *session)
 static void turned_away(struct shard *shard, struct lane *lane, struct session *session, const struct outcome *why)
 {
     nsec until = lane_turned_away(lane, io_now(shard->io));
-    wake_lane_at(shard, lane, until);
+    carry_wake_at(shard, lane, until);
     if (lane->failures < CARRY_TURNED_AWAY || lane->working || !why->stage)
         return;
     carry_give_up(shard, lane, session->site, why);
+}
+
+static bool was_turned_away(const struct session *session, bool objected)
+{
+    return !session->worked && !objected && (session->gave_back || !session->ready);
 }
 
 static void on_closed(void *context, struct session *session, const struct outcome *why)
@@ -216,15 +222,16 @@ static void on_closed(void *context, struct session *session, const struct outco
     struct lane *lane = session->owner;
     session_forget_idle(shard, lane, session);
     lane_closed(lane, session->ready, session->worked);
-    bool objected = remember_objections(shard, session);
+    bool objected = remember_objections(shard, session), scolded = carry_relay_closed(shard, session, why);
     if (why->stage == STAGE_CONNECT && why->happening == HAPPENING_LOCAL) {
-        wake_lane_at(shard, lane, lane_turned_away(lane, io_now(shard->io)));
+        carry_wake_at(shard, lane, lane_turned_away(lane, io_now(shard->io)));
     } else if (why->stage == STAGE_CONNECT) {
         metrics_add(shard->metrics, METRIC_SESSIONS_FAILED_CONNECT, 1);
         sites_failed(&shard->route.sites, &session->target);
         session->site->last_failure = *why;
-    } else if (!session->worked && !objected && (session->gave_back || !session->ready) &&
-               shard->phase == SHARD_RUNNING) {
+    } else if (scolded) {
+        metrics_add(shard->metrics, METRIC_SESSIONS_FAILED_GREETING, !session->ready);
+    } else if (shard->phase == SHARD_RUNNING && (session->one_too_many || was_turned_away(session, objected))) {
         metrics_add(shard->metrics, METRIC_SESSIONS_FAILED_GREETING, 1);
         turned_away(shard, lane, session, why);
     } else if (why->stage) {
@@ -244,19 +251,21 @@ static void no_socket(struct shard *shard, struct lane *lane, const struct confi
     snprintf(detail, sizeof detail, "source %s: %s", source->name, strerror(-result));
     log_trouble(&shard->log, &shard->socket_trouble, io_now(shard->io), 60 * NSEC_PER_S, "no socket could be had",
                 detail);
-    wake_lane_at(shard, lane, lane_turned_away(lane, io_now(shard->io)));
+    carry_wake_at(shard, lane, lane_turned_away(lane, io_now(shard->io)));
 }
 
-static bool open_session(struct shard *shard, struct lane *lane, struct site *site)
+bool carry_open_session(struct shard *shard, struct lane *lane, struct site *site, bool probes)
 {
     static const struct session_events events = {
         .wants = on_wants, .idle = on_idle, .ready = on_ready, .ended = on_message_ended, .closed = on_closed};
     const struct config_source *source = &shard->config->sources[lane->source];
     struct route_target target;
     nsec alive_at, now = io_now(shard->io);
+    if (!probes && !carry_relay_may(shard, site))
+        return false;
     if (!sites_target(&shard->route.sites, site, &source->address, &target, &alive_at)) {
         carry_give_up(shard, lane, site, NULL);
-        wake_lane_at(shard, lane, alive_at);
+        carry_wake_at(shard, lane, alive_at);
         return false;
     }
     if (!crowd_may_open(&shard->crowd, lane))
@@ -267,6 +276,7 @@ static bool open_session(struct shard *shard, struct lane *lane, struct site *si
     session->owner = lane;
     session->site = site;
     session->target = target;
+    session->probes = probes;
     struct session_config config = {.io = shard->io,
                                     .press = &shard->press,
                                     .on = &events,
@@ -316,7 +326,7 @@ static void kick_idle(struct shard *shard, struct lane *lane)
             continue;
         }
         if (lane_ask(&shard->lanes, lane, io_now(shard->io), &when) != LANE_READY) {
-            wake_lane_at(shard, lane, when);
+            carry_wake_at(shard, lane, when);
             return;
         }
         session_kick(session);
@@ -332,11 +342,11 @@ static void pump(struct shard *shard, struct lane *lane)
     nsec when;
     while (lane_waited_for(lane)) {
         if (!lane_may_open(&shard->lanes, lane, io_now(shard->io), &when)) {
-            wake_lane_at(shard, lane, when);
+            carry_wake_at(shard, lane, when);
             return;
         }
         struct site *site = lane_site(lane, wants_session, NULL);
-        if (!site || !open_session(shard, lane, site))
+        if (!site || !carry_open_session(shard, lane, site, false))
             return;
     }
 }

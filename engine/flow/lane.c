@@ -16,7 +16,8 @@ bool lanes_open(struct lanes *lanes, struct arena *arena, const struct config *c
     lanes->shard = shard;
     lanes->shards = shards;
     lanes->held_until = arena_take(arena, (config->source_count + 1) * sizeof(nsec), sizeof(nsec));
-    if (!lanes->held_until)
+    lanes->stopped = arena_take(arena, (config->relay_count + 1) * sizeof(bool), sizeof(nsec));
+    if (!lanes->held_until || !lanes->stopped)
         return false;
     /* Each backlog that is in use has an attempt or a lane that owes something; each queue has an attempt. */
     return pool_open(&lanes->lane_pool, arena, sizeof(struct lane), 2 * attempts_max) &&
@@ -73,6 +74,7 @@ static struct lane *lane_make(struct lanes *lanes, const struct backlog *backlog
         share = throttle_share(&share, lanes->shards, lanes->shard);
     lane->source = source;
     lane->limits = limits;
+    lane->relay = config_relay_of(lanes->config, limits);
     lane->connections = share.connections;
     lane->own.pool = backlog->pool;
     lane->own.isp_hash = backlog->isp_hash;
@@ -235,7 +237,7 @@ bool lane_waited_for(const struct lane *lane)
 /* As many sessions as were let in when others were turned away may be opened again at any time. */
 static bool is_held(const struct lane *lane, nsec now) { return lane->held_until > now && lane->open >= lane->let_in; }
 
-enum lane_why lane_ask(const struct lanes *lanes, const struct lane *lane, nsec now, nsec *when)
+static enum lane_why ask(const struct lanes *lanes, const struct lane *lane, nsec now, nsec *when)
 {
     *when = NSEC_NEVER;
     if (lanes->held_until[lane->source] <= now)
@@ -244,12 +246,30 @@ enum lane_why lane_ask(const struct lanes *lanes, const struct lane *lane, nsec 
         *when = lane->held_until;
         return LANE_HELD;
     }
+    if (lane->slow_until > now) {
+        *when = lane->slow_until;
+        return lane->slow_why;
+    }
     nsec ready = throttle_ready_at(&lane->throttle, now);
     if (ready > now) {
         *when = ready;
         return LANE_RATE;
     }
     return LANE_READY;
+}
+
+enum lane_why lane_ask(const struct lanes *lanes, const struct lane *lane, nsec now, nsec *when)
+{
+    if (lane->relay < 0 || !lanes->stopped[lane->relay])
+        return ask(lanes, lane, now, when);
+    *when = NSEC_NEVER;
+    return LANE_STOPPED;
+}
+
+bool lane_may_probe(const struct lanes *lanes, const struct lane *lane, nsec now)
+{
+    nsec when;
+    return ask(lanes, lane, now, &when) == LANE_READY;
 }
 
 bool lane_may_open(const struct lanes *lanes, const struct lane *lane, nsec now, nsec *when)
@@ -322,11 +342,27 @@ nsec lane_turned_away(struct lane *lane, nsec now)
     return lane->held_until;
 }
 
+nsec lane_slow_down(struct lane *lane, enum lane_why why, nsec now)
+{
+    static const struct {
+        nsec first, most;
+    } waits[LANE_WHY_COUNT] = {
+        [LANE_SLOW] = {NSEC_PER_S, 600 * NSEC_PER_S}, [LANE_QUOTA] = {600 * NSEC_PER_S, 3600 * NSEC_PER_S}};
+    sluice_assert(waits[why].first);
+    if (lane->slow_until > now && (lane->slow_why == why || why == LANE_SLOW))
+        return lane->slow_until; /* messages that were on their way together are told together */
+    bool again = lane->slow_why == why && now - lane->slow_until < lane->slow_for;
+    lane->slow_for = again ? nsec_min(2 * lane->slow_for, waits[why].most) : waits[why].first;
+    lane->slow_why = why;
+    lane->slow_until = now + lane->slow_for;
+    return lane->slow_until;
+}
+
 static bool idle(const struct lane *lane, nsec now)
 {
     return lane->open == 0 && lane->own.waiting == 0 && !lane->own.marked && !lane->in_line &&
-           lane->held_until <= now && (lane->throttle.interval_ns == 0 || lane->throttle.paid_until <= now) &&
-           !io_timer_is_set(&lane->timer);
+           lane->held_until <= now && lane->slow_until + lane->slow_for <= now &&
+           (lane->throttle.interval_ns == 0 || lane->throttle.paid_until <= now) && !io_timer_is_set(&lane->timer);
 }
 
 static bool forgettable(const struct backlog *backlog, nsec now)
@@ -369,6 +405,9 @@ const char *lane_why_text(enum lane_why why)
         [LANE_CONNECTIONS] = "all connections are busy",
         [LANE_RATE] = "rate",
         [LANE_HELD] = "sessions were turned away",
+        [LANE_SLOW] = "the relay said that this is too fast",
+        [LANE_QUOTA] = "the relay said that its quota is used up",
+        [LANE_STOPPED] = "the relay refuses our credentials",
     };
     return texts[why];
 }

@@ -58,6 +58,9 @@ enum lane_why {
     LANE_CONNECTIONS, /* all sessions are open and busy */
     LANE_RATE,        /* its throttle */
     LANE_HELD,        /* the ISP turned its sessions away, and none works */
+    LANE_SLOW,        /* the relay said that it goes too fast */
+    LANE_QUOTA,       /* the relay said that what we may send in a day is used up */
+    LANE_STOPPED,     /* the relay does not know us (relays.h) */
     LANE_WHY_COUNT
 };
 
@@ -75,6 +78,9 @@ struct lane {
     unsigned failures;         /* sessions in a row that were turned away before they were ready */
     unsigned let_in;           /* sessions that worked then: so many the provider allows */
     nsec held_until;
+    nsec slow_until, slow_for; /* told so by the relay, and how long that was */
+    enum lane_why slow_why;
+    int relay;                                      /* index into config.relays; -1: none */
     uint64_t started, delivered, deferred, bounced; /* in its life here */
     uint64_t counted;                               /* `started` when the board was last published */
     nsec counted_at;
@@ -94,6 +100,7 @@ struct lanes {
     struct backlog *backlogs;
     unsigned waiting;
     nsec *held_until; /* by source: this engine holds it until then; 0: it is another's */
+    bool *stopped;    /* by relay: nothing goes there */
 };
 
 /* False: the arena is too small. */
@@ -140,6 +147,8 @@ struct attempt *backlog_shed(struct lanes *lanes, struct backlog *backlog);
 /* May this lane open a session or start a message now? LANE_READY, or why not; *when: the instant at which to ask
  * again, NSEC_NEVER when something else must happen first. */
 enum lane_why lane_ask(const struct lanes *lanes, const struct lane *lane, nsec now, nsec *when);
+/* The same as if no relay had stopped: may a probe start now? */
+bool lane_may_probe(const struct lanes *lanes, const struct lane *lane, nsec now);
 /* May a session be opened now? A throttled lane opens a little ahead of its time. */
 bool lane_may_open(const struct lanes *lanes, const struct lane *lane, nsec now, nsec *when);
 bool lane_waited_for(const struct lane *lane); /* does anybody wait for it? */
@@ -160,6 +169,9 @@ void lane_worked(struct lane *lane);
 void lane_closed(struct lane *lane, bool was_ready, bool worked);
 /* It was turned away: no session is begun for a while, longer each time in a row. Returns until when. */
 nsec lane_turned_away(struct lane *lane, nsec now);
+/* The relay said LANE_SLOW or LANE_QUOTA: nothing starts for a while, twice as long when it says so again within as
+ * long as that was. Returns until when. */
+nsec lane_slow_down(struct lane *lane, enum lane_why why, nsec now);
 /* Forgets lanes and backlogs that hold nothing and owe nothing. Returns how many. */
 unsigned lanes_forget(struct lanes *lanes, nsec now);
 const char *lane_why_text(enum lane_why why);

@@ -4,7 +4,7 @@
 
 enum { DOMAINS = 16384, TABLE_LOG2 = 15 };
 
-static const nsec ttl_failure = 10 * NSEC_PER_S;
+static const nsec ttl_failure = 10 * NSEC_PER_S, relay_again = 60 * NSEC_PER_S;
 
 enum domain_state { DOMAIN_BROKEN = 0, DOMAIN_ASKING, DOMAIN_HOSTS, DOMAIN_READY, DOMAIN_FAILED };
 
@@ -19,6 +19,7 @@ struct domain {
     nsec expires;
     struct site *site;
     struct attempt *first, *last; /* that wait for it */
+    int relay;                    /* >= 0: stands for what goes to config.relays[relay]; `name` is its host */
     char name[LIMIT_DOMAIN + 1];
 };
 
@@ -45,6 +46,7 @@ static void failure_text(const struct domain *domain, struct route_failure *fail
         [HAPPENING_NULL_MX] = "domain takes no mail (null MX): ",
         [HAPPENING_NO_ADDRESS] = "no mail host of the domain has an address: ",
         [HAPPENING_DNS_FAILURE] = "no answer from DNS for ",
+        [HAPPENING_LOCAL] = "the relay's host has no address: ",
     };
     failure->happening = domain->failure;
     struct slice text = slice_of(texts[domain->failure]);
@@ -94,8 +96,11 @@ static void domain_settled(struct route *route, struct domain *domain)
         return;
     }
     nsec now = io_now(route->io);
-    domain_failed(route, domain, dns_failed ? HAPPENING_DNS_FAILURE : HAPPENING_NO_ADDRESS,
-                  dns_failed ? now + ttl_failure : domain->expires);
+    if (domain->relay >= 0)
+        domain_failed(route, domain, HAPPENING_LOCAL, now + ttl_failure);
+    else
+        domain_failed(route, domain, dns_failed ? HAPPENING_DNS_FAILURE : HAPPENING_NO_ADDRESS,
+                      dns_failed ? now + ttl_failure : domain->expires);
 }
 
 static void settle_sites(void *context)
@@ -146,15 +151,19 @@ static enum mx_answer answer_of(enum resolver_status status)
     }
 }
 
-/* Replaces the domain's site by that of the new answer. */
-static bool domain_take_site(struct route *route, struct domain *domain, struct mx_route *mx,
-                             const struct mx_record *records)
+/* Replaces the domain's site, and goes on with it. NULL: there is no room for one. */
+static void domain_take_site(struct route *route, struct domain *domain, struct site *site)
 {
-    struct site *site = sites_get(&route->sites, mx, slice_of(domain->name), records);
     if (domain->site)
         sites_release(&route->sites, domain->site);
     domain->site = site;
-    return site != NULL;
+    if (!site)
+        domain_failed(route, domain, domain->relay >= 0 ? HAPPENING_LOCAL : HAPPENING_DNS_FAILURE,
+                      io_now(route->io) + ttl_failure);
+    else if (sites_known(&route->sites, site))
+        domain_settled(route, domain);
+    else
+        wait_for_hosts(route, domain);
 }
 
 static void mx_answered(struct resolver_query *query, const struct resolver_answer *answer)
@@ -190,18 +199,16 @@ static void mx_answered(struct resolver_query *query, const struct resolver_answ
         domain_failed(route, domain, HAPPENING_DNS_FAILURE, now + ttl_failure);
         return;
     }
-    if (!domain_take_site(route, domain, &mx, records)) {
-        domain_failed(route, domain, HAPPENING_DNS_FAILURE, now + ttl_failure);
-        return;
-    }
-    if (sites_known(&route->sites, domain->site))
-        domain_settled(route, domain);
-    else
-        wait_for_hosts(route, domain);
+    domain_take_site(route, domain, sites_get(&route->sites, &mx, slice_of(domain->name), records));
 }
 
 static void domain_ask(struct route *route, struct domain *domain)
 {
+    if (domain->relay >= 0) { /* its one host is known; whether that has an address is looked at now and then */
+        domain->expires = io_now(route->io) + relay_again;
+        domain_take_site(route, domain, sites_relay(&route->sites, (unsigned)domain->relay));
+        return;
+    }
     domain->state = DOMAIN_ASKING;
     resolver_mx_query(route->resolver, &domain->query, slice_of(domain->name));
 }
@@ -222,12 +229,12 @@ static struct domain *domain_evict(struct route *route)
     return pool_take(&route->domain_pool);
 }
 
-static struct domain *domain_get(struct route *route, struct slice name)
+static struct domain *domain_get(struct route *route, struct slice name, int relay)
 {
     uint64_t hash = table_hash(name);
     for (struct table_link *link = table_first(&route->domain_table, hash); link; link = table_next(link)) {
         struct domain *domain = container_of(link, struct domain, link);
-        if (slice_equal_nocase(slice_of(domain->name), name)) {
+        if (domain->relay == relay && slice_equal_nocase(slice_of(domain->name), name)) {
             unlink_domain(route, domain);
             use_domain(route, domain);
             return domain;
@@ -240,6 +247,7 @@ static struct domain *domain_get(struct route *route, struct slice name)
         return NULL;
     memset(domain, 0, sizeof *domain);
     domain->route = route;
+    domain->relay = relay;
     domain->query.done = mx_answered;
     slice_copy(domain->name, sizeof domain->name, name);
     table_add(&route->domain_table, &domain->link, hash);
@@ -257,9 +265,10 @@ static enum route_result wait_for(struct route *route, struct domain *domain, st
     return ROUTE_WAITS;
 }
 
-enum route_result route_attempt(struct route *route, struct attempt *attempt, struct route_failure *failure)
+enum route_result route_attempt(struct route *route, struct attempt *attempt, int relay, struct route_failure *failure)
 {
-    struct domain *domain = domain_get(route, attempt->domain);
+    const struct config_relay *relays = route->sites.config->relays;
+    struct domain *domain = domain_get(route, relay >= 0 ? slice_of(relays[relay].host) : attempt->domain, relay);
     if (!domain) {
         failure->happening = HAPPENING_LOCAL;
         slice_copy(failure->text, sizeof failure->text, SLICE("too many domains are being looked up"));

@@ -47,7 +47,9 @@ enum route_result {
     ROUTE_FAILED, /* *failure says why */
     ROUTE_WAITS,  /* `routed` or `failed` will be called */
 };
-/* By attempt->domain (A-labels). */
-must_use enum route_result route_attempt(struct route *route, struct attempt *attempt, struct route_failure *failure);
+/* By attempt->domain (A-labels); or, with `relay` >= 0, to the host of config.relays[relay], whatever the domain's DNS
+ * says. That the host has no address is our own trouble then, never the recipient's. */
+must_use enum route_result route_attempt(struct route *route, struct attempt *attempt, int relay,
+                                         struct route_failure *failure);
 
 #endif

@@ -49,9 +49,12 @@ struct session {
     struct site *site;
     struct route_target target;
     bool in_idle;
-    bool worked;    /* a message had an answer */
-    bool gave_back; /* a message came back untouched */
-    bool leaves;    /* takes no further message, to make room (crowd.h) */
+    bool worked;                /* a message had an answer */
+    bool gave_back;             /* a message came back untouched */
+    bool leaves;                /* takes no further message, to make room (crowd.h) */
+    bool probes;                /* finds out whether a relay takes us again */
+    bool scolded, one_too_many; /* the relay said something of us; that this session is too many */
+    uint64_t signed_in;         /* version of the secret that it signs in with */
     unsigned messages;
 
     struct stream stream;

@@ -318,6 +318,7 @@ nsec shard_turn(struct shard *shard, nsec until)
         shard->board_at = now + board_every;
         carry_publish(shard);
         carry_shed(shard);
+        carry_probe_relays(shard);
         lanes_forget(&shard->lanes, now);
         watch_redis(shard, now);
     }
@@ -351,6 +352,7 @@ static bool open_parts(struct shard *shard, const struct shard_config *config)
                                    .shard = shard->index,
                                    .incarnation = config->incarnation};
     if (!intake_open(&shard->intake, arena, &intake, &intake_events, shard) || !carry_open_route(shard) ||
+        !relay_open(&shard->relay_table, arena, shard->config) ||
         !lanes_open(&shard->lanes, arena, shard->config, shard->index, shard->shards, INTAKE_ATTEMPTS) ||
         !ledger_open(&shard->ledger, arena, shard->store, &ledger_events, shard) ||
         !events_open(&shard->events, arena, shard->store, intake_attempts_max(shard->config), on_answered, shard) ||
@@ -399,6 +401,7 @@ struct shard *shard_open(const struct shard_config *config, char *error, size_t 
     shard->io = config->io;
     shard->config = config->config;
     shard->metrics = config->metrics;
+    shard->relays = config->relays;
     shard->index = config->index;
     shard->shards = config->shards;
     shard->phase = SHARD_RUNNING;
@@ -432,6 +435,7 @@ void shard_close(struct shard *shard, void (*end)(struct io *io))
     end(shard->io);
     if (shard->store) /* its operations were the io's until now */
         store_close(shard->store);
+    relay_close(&shard->relay_table);
     struct arena arena = shard->arena;
     arena_drop(&arena);
 }

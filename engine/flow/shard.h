@@ -17,6 +17,7 @@
 #include "flow/lane.h"
 #include "flow/ledger.h"
 #include "flow/press.h"
+#include "flow/relay.h"
 #include "flow/route.h"
 #include "flow/session.h"
 #include "io/arena.h"
@@ -52,6 +53,8 @@ struct shard {
     struct arena arena;
     struct intake intake;
     struct route route;
+    struct relays *relays; /* the engine's; NULL where there are none */
+    struct relay_table relay_table;
     struct lanes lanes;
     struct ledger ledger;
     struct events events;
@@ -86,6 +89,7 @@ struct shard_config {
     struct metrics_shard *metrics;
     const struct log *log; /* copied; NULL: silent */
     const char *redis;     /* URL; borrows until shard_close */
+    struct relays *relays;  /* all shards'; borrows until shard_close. May be NULL where the configuration has none */
     unsigned index, shards;
     uint64_t incarnation; /* the engine's; the same for all its shards */
 };
@@ -103,7 +107,7 @@ static inline bool shard_is_gone(const struct shard *shard) { return shard->phas
  * word to anybody: what is owed is in Redis. */
 void shard_close(struct shard *shard, void (*end)(struct io *io));
 
-/* ---- between shard.c and carry.c ---- */
+/* ---- between shard.c, admit.c, carry.c and smarthost.c ---- */
 
 must_use bool carry_open_route(struct shard *shard);
 /* May anything be started now? Redis is there and keeps up, the press has room, the heartbeat holds, nobody said to
@@ -133,6 +137,21 @@ enum { CARRY_TURNED_AWAY = 3 };
 /* The lane cannot bring anything to the site now. What waits for it is left to those of its pool that can; where nobody
  * can, all get the same outcome. NULL: no host of the site is alive, and they get what is known of that. */
 void carry_give_up(struct shard *shard, struct lane *lane, struct site *site, const struct outcome *outcome);
+/* Begins a session, whether or not it is of use; `probes`: it is to find out whether a relay takes us again. False: no
+ * host, no place or no socket is there; the lane is woken when that may be otherwise. */
+bool carry_open_session(struct shard *shard, struct lane *lane, struct site *site, bool probes);
+/* The lane is looked at again at `when`, unless it is before; NSEC_NEVER: never by itself. */
+void carry_wake_at(struct shard *shard, struct lane *lane, nsec when);
+/* What a relay says (smarthost.c). A message has ended: true if the reply was about us and not about it, so that it is
+ * as good as untouched. A session has become ready, has closed (true: the lane has been told already what there is to
+ * be told). May a session be begun there; may this one, which probes, take a message although the relay has stopped? */
+bool carry_relay_objects(struct shard *shard, struct session *session, const struct outcome *outcome);
+void carry_relay_ready(struct shard *shard, struct session *session);
+bool carry_relay_closed(struct shard *shard, struct session *session, const struct outcome *why);
+bool carry_relay_may(struct shard *shard, const struct site *site);
+bool carry_relay_probes(struct shard *shard, const struct session *session);
+/* To be called about once a second. */
+void carry_probe_relays(struct shard *shard);
 /* How many from a parked list may be here, those in sessions included. */
 unsigned carry_room(struct shard *shard, const struct campaign *campaign, struct slice list);
 /* Quits idle sessions and ends those that are not let in yet; with `now`, ends all. */

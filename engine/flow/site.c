@@ -68,7 +68,7 @@ static void host_answered(struct resolver_query *query, const struct resolver_an
     } else {
         host->status = answer->status;
         host->expires = now + (failure ? ttl_failure : sites_lifetime(answer->ttl_s));
-        take_addresses(host, answer, sites->config->smtp_port);
+        take_addresses(host, answer, host->port);
     }
     host->asked = true;
     sites->answered(sites->context); /* may release the last site of this host, which `asking` still keeps */
@@ -86,12 +86,12 @@ static void host_ask(struct sites *sites, struct host *host)
                            sites->config->ipv6);
 }
 
-static struct host *host_get(struct sites *sites, struct slice name)
+static struct host *host_get(struct sites *sites, struct slice name, uint16_t port)
 {
     uint64_t hash = table_hash(name);
     for (struct table_link *link = table_first(&sites->host_table, hash); link; link = table_next(link)) {
         struct host *host = container_of(link, struct host, link);
-        if (slice_equal_nocase(slice_of(host->name), name)) {
+        if (host->port == port && slice_equal_nocase(slice_of(host->name), name)) {
             host->refs++;
             return host;
         }
@@ -103,6 +103,7 @@ static struct host *host_get(struct sites *sites, struct slice name)
     host->sites = sites;
     host->query.done = host_answered;
     host->refs = 1;
+    host->port = port;
     slice_copy(host->name, sizeof host->name, name);
     table_add(&sites->host_table, &host->link, hash);
     return host;
@@ -133,7 +134,12 @@ void sites_release(struct sites *sites, struct site *site)
 
 static void name_isp(struct sites *sites, struct site *site, uint32_t isp)
 {
-    if (isp != ISP_NONE) {
+    if (site->relay >= 0) {
+        const struct config_relay *relay = &sites->config->relays[site->relay];
+        slice_copy(site->isp, sizeof site->isp, slice_of(relay->name));
+        memcpy(site->list, site->isp, sizeof site->list);
+        site->limits = &relay->limits;
+    } else if (isp != ISP_NONE) {
         slice_copy(site->isp, sizeof site->isp, slice_of(sites->config->isps[isp].name));
         memcpy(site->list, site->isp, sizeof site->list);
         site->limits = &sites->config->isps[isp].limits;
@@ -144,17 +150,51 @@ static void name_isp(struct sites *sites, struct site *site, uint32_t isp)
         memcpy(site->list, list, sizeof list);
         site->limits = &sites->config->defaults;
     }
-    site->isp_hash = isp != ISP_NONE ? table_hash(slice_of(site->isp)) : site->route.set;
+    bool named = site->relay >= 0 || isp != ISP_NONE;
+    site->isp_hash = named ? table_hash(slice_of(site->isp)) : site->route.set;
 }
 
-static struct site *site_find(struct sites *sites, const struct mx_route *mx, const struct mx_record *records)
+static struct site *site_find(struct sites *sites, const struct mx_route *mx, const struct mx_record *records,
+                              int relay)
 {
     for (struct table_link *link = table_first(&sites->site_table, mx->set); link; link = table_next(link)) {
         struct site *site = container_of(link, struct site, link);
-        if (mx_same(mx, records, &site->route, site->records))
+        if (site->relay == relay && mx_same(mx, records, &site->route, site->records))
             return site;
     }
     return NULL;
+}
+
+static struct site *site_get(struct sites *sites, const struct mx_route *mx, const struct mx_record *records,
+                             uint32_t isp, int relay)
+{
+    uint16_t port = relay >= 0 ? sites->config->relays[relay].port : sites->config->smtp_port;
+    struct site *site = site_find(sites, mx, records, relay);
+    if (site) {
+        site->refs++;
+        return site;
+    }
+    site = pool_take(&sites->site_pool);
+    if (!site)
+        return NULL;
+    memset(site, 0, sizeof *site);
+    site->relay = relay;
+    site->route = *mx;
+    for (unsigned i = 0; i < mx->count; i++) {
+        site->hosts[i] = host_get(sites, records[mx->order[i]].host, port);
+        if (!site->hosts[i]) {
+            while (i--)
+                host_release(sites, site->hosts[i]);
+            pool_give(&sites->site_pool, site);
+            return NULL;
+        }
+        site->records[i] = (struct mx_record){records[mx->order[i]].preference, slice_of(site->hosts[i]->name)};
+        site->route.order[i] = (uint8_t)i;
+    }
+    site->refs = 1;
+    name_isp(sites, site, isp);
+    table_add(&sites->site_table, &site->link, mx->set);
+    return site;
 }
 
 struct site *sites_get(struct sites *sites, struct mx_route *mx, struct slice domain, const struct mx_record *records)
@@ -167,31 +207,18 @@ struct site *sites_get(struct sites *sites, struct mx_route *mx, struct slice do
     }
     struct isp_choice choice = isp_of_route(&sites->isps, mx, domain, records);
     isp_keep(mx, choice.usable);
-    struct site *site = site_find(sites, mx, records);
-    if (site) {
-        site->refs++;
-        return site;
-    }
-    site = pool_take(&sites->site_pool);
-    if (!site)
-        return NULL;
-    memset(site, 0, sizeof *site);
-    site->route = *mx;
-    for (unsigned i = 0; i < mx->count; i++) {
-        site->hosts[i] = host_get(sites, records[mx->order[i]].host);
-        if (!site->hosts[i]) {
-            while (i--)
-                host_release(sites, site->hosts[i]);
-            pool_give(&sites->site_pool, site);
-            return NULL;
-        }
-        site->records[i] = (struct mx_record){records[mx->order[i]].preference, slice_of(site->hosts[i]->name)};
-        site->route.order[i] = (uint8_t)i;
-    }
-    site->refs = 1;
-    name_isp(sites, site, choice.isp);
-    table_add(&sites->site_table, &site->link, mx->set);
-    return site;
+    return site_get(sites, mx, records, choice.isp, -1);
+}
+
+struct site *sites_relay(struct sites *sites, unsigned relay)
+{
+    struct slice host = slice_of(sites->config->relays[relay].host);
+    struct mx_record own = {0, host};
+    struct mx_route mx;
+    mx_read(&mx, MX_ANSWER_NODATA, host, NULL, 0);
+    mx.count = 1;
+    mx.order[0] = 0;
+    return site_get(sites, &mx, &own, ISP_NONE, (int)relay);
 }
 
 bool sites_known(struct sites *sites, struct site *site)

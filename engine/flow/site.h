@@ -41,6 +41,7 @@ struct host {
     struct resolver_query query;
     struct sites *sites;
     char name[LIMIT_DOMAIN + 1];
+    uint16_t port;      /* of its addresses; what is known of one port says nothing of another */
     unsigned refs;      /* sites */
     bool asking, asked; /* a query is out; one was answered */
     enum resolver_status status;
@@ -68,6 +69,7 @@ struct site {
     bool pending;  /* its hosts are still being asked for */
     bool secure;   /* its MX set was validated by DNSSEC, and DANE is in use */
     bool enforced; /* by MTA-STS: TLS, with a certificate of a known authority for the host's name */
+    int relay;     /* index into config.relays; -1: a mail exchanger's */
     struct mx_route route;
     struct mx_record records[LIMIT_MX_HOSTS]; /* names are the hosts' */
     struct host *hosts[LIMIT_MX_HOSTS];       /* as in route.order */
@@ -103,6 +105,8 @@ must_use bool sites_open(struct sites *sites, struct arena *arena, unsigned site
 /* The site of a route, made when there is none; held. NULL: too many are in use. */
 must_use struct site *sites_get(struct sites *sites, struct mx_route *mx, struct slice domain,
                                 const struct mx_record *records);
+/* The same for a relay: its host's own addresses, without a look at MX. */
+must_use struct site *sites_relay(struct sites *sites, unsigned relay);
 /* What DANE demands of a session of this site with one of its hosts: _NONE, _TLS or _RECORDS for a host that
  * sites_target gave. */
 static inline enum host_dane sites_dane(const struct site *site, const struct host *host)
