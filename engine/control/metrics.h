@@ -46,9 +46,12 @@ enum metric {
     METRIC_DNS_NEGATIVE, /* NXDOMAIN, no data, null MX */
     METRIC_DNS_FAILED,   /* SERVFAIL, time-outs */
     METRIC_STEPS_FENCED,
-    METRIC_REDIS_LOST, /* times that the connection to Redis was lost */
-    METRIC_RENDERED,   /* messages that left the press */
-    METRIC_TURNS,      /* turns of the shard's loop */
+    METRIC_REDIS_LOST,  /* times that the connection to Redis was lost */
+    METRIC_RENDERED,    /* messages that were pressed */
+    METRIC_SIGNATURES,  /* DKIM signatures that were computed for them */
+    METRIC_THROWN_AWAY, /* of the messages, those that were not sent */
+    METRIC_UNSIGNED,    /* messages that were not sent because they could not be signed */
+    METRIC_TURNS,       /* turns of the shard's loop */
     METRIC_POSTS_RECEIVED,
     METRIC_POSTS_DROPPED, /* the ring was full: hints, which are repeated */
     /* gauges */

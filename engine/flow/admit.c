@@ -30,6 +30,7 @@ void carry_mark_all(struct shard *shard)
 
 static void end_attempt(struct shard *shard, struct attempt *attempt)
 {
+    press_forget(&shard->press, attempt);
     if (attempt->site)
         sites_release(&shard->route.sites, attempt->site);
     attempt->site = NULL;

@@ -79,6 +79,10 @@ static void set_gauges(struct shard *shard)
     metrics_set(shard->metrics, METRIC_PERMITS_WITHDRAWN, shard->ledger.withdrawn);
     metrics_set(shard->metrics, METRIC_PERMITS_WAITING, shard->ledger.asked - shard->ledger.answered);
     metrics_set(shard->metrics, METRIC_STEPS_FENCED, shard->ledger.fenced + shard->events.fenced);
+    metrics_set(shard->metrics, METRIC_RENDERED, shard->press.rendered);
+    metrics_set(shard->metrics, METRIC_SIGNATURES, shard->press.signatures);
+    metrics_set(shard->metrics, METRIC_THROWN_AWAY, shard->press.thrown_away);
+    metrics_set(shard->metrics, METRIC_UNSIGNED, shard->press.unsigned_);
     metrics_set(shard->metrics, METRIC_PRESS_BYTES, press_used(&shard->press));
     metrics_set(shard->metrics, METRIC_REDIS_CONNECTED, store_connected(shard->store));
 }

@@ -4,10 +4,6 @@
 
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
-
-#include "net/idn.h"
-#include "proto/smtp/address.h"
 
 static struct slice field(const struct slice *items, unsigned count, const char *name)
 {
@@ -123,61 +119,16 @@ static void take_pool(struct campaign *campaign, const struct config *config, st
 
 /* ---- the message ---- */
 
-static bool take_return_path(struct campaign *campaign, struct slice given)
+static void forget_edition(struct campaign *campaign)
 {
-    struct slice from = given.n ? given : message_plan_sender(campaign->plan);
-    const char *name = given.n ? "return_path" : "from";
-    struct address address;
-    struct address_fault fault;
-    if (!from.n)
-        return incomplete(campaign, "return_path: is needed, because the address in from holds merge fields");
-    if (!address_parse(from, &address, &fault))
-        return incomplete(campaign, "%s: %s, at byte %zu", name, fault.reason, fault.position);
-    char domain[LIMIT_DOMAIN + 1];
-    if (!idn_to_ascii(address.domain, domain))
-        return incomplete(campaign, "%s: the domain is no host name", name);
-    int n = snprintf(campaign->from, sizeof campaign->from, "%.*s@%s", (int)address.local.n, address.local.p, domain);
-    if (n < 0 || (size_t)n >= sizeof campaign->from)
-        return incomplete(campaign, "%s: is longer than %d octets", name, LIMIT_ADDRESS);
-    return true;
-}
-
-static void forget_plan(struct campaign *campaign)
-{
-    free(campaign->fields);
-    campaign->fields = NULL;
-    campaign->plan = NULL;
+    if (campaign->edition)
+        edition_retire(campaign->edition);
+    campaign->edition = NULL;
     campaign->complete = false;
 }
 
-/* One block: the slices, the bytes they point to, and behind them the plan. */
-static bool take_message(struct campaign *campaign, const struct slice *items, unsigned count)
-{
-    size_t bytes = 0;
-    for (unsigned i = 0; i < count; i++)
-        bytes += items[i].n;
-    size_t room = message_plan_room(items, count), head = count * sizeof(struct slice);
-    head = (head + bytes + 63) & ~(size_t)63;
-    campaign->fields = aligned_alloc(64, (head + room + 63) & ~(size_t)63);
-    if (!campaign->fields)
-        return incomplete(campaign, "no memory for a message of %zu bytes", bytes);
-    char *at = (char *)(campaign->fields + count);
-    for (unsigned i = 0; i < count; i++) {
-        if (items[i].n)
-            memcpy(at, items[i].p, items[i].n);
-        campaign->fields[i] = (struct slice){at, items[i].n};
-        at += items[i].n;
-    }
-    struct message_error error;
-    campaign->plan = message_plan_make(campaign->fields, count, (char *)campaign->fields + head, room, NULL, &error);
-    if (!campaign->plan) {
-        message_error_text(&error, campaign->reason, sizeof campaign->reason);
-        return false;
-    }
-    return take_return_path(campaign, field(campaign->fields, count, "return_path"));
-}
-
-void campaign_update(struct campaign *campaign, const struct config *config, const struct slice *items, unsigned count)
+void campaign_update(struct campaign *campaign, const struct config *config, struct editions *editions,
+                     const struct slice *items, unsigned count)
 {
     campaign->looked = true;
     uint64_t version = version_of(items, count);
@@ -187,16 +138,17 @@ void campaign_update(struct campaign *campaign, const struct config *config, con
     campaign->reason[0] = 0;
     campaign->pool = -1;
     campaign->sealed = false;
-    forget_plan(campaign);
+    forget_edition(campaign);
     if (!campaign->view.exists || count == 0) {
         incomplete(campaign, "its hash does not exist yet");
         return;
     }
-    campaign->complete = take_settings(campaign, config, items, count) && take_message(campaign, items, count);
+    if (!take_settings(campaign, config, items, count))
+        return;
+    campaign->edition = edition_make(editions, items, count, campaign->reason, sizeof campaign->reason);
+    campaign->complete = campaign->edition != NULL;
     if (campaign->complete)
         take_pool(campaign, config, field(items, count, "pool"));
-    else
-        forget_plan(campaign);
 }
 
 void campaign_refused(struct campaign *campaign, struct slice error)
@@ -206,7 +158,7 @@ void campaign_refused(struct campaign *campaign, struct slice error)
     campaign->version = 0; /* the next look that is answered compiles it again */
 }
 
-void campaign_drop(struct campaign *campaign) { forget_plan(campaign); }
+void campaign_drop(struct campaign *campaign) { forget_edition(campaign); }
 
 bool campaign_owes_nothing(const struct campaign *campaign)
 {

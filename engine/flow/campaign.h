@@ -6,7 +6,7 @@
 #define FLOW_CAMPAIGN_H
 
 #include "control/config.h"
-#include "proto/message/message.h"
+#include "flow/edition.h"
 #include "store/store.h"
 
 enum campaign_doubt { DOUBT_HOLD = 1, DOUBT_RESEND, DOUBT_DROP };
@@ -32,15 +32,13 @@ struct campaign {
 
     uint64_t version; /* hash of the fields that were compiled */
     bool complete;
-    char reason[256];             /* why it is not complete, or waits */
-    int pool;                     /* index into config.pools; -1: none that we serve */
-    char from[LIMIT_ADDRESS + 1]; /* the return path */
+    char reason[256]; /* why it is not complete, or waits */
+    int pool;         /* index into config.pools; -1: none that we serve */
     bool unique, sealed, full;
     enum campaign_doubt doubt;
     uint64_t keep_s;
     int64_t not_before_ms, not_after_ms; /* UTC; 0: none */
-    struct message_plan *plan;           /* owned; NULL while not complete */
-    struct slice *fields;                /* owned: the hash's fields, which the plan borrows */
+    struct edition *edition;             /* held: the newest; not NULL while complete */
 
     unsigned attempts; /* in this shard's memory */
     unsigned leases;   /* open here */
@@ -58,10 +56,11 @@ struct campaign {
 };
 
 /* Takes what a look brought. Compiles only what has changed. */
-void campaign_update(struct campaign *campaign, const struct config *config, const struct slice *items, unsigned count);
+void campaign_update(struct campaign *campaign, const struct config *config, struct editions *editions,
+                     const struct slice *items, unsigned count);
 /* Redis refused a step on it for good, say because a key is of another type. */
 void campaign_refused(struct campaign *campaign, struct slice error);
-/* Frees what it owns. */
+/* Lets go of what it holds. */
 void campaign_drop(struct campaign *campaign);
 /* May recipients of it be started now? */
 static inline bool campaign_runs(const struct campaign *campaign)

@@ -77,13 +77,23 @@ void carry_wake_at(struct shard *shard, struct lane *lane, nsec when)
     io_timer_set(shard->io, &lane->timer, when);
 }
 
-/* Renders the attempt and hands it to the session. True: the session has a message. */
+/* It may not leave as it is, and that is not the recipient's fault: it waits until people have seen to the key. */
+static void not_signed(struct shard *shard, struct attempt *attempt, struct slice reason)
+{
+    struct outcome outcome;
+    char detail[192];
+    snprintf(detail, sizeof detail, "campaign %s: %.*s", attempt->campaign->id, (int)reason.n, reason.p);
+    log_trouble(&shard->log, &shard->sign_trouble, io_now(shard->io), 60 * NSEC_PER_S, "a message was not signed",
+                detail);
+    outcome_make(&outcome, STAGE_RECIPIENT, HAPPENING_LOCAL, reason);
+    carry_settle(shard, attempt, &outcome);
+}
+/* Hands the attempt to the session with its message. True: the session has a message. */
 static bool start(struct shard *shard, struct lane *lane, struct session *session, struct attempt *attempt)
 {
-    struct pressed *pressed;
     struct slice reason;
     struct outcome outcome;
-    switch (press_render(&shard->press, attempt->campaign, attempt, io_wall(shard->io), &pressed, &reason)) {
+    switch (carry_press(shard, lane, session->site, attempt, &reason)) {
     case PRESS_DONE:
         break;
     case PRESS_NO_ROOM:
@@ -91,6 +101,9 @@ static bool start(struct shard *shard, struct lane *lane, struct session *sessio
         shard->starved_at = press_used(&shard->press);
         carry_place(shard, attempt, true);
         return true; /* there is no use in trying another */
+    case PRESS_UNSIGNED:
+        not_signed(shard, attempt, reason);
+        return false;
     default:
         outcome_make(&outcome, STAGE_RECIPIENT, HAPPENING_INVALID, reason);
         carry_settle(shard, attempt, &outcome);
@@ -98,12 +111,11 @@ static bool start(struct shard *shard, struct lane *lane, struct session *sessio
     }
     nsec now = io_now(shard->io);
     lane_start(lane, now);
-    session_offer(session, attempt, pressed, now, io_wall(shard->io));
+    session_offer(session, attempt, press_take(&shard->press, attempt), now, io_wall(shard->io));
     shard->carried++;
     session->messages++;
     ledger_permit(&shard->ledger, attempt);
     metrics_add(shard->metrics, METRIC_STARTED, 1);
-    metrics_add(shard->metrics, METRIC_RENDERED, 1);
     return true;
 }
 
@@ -353,6 +365,9 @@ static void pump(struct shard *shard, struct lane *lane)
 
 void carry_pump(struct shard *shard)
 {
+    if (shard->intake.editions.retired)
+        press_sweep(&shard->press, io_wall(shard->io));
+    shard->intake.editions.retired = false;
     if (press_used(&shard->press) < shard->starved_at)
         shard->starved = false;
     bool may = carry_may_start(shard);

@@ -95,7 +95,7 @@ static void campaign_looked(struct store_request *request, const struct store_an
     if (answer->result == STORE_OK) {
         for (unsigned i = 0; i < campaign->view.parked_count; i++)
             campaign->parked_index[i] = list_index(intake->config, slice_of(campaign->view.parked_lists[i].isp));
-        campaign_update(campaign, intake->config, answer->items, answer->item_count);
+        campaign_update(campaign, intake->config, &intake->editions, answer->items, answer->item_count);
         give_back_refused(intake, campaign);
         trim(intake, campaign);
     } else {
@@ -334,6 +334,7 @@ void intake_left(struct intake *intake, const struct attempt *attempt)
 
 void intake_ended(struct intake *intake, struct attempt *attempt)
 {
+    sluice_assert(!attempt->pressed); /* whoever ended it has thrown that away */
     attempt->campaign->attempts--;
     pool_give(&intake->attempt_pool, attempt);
 }
@@ -409,4 +410,5 @@ void intake_drop(struct intake *intake)
     for (struct campaign *campaign = intake->campaigns; campaign; campaign = campaign->next)
         campaign_drop(campaign);
     intake->campaigns = NULL;
+    editions_drop(&intake->editions);
 }

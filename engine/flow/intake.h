@@ -54,6 +54,7 @@ struct intake {
     unsigned shard;
     uint64_t incarnation, lease_number;
     struct campaign *campaigns, *turn;
+    struct editions editions;
     struct pool campaign_pool, lease_pool, attempt_pool;
     struct lease *leases;
     unsigned lease_count, asked; /* open, and lease steps in flight */
@@ -102,7 +103,7 @@ static inline unsigned intake_attempts_max(const struct config *config)
 {
     return INTAKE_ATTEMPTS + 2 * config->sessions_max;
 }
-/* Frees what campaigns own. */
+/* Frees what campaigns have compiled; when nothing is in flight any more. */
 void intake_drop(struct intake *intake);
 
 #endif

@@ -1,35 +1,99 @@
-/* Rendering costs more than sending: it is done in one place, with scratch memory that stays warm, and its results
- * live in one budget that no campaign can overrun. */
+/* Rendering and signing cost more than sending: they are done in one place, with scratch memory that stays warm, and
+ * their results live in one budget that no campaign can overrun. */
 #include "flow/press.h"
 
-#include "proto/recipient.h"
-#include "proto/smtp/write.h"
+#include <stdio.h>
 
-static const size_t guess_least = 4096;
+#include "proto/recipient.h"
+
+enum { JOBS = PRESS_BATCH * DKIM_SIGNATURES_MAX };
+
+static const nsec good_for = PRESS_GOOD_FOR_S * NSEC_PER_S;
 
 static const char too_large[] = "the message is larger than press_bytes";
 
-bool press_open(struct press *press, struct arena *arena, size_t budget)
+/* A signature that is being had, and where it goes. */
+struct press_field {
+    struct dkim_field field;
+    struct pressed *pressed;
+    const char *name; /* of the key's block */
+    uint8_t signature[DKIM_SIGNATURE_BYTES];
+};
+
+/* ---- what waits ---- */
+
+static void link_last(struct press *press, struct pressed *pressed)
 {
-    size_t size = BUDDY_SMALLEST;
-    while (2 * size <= budget)
-        size *= 2;
-    void *memory = arena_take(arena, size, 4096);
-    uint8_t *tags = arena_take(arena, buddy_tags_size(size), 1);
-    press->tokens = arena_take(arena, RECIPIENT_TOKENS * sizeof *press->tokens, sizeof(uint64_t));
-    press->guess = guess_least;
-    if (!memory || !tags || !press->tokens)
-        return false;
-    buddy_init(&press->memory, memory, size, tags);
-    return true;
+    pressed->next = NULL;
+    pressed->prev = press->last;
+    *(press->last ? &press->last->next : &press->first) = pressed;
+    press->last = pressed;
 }
 
-void press_give(struct press *press, struct pressed *pressed) { buddy_give(&press->memory, pressed); }
-
-static struct pressed *take(struct press *press, size_t bytes)
+struct pressed *press_take(struct press *press, struct attempt *attempt)
 {
-    return buddy_take(&press->memory, sizeof(struct pressed) + bytes);
+    struct pressed *pressed = attempt->pressed;
+    *(pressed->prev ? &pressed->prev->next : &press->first) = pressed->next;
+    *(pressed->next ? &pressed->next->prev : &press->last) = pressed->prev;
+    attempt->pressed = NULL;
+    pressed->attempt = NULL;
+    return pressed;
 }
+
+void press_give(struct press *press, struct pressed *pressed)
+{
+    edition_release(pressed->edition);
+    buddy_give(&press->memory, pressed);
+}
+
+void press_forget(struct press *press, struct attempt *attempt)
+{
+    if (!attempt->pressed)
+        return;
+    press->thrown_away++;
+    press_give(press, press_take(press, attempt));
+}
+
+void press_discard(struct press *press)
+{
+    while (press->first)
+        press_forget(press, press->first->attempt);
+}
+
+/* A clock that was set back must not make it a message of the future. */
+static bool is_good(const struct pressed *pressed, nsec wall)
+{
+    return !pressed->edition->old && wall >= pressed->wall && wall - pressed->wall <= good_for;
+}
+
+void press_sweep(struct press *press, nsec wall)
+{
+    for (struct pressed *pressed = press->first, *next; pressed; pressed = next) {
+        next = pressed->next;
+        if (!is_good(pressed, wall))
+            press_forget(press, pressed->attempt);
+    }
+}
+
+bool press_ready(struct press *press, struct attempt *attempt, nsec wall)
+{
+    if (attempt->pressed && !is_good(attempt->pressed, wall))
+        press_forget(press, attempt);
+    return attempt->pressed != NULL;
+}
+
+/* ---- memory ---- */
+
+/* For what is `wanted` now those go that wait, the youngest first: their turn is furthest away. */
+static struct pressed *take(struct press *press, size_t bytes, bool wanted)
+{
+    struct pressed *pressed;
+    while (!(pressed = buddy_take(&press->memory, sizeof *pressed + bytes)) && wanted && press->last)
+        press_forget(press, press->last->attempt);
+    return pressed;
+}
+
+/* ---- rendering ---- */
 
 /* Letters and digits that no two recipients of a campaign share, and that are the same for each attempt. */
 static void make_token(char token[16], const struct attempt *attempt, const struct campaign *campaign)
@@ -40,9 +104,10 @@ static void make_token(char token[16], const struct attempt *attempt, const stru
         token[i] = "0123456789abcdef"[h & 15];
 }
 
-static void write_paths(struct pressed *pressed, const struct campaign *campaign, const struct attempt *attempt)
+/* The envelope: where it comes from and where it goes. */
+static void write_paths(struct pressed *pressed, const struct edition *edition, const struct attempt *attempt)
 {
-    memcpy(pressed->from, campaign->from, sizeof pressed->from);
+    memcpy(pressed->from, edition->return_path, sizeof pressed->from);
     size_t at = attempt->to.n;
     while (at && attempt->to.p[at - 1] != '@') /* a domain holds no '@', a quoted local part may */
         at--;
@@ -51,88 +116,315 @@ static void write_paths(struct pressed *pressed, const struct campaign *campaign
     slice_copy(pressed->to + n, sizeof pressed->to - n, attempt->domain);
 }
 
-/* Most messages have no line that begins with a dot and go out as they were rendered. */
-static struct pressed *make_transparent(struct press *press, struct pressed *plain, char *bytes, size_t n)
+/* Where what is a message's own begins, behind the room for its signatures. */
+static char *own_bytes(struct pressed *pressed, const struct edition *edition)
 {
-    enum write_line line = WRITE_LINE_START;
-    struct slice message = {bytes, n};
-    plain->transparent = false;
-    memset(plain->parts, 0, sizeof plain->parts);
-    if (write_is_plain(message, &line)) {
-        sluice_assert(line == WRITE_LINE_START);
-        plain->parts[0] = message;
-        return plain;
-    }
-    struct pressed *stuffed = take(press, 2 * n + 8);
-    if (!stuffed)
-        return NULL;
-    *stuffed = *plain;
-    char *to = (char *)(stuffed + 1);
-    size_t m = write_stuffed(to, 2 * n + 8, &message, &line);
-    sluice_assert(message.n == 0 && line == WRITE_LINE_START);
-    stuffed->transparent = true;
-    stuffed->parts[0] = (struct slice){to, m};
-    /* No line of a header begins with a dot, so what stands in it stands where it stood. */
-    stuffed->message_id.p = to + (plain->message_id.p - bytes);
-    press_give(press, plain);
-    return stuffed;
+    return (char *)(pressed + 1) + edition->field_room;
 }
 
-enum press_result press_render(struct press *press, const struct campaign *campaign, const struct attempt *attempt,
-                               nsec wall, struct pressed **out, struct slice *reason)
+/* What the next will fit in, if it is not much larger than those before. */
+static size_t guess(size_t before, size_t n)
 {
-    char room[RECIPIENT_ROOM], token[16];
-    struct recipient parsed;
-    struct recipient_fault fault;
-    if (!recipient_parse(attempt->raw, press->tokens, RECIPIENT_TOKENS, room, &parsed, &fault)) {
-        *reason = slice_of(fault.reason);
-        return PRESS_INVALID;
-    }
-    make_token(token, attempt, campaign);
-    size_t need = press->guess;
-    for (;;) {
-        struct pressed *pressed = take(press, need);
+    size_t now = n + n / 16;
+    return now > before ? now : before - (before - now) / 16;
+}
+
+/* Renders what is the message's own, in a block that holds no edition yet. */
+static enum press_result render(struct press *press, const struct attempt *attempt, struct message_recipient *recipient,
+                                bool wanted, struct pressed **out)
+{
+    struct edition *edition = attempt->campaign->edition;
+    struct slice shared = edition->shared;
+    struct message_rendered rendered;
+    for (size_t need = edition->own_guess;;) {
+        struct pressed *pressed = take(press, edition->field_room + need, wanted);
         if (!pressed && press->memory.used)
             return PRESS_NO_ROOM;
         if (!pressed) {
-            *reason = slice_of(too_large);
+            slice_copy(press->reason, sizeof press->reason, slice_of(too_large));
             return PRESS_INVALID;
         }
-        write_paths(pressed, campaign, attempt);
-        struct message_recipient recipient = {.json = &parsed.json,
-                                              .to = slice_of(pressed->to),
-                                              .campaign = slice_of(campaign->id),
-                                              .seq = attempt->seq,
-                                              .token = {token, sizeof token},
-                                              .wall = wall};
-        struct message_rendered rendered;
-        char *bytes = (char *)(pressed + 1);
-        enum message_result result = message_render(campaign->plan, &recipient, bytes, need, &rendered);
-        if (result == MESSAGE_TOO_SMALL && rendered.n <= LIMIT_MESSAGE) {
-            press_give(press, pressed);
-            need = rendered.n;
-            continue;
-        }
-        if (result != MESSAGE_OK) {
-            press_give(press, pressed);
-            if (result == MESSAGE_TOO_SMALL)
-                slice_copy(press->reason, sizeof press->reason, SLICE("the message is larger than 50 MiB"));
-            else
-                message_error_text(&rendered.error, press->reason, sizeof press->reason);
-            *reason = slice_of(press->reason);
-            return PRESS_INVALID;
-        }
-        press->guess = nsec_max((nsec)guess_least, (nsec)(rendered.n + rendered.n / 16));
-        pressed->size = rendered.n;
-        pressed->message_id = rendered.message_id;
-        pressed->utf8 = pressed->eight_bit = rendered.utf8;
-        *out = make_transparent(press, pressed, bytes, rendered.n);
-        if (*out)
+        memset(pressed, 0, sizeof *pressed);
+        write_paths(pressed, edition, attempt);
+        recipient->to = slice_of(pressed->to);
+        char *own = own_bytes(pressed, edition);
+        enum message_result result = message_render_own(edition->plan, recipient, own, need, &rendered);
+        if (result == MESSAGE_OK) {
+            struct slice rest = {own + rendered.body, rendered.n - rendered.body};
+            pressed->parts[0] = (struct slice){own, rendered.body};
+            pressed->parts[1] = shared;
+            pressed->parts[2] = rest;
+            pressed->size = rendered.n + edition->shared_octets;
+            pressed->message_id = rendered.message_id;
+            pressed->utf8 = pressed->eight_bit = rendered.utf8;
+            edition->own_guess = guess(edition->own_guess, rendered.n);
+            *out = pressed;
             return PRESS_DONE;
-        press_give(press, pressed);
-        if (press->memory.used)
-            return PRESS_NO_ROOM;
-        *reason = slice_of(too_large);
+        }
+        buddy_give(&press->memory, pressed);
+        if (result != MESSAGE_TOO_SMALL) {
+            message_error_text(&rendered.error, press->reason, sizeof press->reason);
+            return PRESS_INVALID;
+        }
+        need = rendered.n;
+    }
+}
+
+/* Puts a dot before each that begins a line, in a block of its own. NULL: no room. */
+static struct pressed *stuff(struct press *press, struct pressed *plain, const struct edition *edition, bool wanted)
+{
+    struct slice header = plain->parts[0], rest = plain->parts[2];
+    enum write_line line = WRITE_LINE_START, behind = edition->shared_line;
+    plain->transparent = edition->stuffed != NULL;
+    if (write_is_plain(header, &line) && write_is_plain(rest, &behind))
+        return plain;
+    size_t cap = 2 * (header.n + rest.n) + 8;
+    struct pressed *stuffed = take(press, edition->field_room + cap, wanted);
+    if (!stuffed)
+        return NULL;
+    *stuffed = *plain;
+    char *to = own_bytes(stuffed, edition);
+    line = WRITE_LINE_START;
+    behind = edition->shared_line;
+    size_t n = write_stuffed(to, cap, &header, &line);
+    size_t m = write_stuffed(to + n, cap - n, &rest, &behind);
+    sluice_assert(header.n == 0 && rest.n == 0);
+    stuffed->transparent = true;
+    stuffed->parts[0] = (struct slice){to, n};
+    stuffed->parts[2] = (struct slice){to + n, m};
+    /* No header that precedes it begins with a dot (message.h), so it stands where it stood. */
+    stuffed->message_id.p = to + (plain->message_id.p - plain->parts[0].p);
+    buddy_give(&press->memory, plain);
+    return stuffed;
+}
+
+/* ---- signing ---- */
+
+/* The domain of the message's own id is the sender's (message.h). */
+static unsigned look_up(const struct press *press, struct slice message_id,
+                        const struct sign_identity *signers[DKIM_SIGNATURES_MAX])
+{
+    const char *at = memrchr(message_id.p, '@', message_id.n);
+    sluice_assert(at);
+    struct slice domain = {at + 1, (size_t)(message_id.p + message_id.n - at - 2)};
+    return sign_keys_for(press->keys, domain, signers);
+}
+
+/* Whether the sender is the same for all, and so who signs, is looked at once for an edition. */
+static unsigned signers_of(const struct press *press, struct edition *edition, const struct pressed *pressed,
+                           const struct sign_identity *signers[DKIM_SIGNATURES_MAX])
+{
+    if (!press->keys || !sign_keys_count(press->keys))
+        return 0;
+    if (!message_plan_sender(edition->plan).n)
+        return look_up(press, pressed->message_id, signers);
+    if (edition->keys_version != press->keys_version)
+        edition->signer_count = look_up(press, pressed->message_id, edition->signers);
+    edition->keys_version = press->keys_version;
+    memcpy(signers, edition->signers, sizeof edition->signers);
+    return edition->signer_count;
+}
+
+/* Where an edition has not been pressed from yet it is not known: then one of its messages is pressed alone. */
+bool press_signs(struct press *press, const struct attempt *attempt)
+{
+    const struct edition *edition = attempt->campaign->edition;
+    if (!press->keys || !sign_keys_count(press->keys))
+        return false;
+    return !message_plan_sender(edition->plan).n ||
+           (edition->keys_version == press->keys_version && edition->signer_count > 0);
+}
+
+/* Writes the fields without their signatures to `to`, where DKIM_SIGNATURES_MAX of the longest have room, and puts
+ * their digests among the jobs. Returns the octets; SIZE_MAX: the message cannot be signed. */
+static size_t write_fields(struct press *press, const struct edition *edition, struct pressed *pressed,
+                           const struct sign_identity *const *signers, unsigned count, char *to)
+{
+    struct dkim_body body = edition->body;
+    struct dkim_header header;
+    uint8_t hash[DKIM_HASH];
+    dkim_body_update(&body, pressed->parts[2]);
+    dkim_body_final(&body, hash);
+    if (!dkim_header_read(&header, pressed->parts[0]))
+        return SIZE_MAX;
+    uint64_t now_s = (uint64_t)(pressed->wall / NSEC_PER_S);
+    size_t n = 0;
+    for (unsigned i = 0; i < count; i++) {
+        const struct sign_identity *signer = signers[i];
+        struct press_field *field = &press->fields[press->job_count + i];
+        struct sign_job *job = &press->jobs[press->job_count + i];
+        struct dkim_signing signing = {.domain = signer->domain,
+                                       .selector = signer->selector,
+                                       .algorithm = sign_key_algorithm(signer->key),
+                                       .body_hash = hash,
+                                       .signed_s = now_s,
+                                       .expires_s =
+                                           signer->expire ? now_s + (uint64_t)(signer->expire / NSEC_PER_S) : 0,
+                                       .signature_bytes = sign_key_signature_bytes(signer->key)};
+        *job = (struct sign_job){.key = signer->key, .signature = field->signature};
+        if (!dkim_field_write(&header, &signing, to + n, DKIM_FIELD_MAX, &field->field, job->digest))
+            return SIZE_MAX;
+        field->name = signer->name;
+        n += field->field.n;
+    }
+    return n;
+}
+
+/* The fields move to where they belong, above the header. */
+static void place_fields(struct press *press, struct pressed *pressed, unsigned count, const char *from, size_t n)
+{
+    char *to = (char *)pressed->parts[0].p - n;
+    memcpy(to, from, n);
+    for (unsigned i = 0; i < count; i++) {
+        struct press_field *field = &press->fields[press->job_count + i];
+        field->field.p = to + (field->field.p - from);
+        field->pressed = pressed;
+    }
+    press->job_count += count;
+    pressed->parts[0] = (struct slice){to, pressed->parts[0].n + n};
+    pressed->size += n;
+}
+
+/* Fills the signatures in. Messages that lack one are thrown away; returns the name of a block whose key failed. */
+static const char *sign(struct press *press)
+{
+    const char *name = NULL;
+    if (!press->job_count)
+        return NULL;
+    press->signatures += press->job_count;
+    if (sign_batch(press->signer, press->jobs, press->job_count) == 0) {
+        for (unsigned i = 0; i < press->job_count; i++)
+            dkim_field_finish(&press->fields[i].field, press->jobs[i].signature,
+                              sign_key_signature_bytes(press->jobs[i].key));
+        return NULL;
+    }
+    for (unsigned i = 0; i < press->job_count; i++) {
+        struct press_field *field = &press->fields[i];
+        field->pressed->failed |= press->jobs[i].failed;
+        if (press->jobs[i].failed)
+            name = field->name;
+        else
+            dkim_field_finish(&field->field, press->jobs[i].signature, sign_key_signature_bytes(press->jobs[i].key));
+        bool last = i + 1 == press->job_count || press->fields[i + 1].pressed != field->pressed;
+        if (last && field->pressed->failed)
+            press_forget(press, field->pressed->attempt);
+    }
+    return name;
+}
+
+/* ---- pressing ---- */
+
+/* All but the signatures, which are had for the whole batch; attempt->pressed waits for them. */
+static enum press_result add(struct press *press, struct attempt *attempt, nsec wall, bool wanted)
+{
+    char room[RECIPIENT_ROOM], token[16], fields[DKIM_SIGNATURES_MAX * DKIM_FIELD_MAX];
+    struct recipient parsed;
+    struct recipient_fault fault;
+    struct edition *edition = attempt->campaign->edition;
+    if (!recipient_parse(attempt->raw, press->tokens, RECIPIENT_TOKENS, room, &parsed, &fault)) {
+        slice_copy(press->reason, sizeof press->reason, slice_of(fault.reason));
         return PRESS_INVALID;
     }
+    make_token(token, attempt, attempt->campaign);
+    struct message_recipient recipient = {.json = &parsed.json,
+                                          .campaign = slice_of(attempt->campaign->id),
+                                          .seq = attempt->seq,
+                                          .token = {token, sizeof token},
+                                          .wall = wall};
+    for (;;) {
+        struct pressed *pressed;
+        enum press_result result = render(press, attempt, &recipient, wanted, &pressed);
+        if (result != PRESS_DONE)
+            return result;
+        const struct sign_identity *signers[DKIM_SIGNATURES_MAX];
+        unsigned count = signers_of(press, edition, pressed, signers);
+        pressed->wall = wall;
+        size_t n = count ? write_fields(press, edition, pressed, signers, count, fields) : 0;
+        if (n == SIZE_MAX) {
+            buddy_give(&press->memory, pressed);
+            slice_copy(press->reason, sizeof press->reason, SLICE("the message has too many headers to be signed"));
+            return PRESS_UNSIGNED;
+        }
+        if (n > edition->field_room) {
+            buddy_give(&press->memory, pressed);
+            edition->field_room = n + n / 8;
+            continue;
+        }
+        struct pressed *whole = message_plan_dotted(edition->plan) ? stuff(press, pressed, edition, wanted) : pressed;
+        if (!whole) {
+            buddy_give(&press->memory, pressed);
+            slice_copy(press->reason, sizeof press->reason, slice_of(too_large));
+            return press->memory.used ? PRESS_NO_ROOM : PRESS_INVALID;
+        }
+        place_fields(press, whole, count, fields, n);
+        whole->edition = edition_hold(edition);
+        whole->attempt = attempt;
+        attempt->pressed = whole;
+        link_last(press, whole);
+        press->rendered++;
+        return PRESS_DONE;
+    }
+}
+
+enum press_result press_batch(struct press *press, struct attempt *wanted, struct attempt *const *others,
+                              unsigned count, nsec wall, struct slice *reason)
+{
+    sluice_assert(!wanted->pressed && count < PRESS_BATCH);
+    press->job_count = 0;
+    enum press_result result = add(press, wanted, wall, true);
+    *reason = slice_of(press->reason);
+    press->unsigned_ += result == PRESS_UNSIGNED;
+    if (result != PRESS_DONE)
+        return result;
+    for (unsigned i = 0; i < count && press->job_count; i++) {
+        size_t more = others[i]->campaign->edition->own_guess;
+        if (press->memory.used + more > press->memory.size / 2)
+            break;
+        (void)add(press, others[i], wall, false); /* why it could not be had is told when it is wanted */
+    }
+    const char *name = sign(press);
+    if (wanted->pressed)
+        return PRESS_DONE;
+    press->unsigned_++;
+    snprintf(press->reason, sizeof press->reason, "the message could not be signed with the key of dkim %s", name);
+    *reason = slice_of(press->reason);
+    return PRESS_UNSIGNED;
+}
+
+/* ---- start and end ---- */
+
+bool press_open(struct press *press, struct arena *arena, size_t budget, struct sign_keys *keys)
+{
+    size_t size = BUDDY_SMALLEST;
+    while (2 * size <= budget)
+        size *= 2;
+    void *memory = arena_take(arena, size, 4096);
+    uint8_t *tags = arena_take(arena, buddy_tags_size(size), 1);
+    press->tokens = arena_take(arena, RECIPIENT_TOKENS * sizeof *press->tokens, sizeof(uint64_t));
+    press->fields = arena_take(arena, JOBS * sizeof *press->fields, sizeof(uint64_t));
+    press->jobs = arena_take(arena, JOBS * sizeof *press->jobs, sizeof(uint64_t));
+    press->signer = signer_open();
+    press->keys = keys ? sign_keys_hold(keys) : NULL;
+    press->keys_version = 1;
+    if (!memory || !tags || !press->tokens || !press->fields || !press->jobs || !press->signer)
+        return false;
+    buddy_init(&press->memory, memory, size, tags);
+    return true;
+}
+
+void press_close(struct press *press)
+{
+    signer_close(press->signer);
+    sign_keys_release(press->keys);
+    press->signer = NULL;
+    press->keys = NULL;
+}
+
+void press_rekey(struct press *press, struct sign_keys *keys)
+{
+    press_discard(press);
+    signer_forget(press->signer);
+    sign_keys_release(press->keys);
+    press->keys = keys ? sign_keys_hold(keys) : NULL;
+    press->keys_version++;
 }

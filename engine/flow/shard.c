@@ -296,6 +296,7 @@ void shard_finish(struct shard *shard, nsec by)
     shard->finish_by = shard->phase == SHARD_RUNNING ? by : nsec_min(by, shard->finish_by);
     if (shard->phase == SHARD_RUNNING)
         shard->phase = SHARD_FINISHING;
+    press_discard(&shard->press);
 }
 
 nsec shard_turn(struct shard *shard, nsec until)
@@ -319,6 +320,7 @@ nsec shard_turn(struct shard *shard, nsec until)
         carry_publish(shard);
         carry_shed(shard);
         carry_probe_relays(shard);
+        press_sweep(&shard->press, io_wall(shard->io));
         lanes_forget(&shard->lanes, now);
         watch_redis(shard, now);
     }
@@ -356,7 +358,7 @@ static bool open_parts(struct shard *shard, const struct shard_config *config)
         !lanes_open(&shard->lanes, arena, shard->config, shard->index, shard->shards, INTAKE_ATTEMPTS) ||
         !ledger_open(&shard->ledger, arena, shard->store, &ledger_events, shard) ||
         !events_open(&shard->events, arena, shard->store, intake_attempts_max(shard->config), on_answered, shard) ||
-        !press_open(&shard->press, arena, shard->config->press_bytes) ||
+        !press_open(&shard->press, arena, shard->config->press_bytes, config->keys) ||
         !pool_open(&shard->session_pool, arena, sizeof(struct session), shard->config->sessions_max))
         return false;
     shard->crowd.sessions = &shard->session_pool;
@@ -429,12 +431,13 @@ struct shard *shard_open(const struct shard_config *config, char *error, size_t 
 
 void shard_close(struct shard *shard, void (*end)(struct io *io))
 {
-    intake_drop(&shard->intake);
     if (shard->resolver)
         resolver_close(shard->resolver);
     end(shard->io);
     if (shard->store) /* its operations were the io's until now */
         store_close(shard->store);
+    intake_drop(&shard->intake); /* bodies in flight had been borrowed from it */
+    press_close(&shard->press);
     relay_close(&shard->relay_table);
     struct arena arena = shard->arena;
     arena_drop(&arena);

@@ -75,7 +75,7 @@ struct shard {
     unsigned gone;    /* shard 0: others that have left */
     bool redis_there; /* when it was last looked at, about once a second */
     char redis_said[192];
-    struct log_trouble redis_trouble, socket_trouble;
+    struct log_trouble redis_trouble, socket_trouble, sign_trouble;
 
     struct shard_source *sources; /* shard 0: one for each of the configuration's */
     struct store_request heartbeat;
@@ -87,8 +87,9 @@ struct shard_config {
     struct io *io;
     const struct config *config; /* borrows until shard_close */
     struct metrics_shard *metrics;
-    const struct log *log; /* copied; NULL: silent */
-    const char *redis;     /* URL; borrows until shard_close */
+    const struct log *log;  /* copied; NULL: silent */
+    const char *redis;      /* URL; borrows until shard_close */
+    struct sign_keys *keys; /* whose keys sign; the shard holds the set. NULL: nothing is signed */
     struct relays *relays;  /* all shards'; borrows until shard_close. May be NULL where the configuration has none */
     unsigned index, shards;
     uint64_t incarnation; /* the engine's; the same for all its shards */
@@ -122,6 +123,9 @@ void carry_admit(struct shard *shard, struct attempt *attempt);
 /* A routed attempt waits here, at the front if it was here before; or, if it cannot start soon or not here, in Redis.
  */
 void carry_place(struct shard *shard, struct attempt *attempt, bool front);
+/* Sees to it that an attempt, which a session of the lane is about to carry to the site, has its message: press.h. */
+must_use enum press_result carry_press(struct shard *shard, const struct lane *lane, const struct site *site,
+                                       struct attempt *attempt, struct slice *reason);
 /* Ends an attempt with its outcome; `source`: the name of the one that carried it. Returns its event's type. */
 enum event_type carry_end(struct shard *shard, struct attempt *attempt, const struct outcome *outcome,
                           struct slice source);

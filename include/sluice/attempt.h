@@ -9,6 +9,7 @@
 
 struct campaign;
 struct lease;
+struct pressed;
 struct session;
 struct site;
 
@@ -25,6 +26,7 @@ struct attempt {
     struct lease *lease;
     struct site *site;       /* where its domain's mail goes; NULL before it is routed */
     struct session *session; /* that carries it; NULL while it waits */
+    struct pressed *pressed; /* its message, while it waits with it; NULL: none yet, or the session has it */
     uint64_t seq;
     uint32_t index;          /* within the lease */
     uint32_t number;         /* of this attempt, 1 for the first */
