@@ -88,6 +88,7 @@ static void not_signed(struct shard *shard, struct attempt *attempt, struct slic
     outcome_make(&outcome, STAGE_RECIPIENT, HAPPENING_LOCAL, reason);
     carry_settle(shard, attempt, &outcome);
 }
+
 /* Hands the attempt to the session with its message. True: the session has a message. */
 static bool start(struct shard *shard, struct lane *lane, struct session *session, struct attempt *attempt)
 {
