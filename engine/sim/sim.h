@@ -153,4 +153,14 @@ void sim_zone_negative_ttl(struct sim_world *world, uint32_t ttl_s);       /* de
 void sim_zone_latency(struct sim_world *world, nsec latency, nsec jitter); /* of an answer; default 1 ms + 4 ms */
 uint64_t sim_zone_queries(const struct sim_world *world);                  /* asked so far */
 
+/* ---- policy hosts: what net/sts.h fetches in this world ---- */
+
+struct sts;
+struct sts *
+sim_sts(struct sim_world *world); /* what engines are given; owned by the world, and survives their crashes */
+/* What mta-sts.DOMAIN serves; NULL (default): nothing that could be fetched. */
+void sim_sts_file(struct sim_world *world, const char *domain, const char *text);
+void sim_sts_latency(struct sim_world *world, nsec latency); /* of a fetch; default 100 ms */
+uint64_t sim_sts_fetches(struct sim_world *world);           /* so far, those that failed included */
+
 #endif

@@ -391,6 +391,7 @@ void sim_world_free(struct sim_world *world)
     sim_groups_free(world);
     sim_conns_free(world);
     sim_zone_free(world->zone);
+    sim_sts_free(world->sts);
     for (size_t i = 0; i < SIM_ADDRESS_BUCKETS; i++)
         for (struct sim_owned_address *o = world->addresses[i], *next; o; o = next) {
             next = o->next;

@@ -77,6 +77,7 @@ struct sim_world {
     void *watch_context;
     FILE *text;
     struct sim_zone *zone;
+    struct sts *sts; /* NULL: nobody asked for it */
 };
 
 uint64_t sim_draw(uint64_t *state);
@@ -258,5 +259,9 @@ void sim_conns_free(struct sim_world *world);
 struct sim_zone *sim_zone_new(void);
 void sim_zone_free(struct sim_zone *zone);
 void sim_resolvers_free(struct io *io);
+
+/* ---- sts.c ---- */
+
+void sim_sts_free(struct sts *sts); /* NULL: does nothing */
 
 #endif
