@@ -238,6 +238,31 @@ void sim_isp_stop(struct sim_isp *isp, unsigned which)
         session_drop(exchanger->sessions);
 }
 
+/* ---- TLS ---- */
+
+struct mx_tls *sim_mail_tls(struct sim_mail *mail)
+{
+    if (!mail->tls)
+        mail->tls = mx_tls_new();
+    return mail->tls;
+}
+
+void sim_mail_lend_tls(struct sim_mail *mail, struct mx_tls *tls)
+{
+    sluice_assert(!mail->tls);
+    mail->tls = tls;
+    mail->tls_borrowed = true;
+}
+
+static void behave(struct sim_isp *isp, const struct mx_personality *personality)
+{
+    isp->personality = *personality;
+    isp->personality.tls.no_tickets = true; /* their lengths vary from run to run, as ECDSA's signatures do */
+    sluice_assert(personality->tls.key_kind == MX_KEY_RSA);
+    if (personality->starttls || personality->tls_implicit)
+        isp->server.tls = sim_mail_tls(isp->mail);
+}
+
 /* ---- one provider ---- */
 
 /* 100.64.0.0/10 (RFC 6598) and 2001:db8::/32 (RFC 3849) are nobody's. */
@@ -270,8 +295,8 @@ struct sim_isp *sim_isp_new(struct sim_mail *mail, const char *name, const struc
     isp->next = mail->isps;
     mail->isps = isp;
     snprintf(isp->name, sizeof isp->name, "%s", name);
-    isp->personality = *personality;
     mx_server_init(&isp->server, &isp->personality, &mail->ledger, sim_random(mail->world));
+    behave(isp, personality);
     isp->exchanger_count = exchangers;
     for (unsigned i = 0; i < exchangers; i++)
         exchanger_init(isp, i, ipv6);
@@ -287,8 +312,9 @@ void sim_isp_domain(struct sim_isp *isp, const char *domain, uint32_t ttl_s, uns
 static void mood_comes(struct io_timer *timer)
 {
     struct sim_mood *mood = container_of(timer, struct sim_mood, timer);
-    mood->isp->personality = mood->personality;
+    behave(mood->isp, &mood->personality);
     memset(mood->isp->server.hits, 0, sizeof mood->isp->server.hits);
+    memset(mood->isp->server.passed, 0, sizeof mood->isp->server.passed);
 }
 
 void sim_isp_mood(struct sim_isp *isp, nsec at, const struct mx_personality *personality)
@@ -378,5 +404,7 @@ void sim_mail_free(struct sim_mail *mail)
         free(isp);
     }
     mx_ledger_free(&mail->ledger);
+    if (!mail->tls_borrowed)
+        mx_tls_free(mail->tls);
     free(mail);
 }

@@ -9,7 +9,7 @@
 #ifndef TESTS_SIM_MX_H
 #define TESTS_SIM_MX_H
 
-#include "bench/mx.h"
+#include "bench/mx_tls.h"
 #include "sim/sim.h"
 
 enum {
@@ -68,6 +68,8 @@ struct sim_mail {
     struct sim_isp *isps;
     unsigned isp_count;
     uint16_t port;
+    struct mx_tls *tls; /* NULL: nobody has needed it yet */
+    bool tls_borrowed;
     struct sim_host *director_host; /* where the clock of the moods stands */
     struct io *director;
 };
@@ -75,6 +77,12 @@ struct sim_mail {
 /* Exchangers will listen on `port`. */
 must_use struct sim_mail *sim_mail_new(struct sim_world *world, uint16_t port);
 void sim_mail_free(struct sim_mail *mail);
+/* The CA and the keys of all ISPs, which are made when they are first needed: by this, or by an ISP that has TLS.
+ * Making them takes a fraction of a second, so who builds many worlds lends each the same before its first such ISP,
+ * and frees it behind the last world. Sessions are remembered in it, not in tickets, and keys are RSA: for the trace's
+ * sake. */
+struct mx_tls *sim_mail_tls(struct sim_mail *mail);
+void sim_mail_lend_tls(struct sim_mail *mail, struct mx_tls *tls);
 
 /* An ISP of 1 .. SIM_ISP_HOSTS exchangers mx1.NAME, mx2.NAME ... with an IPv4 address each, and IPv6 where `ipv6`; the
  * zone knows their names. */
