@@ -18,6 +18,7 @@
 #include "control/http.h"
 #include "control/log.h"
 #include "control/metrics.h"
+#include "control/relays.h"
 #include "flow/shard.h"
 
 /* How soon a shard that sleeps sees a signal. */
@@ -30,6 +31,7 @@ struct engine {
     struct io_group *group;
     struct embedded *embedded;
     struct http *http;
+    struct relays *relays;
     char redis[512];
     uint64_t incarnation;
     unsigned shards;
@@ -157,6 +159,7 @@ static struct shard *thread_open(struct engine_thread *thread)
                                       .metrics = metrics_of(engine->metrics, thread->index),
                                       .log = &engine->log,
                                       .redis = engine->redis,
+                                      .relays = engine->relays,
                                       .index = thread->index,
                                       .shards = engine->shards,
                                       .incarnation = engine->incarnation};
@@ -226,8 +229,11 @@ static bool run_threads(struct engine *engine)
                                                            : "SIGHUP"));
             atomic_fetch_add(&engine->stopping, 1);
         }
-        if (engine->embedded && ++tenths % 10 == 0)
+        if (++tenths % 10 != 0)
+            continue;
+        if (engine->embedded)
             embedded_tend(engine->embedded);
+        relays_refresh(engine->relays, tenths / 10 * NSEC_PER_S);
     }
     for (unsigned i = 0; i < engine->shards; i++)
         if (threads[i].running)
@@ -260,7 +266,8 @@ static bool open_http(struct engine *engine, char *error, size_t cap)
 {
     if (!engine->config->http[0])
         return true;
-    struct http_config config = {.metrics = engine->metrics, .engine = engine->config->engine};
+    struct http_config config = {
+        .metrics = engine->metrics, .relays = engine->relays, .engine = engine->config->engine};
     if (!config_at(slice_of(engine->config->http), 0, &config.at)) {
         snprintf(error, cap, "http: \"%s\" is no address and port", engine->config->http);
         return false;
@@ -284,7 +291,8 @@ static bool engine_open(struct engine *engine, char *error, size_t cap)
         snprintf(error, cap, "no memory");
         return false;
     }
-    return open_redis(engine, error, cap) && open_http(engine, error, cap);
+    engine->relays = relays_open(engine->config, &engine->log, error, cap);
+    return engine->relays && open_redis(engine, error, cap) && open_http(engine, error, cap);
 }
 
 static void engine_close(struct engine *engine)
@@ -295,6 +303,7 @@ static void engine_close(struct engine *engine)
         io_group_close(engine->group);
     if (engine->metrics)
         metrics_free(engine->metrics);
+    relays_close(engine->relays);
     if (engine->lock >= 0)
         close(engine->lock);
 }

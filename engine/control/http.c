@@ -10,7 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { CONNECTIONS_MAX = 32, CONNECTION_TIMEOUT_S = 10 };
+enum { CONNECTIONS_MAX = 32, CONNECTION_TIMEOUT_S = 10, HEALTH_MAX = 512 };
 
 struct http {
     struct http_config config;
@@ -114,6 +114,15 @@ bool http_healthy(const struct metrics *metrics, int64_t wall_ms, char *reason, 
     return true;
 }
 
+/* Also of relays that have stopped, although a restart would not help those. */
+static bool health(const struct http *http, int64_t wall_ms, char *reason, size_t cap)
+{
+    bool healthy = http_healthy(http->config.metrics, wall_ms, reason, cap);
+    if (healthy && !relays_complaint(http->config.relays, reason, cap))
+        snprintf(reason, cap, "ok");
+    return healthy;
+}
+
 /* ---- status ---- */
 
 static json_t *row_json(struct metrics_row *row)
@@ -171,9 +180,9 @@ static char *status_text(const struct http *http)
 {
     const struct metrics *metrics = http->config.metrics;
     struct boards boards;
-    char reason[160], *text = NULL;
+    char reason[HEALTH_MAX], *text = NULL;
     int64_t now_ms = wall_now_ms();
-    bool healthy = http_healthy(metrics, now_ms, reason, sizeof reason);
+    bool healthy = health(http, now_ms, reason, sizeof reason);
     if (!boards_read(metrics, &boards))
         return NULL;
     json_t *rows = json_array();
@@ -237,7 +246,7 @@ static enum MHD_Result on_request(void *context, struct MHD_Connection *connecti
                                   const char *version, const char *upload, size_t *upload_size, void **request)
 {
     struct http *http = context;
-    char reason[160] = "", line[176];
+    char reason[HEALTH_MAX] = "", line[HEALTH_MAX + 2];
     unsigned status = MHD_HTTP_OK;
     const char *type = "text/plain; charset=utf-8";
     char *text = NULL;
@@ -252,10 +261,11 @@ static enum MHD_Result on_request(void *context, struct MHD_Connection *connecti
     } else if (strcmp(url, "/metrics") == 0) {
         struct growing grown = {0};
         metrics_expose(http->config.metrics, add_line, &grown);
+        relays_expose(http->config.relays, add_line, &grown);
         text = grown.text;
         type = "text/plain; version=0.0.4; charset=utf-8";
     } else if (strcmp(url, "/health") == 0) {
-        if (!http_healthy(http->config.metrics, wall_now_ms(), reason, sizeof reason))
+        if (!health(http, wall_now_ms(), reason, sizeof reason))
             status = MHD_HTTP_SERVICE_UNAVAILABLE;
         snprintf(line, sizeof line, "%s\n", reason);
         text = strdup(line);

@@ -155,6 +155,9 @@ void relays_refused(struct relays *relays, unsigned relay, uint64_t version, nse
     struct relay *r = &relays->all[relay];
     char said[RELAY_WHY];
     slice_copy(said, sizeof said, slice_of(why));
+    for (char *p = said; *p; p++) /* it goes into JSON, too */
+        if (*p < ' ' || *p > '~')
+            *p = '?';
     pthread_mutex_lock(&r->lock);
     bool stale = version != r->version, first = !stale && !atomic_load(&r->stopped);
     r->probing = false;

@@ -35,6 +35,11 @@ struct sim_engine *sim_engine_new(struct sim_host *host, const char *text, int l
     engine->logs = log_fd >= 0;
     if (engine->logs)
         log_init(&engine->log, log_fd, engine->config->log_level);
+    char error[512];
+    engine->relays = relays_open(engine->config, engine->logs ? &engine->log : NULL, error, sizeof error);
+    if (!engine->relays)
+        fprintf(stderr, "%s\n", error);
+    sluice_assert(engine->relays);
     return engine;
 }
 
@@ -58,6 +63,7 @@ void sim_engine_start(struct sim_engine *engine)
                                       .metrics = metrics_of(engine->metrics, i),
                                       .log = engine->logs ? &engine->log : NULL,
                                       .redis = engine->config->redis,
+                                      .relays = engine->relays,
                                       .index = i,
                                       .shards = engine->shard_count,
                                       .incarnation = engine->incarnation};
@@ -118,6 +124,7 @@ void sim_engine_free(struct sim_engine *engine)
 {
     if (sim_engine_runs(engine))
         sim_engine_crash(engine);
+    relays_close(engine->relays);
     config_free(engine->config);
     free(engine->shards);
     free(engine);

@@ -5,6 +5,7 @@
 
 #include "control/config.h"
 #include "control/metrics.h"
+#include "control/relays.h"
 #include "flow/shard.h"
 #include "sim/sim.h"
 
@@ -13,6 +14,7 @@ struct sim_engine {
     struct io_group *group;
     struct config *config;
     struct metrics *metrics; /* of this incarnation */
+    struct relays *relays;   /* of all; relays_refresh is the test's to call */
     struct sim_shard {
         struct sim_engine *engine;
         struct shard *shard; /* NULL: not running */
