@@ -345,6 +345,8 @@ struct rsa_lanes *rsa_lanes_open(const struct rsa_lanes_fault *fault, enum rsa_l
     if (!lanes)
         return NULL;
     lanes->locked = locked;
+    if (fault && fault->at_start)
+        lanes->fault = *fault;
     *state = known_test(lanes);
     if (*state != RSA_LANES_READY) {
         rsa_lanes_close(lanes);
