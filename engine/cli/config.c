@@ -1,12 +1,14 @@
 /* sluice config: is this file good, and what does it come to? */
 #include "cli/cli.h"
+#include "sign/keys.h"
 
 #include <getopt.h>
 
 static void print_help(void)
 {
     puts("usage: sluice config [-c FILE] --check | --print | --manual\n\n"
-         "  --check    says whether the file is good, or where it is not and what is allowed there\n"
+         "  --check    says whether the file is good, or where it is not and what is allowed there; reads the keys\n"
+         "             that it names, so whoever asks should be who runs the engine\n"
          "  --print    prints every key with the value in force, as a file that can be read again\n"
          "  --manual   prints sluice.conf(5): man -l <(sluice config --manual)");
 }
@@ -15,6 +17,26 @@ static void print_line(void *context, const char *line)
 {
     (void)context;
     puts(line);
+}
+
+static void print_warning(void *context, const char *sentence)
+{
+    (void)context;
+    fprintf(stderr, "sluice: %s\n", sentence);
+}
+
+static int check(const struct config *config)
+{
+    char error[2048];
+    struct sign_keys *keys = sign_keys_load(config, print_warning, NULL, error, sizeof error);
+    if (!keys) {
+        cli_error("%s", error);
+        return CLI_FAILED;
+    }
+    printf("%s: good: %u pools, %u sources, %u isps, %u dkim keys\n", config->file, config->pool_count,
+           config->source_count, config->isp_count, sign_keys_count(keys));
+    sign_keys_release(keys);
+    return CLI_OK;
 }
 
 int cli_config_command(struct cli *cli, int argc, char **argv)
@@ -53,11 +75,11 @@ int cli_config_command(struct cli *cli, int argc, char **argv)
     struct config *config = cli_config(cli);
     if (!config)
         return CLI_FAILED;
+    int code = CLI_OK;
     if (wanted == 'p')
         config_print(config, print_line, NULL);
     else
-        printf("%s: good: %u pools, %u sources, %u isps\n", config->file, config->pool_count, config->source_count,
-               config->isp_count);
+        code = check(config);
     config_free(config);
-    return CLI_OK;
+    return code;
 }

@@ -20,6 +20,7 @@
 #include "control/metrics.h"
 #include "control/relays.h"
 #include "flow/shard.h"
+#include "sign/keys.h"
 
 /* How soon a shard that sleeps sees a signal. */
 static const nsec look_up = 200 * NSEC_PER_MS;
@@ -31,6 +32,7 @@ struct engine {
     struct io_group *group;
     struct embedded *embedded;
     struct http *http;
+    struct sign_keys *keys; /* held, until the threads hold them */
     struct relays *relays;
     char redis[512];
     uint64_t incarnation;
@@ -45,6 +47,7 @@ struct engine_thread {
     pthread_t thread;
     unsigned index;
     bool running;
+    _Atomic(struct sign_keys *) keys; /* held; what the shard has not taken yet */
 };
 
 /* ---- what the machine must allow ---- */
@@ -152,6 +155,7 @@ static struct shard *thread_open(struct engine_thread *thread)
     struct io_config io_config = {
         .group = engine->group, .shard = thread->index, .sessions_max = engine->config->sessions_max};
     struct io *io = io_open(&io_config, error, sizeof error);
+    struct sign_keys *keys = atomic_exchange(&thread->keys, NULL);
     struct shard *shard = NULL;
     if (io) {
         struct shard_config config = {.io = io,
@@ -159,6 +163,7 @@ static struct shard *thread_open(struct engine_thread *thread)
                                       .metrics = metrics_of(engine->metrics, thread->index),
                                       .log = &engine->log,
                                       .redis = engine->redis,
+                                      .keys = keys,
                                       .relays = engine->relays,
                                       .index = thread->index,
                                       .shards = engine->shards,
@@ -167,7 +172,18 @@ static struct shard *thread_open(struct engine_thread *thread)
     }
     if (!shard)
         fprintf(stderr, "sluice: shard %u: %s\n", thread->index, error);
+    sign_keys_release(keys); /* the shard holds them */
     return shard;
+}
+
+/* Most turns find nothing, and pay for no more than a look. */
+static void take_keys(struct engine_thread *thread, struct shard *shard)
+{
+    if (!atomic_load_explicit(&thread->keys, memory_order_relaxed))
+        return;
+    struct sign_keys *keys = atomic_exchange(&thread->keys, NULL);
+    shard_rekey(shard, keys);
+    sign_keys_release(keys);
 }
 
 static void *thread_main(void *argument)
@@ -192,6 +208,7 @@ static void *thread_main(void *argument)
             int stopping = atomic_load(&engine->stopping);
             if (stopping)
                 shard_finish(shard, now + (stopping > 1 ? 0 : engine->config->shutdown));
+            take_keys(thread, shard);
             next = shard_turn(shard, nsec_min(next, now + look_up));
         }
     }
@@ -202,13 +219,56 @@ static void *thread_main(void *argument)
     return NULL;
 }
 
+/* ---- signals ---- */
+
+static void warn_of_key(void *engine, const char *sentence)
+{
+    log_warning(&((struct engine *)engine)->log, "a key that signs is weak", log_text("why", sentence));
+}
+
+/* To all threads; what one of them has not taken yet is older. */
+static void hand_out(struct engine *engine, struct engine_thread *threads, struct sign_keys *keys)
+{
+    for (unsigned i = 0; i < engine->shards; i++)
+        sign_keys_release(atomic_exchange(&threads[i].keys, sign_keys_hold(keys)));
+    sign_keys_release(keys);
+}
+
+/* What the files of the keys hold now. All or nothing: a set with a hole would send mail unsigned. */
+static void reload_keys(struct engine *engine, struct engine_thread *threads)
+{
+    char error[2048];
+    struct sign_keys *keys = sign_keys_load(engine->config, warn_of_key, engine, error, sizeof error);
+    if (!keys) {
+        log_error(&engine->log, "keys were read again and one is not good: all stay as they were",
+                  log_text("error", error));
+        return;
+    }
+    log_info(&engine->log, "keys were read again", log_number("keys", sign_keys_count(keys)));
+    hand_out(engine, threads, keys);
+}
+
+static void on_signal(struct engine *engine, struct engine_thread *threads, int signal)
+{
+    if (signal == SIGHUP) {
+        reload_keys(engine, threads);
+        return;
+    }
+    log_info(&engine->log, "asked to end: open messages are finished, the rest is given back",
+             log_text("signal", signal == SIGTERM ? "SIGTERM" : "SIGINT"));
+    atomic_fetch_add(&engine->stopping, 1);
+}
+
 static bool run_threads(struct engine *engine)
 {
     struct engine_thread *threads = calloc(engine->shards, sizeof *threads);
     if (!threads)
         return false;
+    hand_out(engine, threads, engine->keys);
+    engine->keys = NULL;
     for (unsigned i = 0; i < engine->shards; i++) {
-        threads[i] = (struct engine_thread){.engine = engine, .index = i};
+        threads[i].engine = engine;
+        threads[i].index = i;
         threads[i].running = pthread_create(&threads[i].thread, NULL, thread_main, &threads[i]) == 0;
         if (!threads[i].running)
             atomic_fetch_add(&engine->failed, 1);
@@ -217,18 +277,13 @@ static bool run_threads(struct engine *engine)
     sigemptyset(&signals);
     sigaddset(&signals, SIGTERM);
     sigaddset(&signals, SIGINT);
-    sigaddset(&signals, SIGHUP); /* the terminal went away */
+    sigaddset(&signals, SIGHUP);
     struct timespec tenth = {.tv_nsec = 100 * NSEC_PER_MS};
     unsigned tenths = 0;
     while (atomic_load(&engine->gone) + atomic_load(&engine->failed) < (int)engine->shards) {
         int signal = sigtimedwait(&signals, NULL, &tenth);
-        if (signal > 0) {
-            log_info(&engine->log, "asked to end: open messages are finished, the rest is given back",
-                     log_text("signal", signal == SIGTERM  ? "SIGTERM"
-                                        : signal == SIGINT ? "SIGINT"
-                                                           : "SIGHUP"));
-            atomic_fetch_add(&engine->stopping, 1);
-        }
+        if (signal > 0)
+            on_signal(engine, threads, signal);
         if (++tenths % 10 != 0)
             continue;
         if (engine->embedded)
@@ -238,6 +293,8 @@ static bool run_threads(struct engine *engine)
     for (unsigned i = 0; i < engine->shards; i++)
         if (threads[i].running)
             pthread_join(threads[i].thread, NULL);
+    for (unsigned i = 0; i < engine->shards; i++)
+        sign_keys_release(atomic_load(&threads[i].keys));
     free(threads);
     return atomic_load(&engine->failed) == 0;
 }
@@ -292,7 +349,9 @@ static bool engine_open(struct engine *engine, char *error, size_t cap)
         return false;
     }
     engine->relays = relays_open(engine->config, &engine->log, error, cap);
-    return engine->relays && open_redis(engine, error, cap) && open_http(engine, error, cap);
+    if (engine->relays)
+        engine->keys = sign_keys_load(engine->config, warn_of_key, engine, error, cap);
+    return engine->keys && open_redis(engine, error, cap) && open_http(engine, error, cap);
 }
 
 static void engine_close(struct engine *engine)
@@ -304,6 +363,7 @@ static void engine_close(struct engine *engine)
     if (engine->metrics)
         metrics_free(engine->metrics);
     relays_close(engine->relays);
+    sign_keys_release(engine->keys);
     if (engine->lock >= 0)
         close(engine->lock);
 }
@@ -320,7 +380,7 @@ int engine_run(const struct config *config, unsigned shards)
     sigaddset(&signals, SIGHUP);
     sigaddset(&signals, SIGPIPE);
     pthread_sigmask(SIG_BLOCK, &signals, NULL);
-    char error[512];
+    char error[2048];
     if (!engine_open(&engine, error, sizeof error)) {
         fprintf(stderr, "sluice: %s\n", error);
         engine_close(&engine);

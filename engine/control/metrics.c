@@ -65,6 +65,7 @@ static const struct row table[] = {
     {METRIC_PERMITS_WAITING, KIND_GAUGE, "sluice_permits_waiting", "", "Permits asked for and not answered."},
     {METRIC_PRESS_BYTES, KIND_GAUGE, "sluice_press_bytes", "", "Memory that rendered messages hold."},
     {METRIC_REDIS_CONNECTED, KIND_GAUGE, "sluice_redis_connected", "", "Shards that are connected to Redis."},
+    {METRIC_DKIM_WRONG, KIND_GAUGE, "sluice_dkim_records_wrong", "", "Keys that sign whose published record does not fit, or was not found."},
 };
 
 /* Upper bounds of the buckets; the last, +Inf, is not written down. Wide enough for a turn of 20 us and for the ten

@@ -66,6 +66,7 @@ enum metric {
     METRIC_PERMITS_WAITING,  /* asked for, not answered */
     METRIC_PRESS_BYTES,
     METRIC_REDIS_CONNECTED, /* shards connected to Redis */
+    METRIC_DKIM_WRONG,      /* keys whose published record does not fit, or was not found */
     METRIC_COUNT
 };
 

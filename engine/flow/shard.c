@@ -299,6 +299,13 @@ void shard_finish(struct shard *shard, nsec by)
     press_discard(&shard->press);
 }
 
+void shard_rekey(struct shard *shard, struct sign_keys *keys)
+{
+    press_rekey(&shard->press, keys);
+    if (shard->index == 0)
+        published_rekey(&shard->published, keys);
+}
+
 nsec shard_turn(struct shard *shard, nsec until)
 {
     io_turn(shard->io, until);
@@ -323,6 +330,8 @@ nsec shard_turn(struct shard *shard, nsec until)
         press_sweep(&shard->press, io_wall(shard->io));
         lanes_forget(&shard->lanes, now);
         watch_redis(shard, now);
+        published_tick(&shard->published, now);
+        metrics_set(shard->metrics, METRIC_DKIM_WRONG, shard->published.wrong);
     }
     events_flush(&shard->events);
     ledger_flush(&shard->ledger);
@@ -360,6 +369,9 @@ static bool open_parts(struct shard *shard, const struct shard_config *config)
         !events_open(&shard->events, arena, shard->store, intake_attempts_max(shard->config), on_answered, shard) ||
         !press_open(&shard->press, arena, shard->config->press_bytes, config->keys) ||
         !pool_open(&shard->session_pool, arena, sizeof(struct session), shard->config->sessions_max))
+        return false;
+    if (shard->index == 0 && config->keys &&
+        !published_open(&shard->published, shard->resolver, &shard->log, config->keys))
         return false;
     shard->crowd.sessions = &shard->session_pool;
     shard->sources =
@@ -438,6 +450,7 @@ void shard_close(struct shard *shard, void (*end)(struct io *io))
         store_close(shard->store);
     intake_drop(&shard->intake); /* bodies in flight had been borrowed from it */
     press_close(&shard->press);
+    published_close(&shard->published);
     relay_close(&shard->relay_table);
     struct arena arena = shard->arena;
     arena_drop(&arena);

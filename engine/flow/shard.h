@@ -23,6 +23,7 @@
 #include "io/arena.h"
 #include "io/io.h"
 #include "net/resolver.h"
+#include "sign/published.h"
 #include "store/store.h"
 
 enum shard_phase {
@@ -78,6 +79,7 @@ struct shard {
     struct log_trouble redis_trouble, socket_trouble, sign_trouble;
 
     struct shard_source *sources; /* shard 0: one for each of the configuration's */
+    struct published published;   /* shard 0: what DNS holds for the keys */
     struct store_request heartbeat;
     nsec heartbeat_asked, beat_at;
     unsigned leaving; /* requests of the farewell in flight */
@@ -104,6 +106,8 @@ static inline nsec shard_now(const struct shard *shard) { return io_now(shard->i
  * again, it hurries if `by` is earlier. */
 void shard_finish(struct shard *shard, nsec by);
 static inline bool shard_is_gone(const struct shard *shard) { return shard->phase == SHARD_GONE; }
+/* A reload: these keys sign from now on, and the shard holds them. */
+void shard_rekey(struct shard *shard, struct sign_keys *keys);
 /* Ends the io by `end` (io_close_all; in the simulation also a crash) and frees everything, at any moment and without a
  * word to anybody: what is owed is in Redis. */
 void shard_close(struct shard *shard, void (*end)(struct io *io));

@@ -15,7 +15,7 @@ import urllib.request
 import house
 from house import judge, wait_until
 
-COMMANDS = ["run", "send", "campaign", "events", "status", "token", "config"]
+COMMANDS = ["run", "send", "campaign", "events", "status", "render", "token", "config"]
 POOL = "pool main { source 127.0.0.1 { ehlo = m.shop.example } }\n"
 LETTER = ["--from", "Shop <news@shop.example>", "--subject", "Hi {{name}}"]
 
@@ -86,7 +86,7 @@ class Words(Case):
         self.ends(named, 1, f"{bad}:2: no such option 'rate'; allowed here: redis")
         for result in (self.sluice("config", "--check", cwd=here, config=good, env={"SLUICE_CONFIG": bad}),
                        self.sluice("config", "--check", "-c", good, cwd=here)):
-            self.assertEqual(self.ends(result, 0), f"{good}: good: 1 pools, 1 sources, 0 isps\n")
+            self.assertEqual(self.ends(result, 0), f"{good}: good: 1 pools, 1 sources, 0 isps, 0 dkim keys\n")
         self.ends(self.sluice("config", "--check", config="/nonexistent"), 1, "/nonexistent: cannot be read")
 
     def test_the_configuration_prints_itself(self):
