@@ -1,8 +1,7 @@
 /* mx_personality.c - reads what each ISP is like from a file, so that a benchmark or a test can name its weather
  * without being compiled again. */
-#include "bench/mx.h"
+#include "bench/mx_reading.h"
 
-#include <confuse.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -138,95 +137,89 @@ static const char *const stages[MX_STAGE_COUNT] = {
     [MX_CHUNK] = "chunk",       [MX_BODY] = "body",
 };
 
-/* What is being read, for messages. */
-struct reading {
-    const char *file;
-    char *error;
-    size_t error_cap;
-};
-
-static bool wrong(const struct reading *reading, cfg_t *section, const char *key, const char *value,
-                  const char *allowed)
-{
-    snprintf(reading->error, reading->error_cap, "%s: %s %s: %s = \"%s\" is none of: %s", reading->file,
-             cfg_name(section), cfg_title(section) ? cfg_title(section) : "", key, value, allowed);
-    return false;
-}
-
-static bool read_name(const struct reading *reading, cfg_t *section, const char *key, char *to)
+static bool read_name(const struct mx_reading *reading, cfg_t *section, const char *key, char *to)
 {
     const char *text = cfg_getstr(section, key);
     if (!text)
         return true;
     if (text[0] == 0 || strlen(text) >= MX_NAME_MAX || strpbrk(text, " \t\r\n"))
-        return wrong(reading, section, key, text, "a name of at most 63 bytes");
+        return mx_reading_wrong(reading, section, key, text, "a name of at most 63 bytes");
     strcpy(to, text);
     return true;
 }
 
-static bool read_limit(const struct reading *reading, cfg_t *section, const char *key, uint64_t most, uint64_t *limit)
+static bool read_limit(const struct mx_reading *reading, cfg_t *section, const char *key, uint64_t most,
+                       uint64_t *limit)
 {
     long value = cfg_getint(section, key);
     char text[24];
     snprintf(text, sizeof text, "%ld", value);
     if (value < 0 || (uint64_t)value > most)
-        return wrong(reading, section, key, text, "0 (no limit) and above");
+        return mx_reading_wrong(reading, section, key, text, "0 (no limit) and above");
     *limit = (uint64_t)value;
     return true;
 }
 
-static bool read_rule(const struct reading *reading, cfg_t *section, struct mx_personality *personality,
+static bool read_rule(const struct mx_reading *reading, cfg_t *section, struct mx_personality *personality,
                       enum mx_stage stage)
 {
     static const struct {
         const char *name;
         enum mx_action action;
-    } actions[] = {{"reply", MX_REPLY}, {"close", MX_HANG_UP}, {"reset", MX_ABORT}, {"silence", MX_SILENCE}};
+    } actions[] = {{"reply", MX_REPLY},     {"close", MX_HANG_UP}, {"reset", MX_ABORT}, {"silence", MX_SILENCE},
+                   {"garbage", MX_GARBAGE}, {"inject", MX_INJECT}, {"twice", MX_TWICE}, {"truncate", MX_TRUNCATE}};
     if (personality->rule_count == MX_RULES_MAX)
-        return wrong(reading, section, "rule", "one more", "32 rules of an ISP");
+        return mx_reading_wrong(reading, section, "rule", "one more", "32 rules of an ISP");
     struct mx_rule *rule = mx_personality_rule(personality, stage, 0, NULL);
     const char *action = cfg_getstr(section, "action"), *percent = cfg_getstr(section, "percent");
     const char *reply = cfg_getstr(section, "reply"), *match = cfg_getstr(section, "match");
     for (size_t i = 0; i < countof(actions); i++)
         if (strcmp(actions[i].name, action) == 0)
             rule->action = actions[i].action;
-    if (!rule->action)
-        return wrong(reading, section, "action", action, "reply, close, reset, silence");
+    bool raw = rule->action == MX_GARBAGE || rule->action == MX_INJECT;
+    if (!rule->action || (rule->action == MX_TRUNCATE && stage != MX_HANDSHAKE))
+        return mx_reading_wrong(reading, section, "action", action,
+                                "reply, close, reset, silence, garbage, inject, twice; at handshake: truncate");
     if (!read_percent(percent, &rule->chance))
-        return wrong(reading, section, "percent", percent, "0 to 100");
-    if (rule->action == MX_REPLY && (!reply || !read_reply(reply, rule->reply)))
-        return wrong(reading, section, "reply", reply ? reply : "", "\"550 5.1.1 text\"");
+        return mx_reading_wrong(reading, section, "percent", percent, "0 to 100");
+    if (raw ? !reply || strlen(reply) >= sizeof rule->reply
+            : rule->action == MX_REPLY && (!reply || !read_reply(reply, rule->reply)))
+        return mx_reading_wrong(reading, section, "reply", reply ? reply : "", "\"550 5.1.1 text\"");
+    if (raw)
+        strcpy(rule->reply, reply);
     if (match && strlen(match) >= sizeof rule->match)
-        return wrong(reading, section, "match", match, "a pattern of at most 63 bytes");
+        return mx_reading_wrong(reading, section, "match", match, "a pattern of at most 63 bytes");
     snprintf(rule->match, sizeof rule->match, "%s", match ? match : "");
     rule->sticky = cfg_getbool(section, "sticky");
     rule->accept = cfg_getbool(section, "accept");
-    uint64_t first = 0;
-    bool good = read_limit(reading, section, "first", UINT32_MAX, &first);
+    uint64_t first = 0, after = 0;
+    bool good = read_limit(reading, section, "first", UINT32_MAX, &first) &&
+                read_limit(reading, section, "after", UINT32_MAX, &after);
     rule->first = (uint32_t)first;
+    rule->after = (uint32_t)after;
     return good;
 }
 
-static bool read_durations(const struct reading *reading, cfg_t *section, struct mx_personality *personality)
+static bool read_durations(const struct mx_reading *reading, cfg_t *section, struct mx_personality *personality)
 {
     cfg_t *latency = cfg_getsec(section, "latency");
     for (unsigned stage = MX_GREETING; stage < MX_STAGE_COUNT; stage++) {
         const char *text = cfg_getstr(latency, stages[stage]);
         if (text && !read_latency(text, &personality->latency[stage]))
-            return wrong(reading, section, stages[stage], text, "20ms, 20ms..50ms");
+            return mx_reading_wrong(reading, section, stages[stage], text, "20ms, 20ms..50ms");
     }
     const char *tarpit = cfg_getstr(section, "tarpit"), *idle = cfg_getstr(section, "idle");
     const char *rate = cfg_getstr(section, "rate");
     if (tarpit && !read_duration(tarpit, &personality->tarpit))
-        return wrong(reading, section, "tarpit", tarpit, "20ms between two bytes");
+        return mx_reading_wrong(reading, section, "tarpit", tarpit, "20ms between two bytes");
     if (idle && !read_duration(idle, &personality->idle))
-        return wrong(reading, section, "idle", idle, "60s");
+        return mx_reading_wrong(reading, section, "idle", idle, "60s");
     if (rate && !read_rate(rate, &personality->rate, &personality->rate_per))
-        return wrong(reading, section, "rate", rate, "500/min");
+        return mx_reading_wrong(reading, section, "rate", rate, "500/min");
     return true;
 }
 
-static bool read_limits(const struct reading *reading, cfg_t *section, struct mx_personality *personality)
+static bool read_limits(const struct mx_reading *reading, cfg_t *section, struct mx_personality *personality)
 {
     uint64_t connections, per_source, messages;
     if (!read_limit(reading, section, "size", INT64_MAX, &personality->size_max) ||
@@ -240,7 +233,7 @@ static bool read_limits(const struct reading *reading, cfg_t *section, struct mx
     return true;
 }
 
-static bool read_behind(const struct reading *reading, cfg_t *section, enum mx_behind *behind)
+static bool read_behind(const struct mx_reading *reading, cfg_t *section, enum mx_behind *behind)
 {
     static const char *const names[] = {
         [MX_BEHIND_ALLOWED] = "allow", [MX_BEHIND_REFUSED] = "refuse", [MX_BEHIND_CLOSED] = "close"};
@@ -251,23 +244,23 @@ static bool read_behind(const struct reading *reading, cfg_t *section, enum mx_b
             return true;
         }
     }
-    return wrong(reading, section, "behind_dot", text, "allow, refuse, close");
+    return mx_reading_wrong(reading, section, "behind_dot", text, "allow, refuse, close");
 }
 
-static bool read_replies(const struct reading *reading, cfg_t *section, struct mx_personality *personality)
+static bool read_replies(const struct mx_reading *reading, cfg_t *section, struct mx_personality *personality)
 {
     const char *connections = cfg_getstr(section, "connections_reply"), *rate = cfg_getstr(section, "rate_reply");
     if (connections && !read_reply(connections, personality->connections_reply))
-        return wrong(reading, section, "connections_reply", connections, "\"421 4.7.0 text\"");
+        return mx_reading_wrong(reading, section, "connections_reply", connections, "\"421 4.7.0 text\"");
     if (rate && !read_reply(rate, personality->rate_reply))
-        return wrong(reading, section, "rate_reply", rate, "\"451 4.7.1 text\"");
+        return mx_reading_wrong(reading, section, "rate_reply", rate, "\"451 4.7.1 text\"");
     return true;
 }
 
-static bool read_isp(const struct reading *reading, cfg_t *section, struct mx_personality *personality)
+static bool read_isp(const struct mx_reading *reading, cfg_t *section, struct mx_personality *personality)
 {
     if (strlen(cfg_title(section)) + 4 > MX_NAME_MAX)
-        return wrong(reading, section, "isp", cfg_title(section), "a name of at most 59 bytes");
+        return mx_reading_wrong(reading, section, "isp", cfg_title(section), "a name of at most 59 bytes");
     mx_personality_init(personality, cfg_title(section));
     personality->ehlo = !cfg_getbool(section, "helo_only");
     personality->pipelining = cfg_getbool(section, "pipelining");
@@ -279,7 +272,8 @@ static bool read_isp(const struct reading *reading, cfg_t *section, struct mx_pe
     personality->idle_silent = cfg_getbool(section, "idle_silent");
     if (!read_name(reading, section, "banner", personality->banner) ||
         !read_behind(reading, section, &personality->behind_dot) || !read_durations(reading, section, personality) ||
-        !read_limits(reading, section, personality) || !read_replies(reading, section, personality))
+        !read_limits(reading, section, personality) || !read_replies(reading, section, personality) ||
+        !mx_reading_secure(reading, section, personality))
         return false;
     for (unsigned stage = MX_GREETING; stage < MX_STAGE_COUNT; stage++)
         for (unsigned i = 0; i < cfg_size(section, stages[stage]); i++)
@@ -288,7 +282,7 @@ static bool read_isp(const struct reading *reading, cfg_t *section, struct mx_pe
     return true;
 }
 
-static bool read_all(const struct reading *reading, cfg_t *root, struct mx_config *config)
+static bool read_all(const struct mx_reading *reading, cfg_t *root, struct mx_config *config)
 {
     unsigned count = cfg_size(root, "isp"), listeners = 0;
     for (unsigned i = 0; i < count; i++)
@@ -304,7 +298,7 @@ static bool read_all(const struct reading *reading, cfg_t *root, struct mx_confi
             struct mx_listener *listener = &config->listeners[config->listener_count++];
             const char *address = cfg_getnstr(section, "listen", j);
             if (strlen(address) >= sizeof listener->address)
-                return wrong(reading, section, "listen", address, "127.0.0.1:2525");
+                return mx_reading_wrong(reading, section, "listen", address, "127.0.0.1:2525");
             strcpy(listener->address, address);
             listener->personality = i;
         }
@@ -312,12 +306,19 @@ static bool read_all(const struct reading *reading, cfg_t *root, struct mx_confi
     return true;
 }
 
+/* Over 70 lines: the table of what a file may say. */
 struct mx_config *mx_config_load(const char *file, char *error, size_t error_cap)
 {
-    cfg_opt_t rule[] = {CFG_STR("reply", 0, CFGF_NODEFAULT),      CFG_STR("action", "reply", CFGF_NONE),
-                        CFG_STR("percent", "100", CFGF_NONE),     CFG_STR("match", 0, CFGF_NODEFAULT),
-                        CFG_BOOL("sticky", cfg_false, CFGF_NONE), CFG_BOOL("accept", cfg_false, CFGF_NONE),
-                        CFG_INT("first", 0, CFGF_NONE),           CFG_END()};
+    cfg_opt_t rule[] = {CFG_STR("reply", 0, CFGF_NODEFAULT),
+                        CFG_STR("action", "reply", CFGF_NONE),
+                        CFG_STR("percent", "100", CFGF_NONE),
+                        CFG_STR("match", 0, CFGF_NODEFAULT),
+                        CFG_BOOL("sticky", cfg_false, CFGF_NONE),
+                        CFG_BOOL("accept", cfg_false, CFGF_NONE),
+                        CFG_INT("first", 0, CFGF_NONE),
+                        CFG_INT("after", 0, CFGF_NONE),
+                        CFG_END()};
+    cfg_opt_t account[] = {CFG_STR("secret", "", CFGF_NONE), CFG_END()};
     cfg_opt_t latency[] = {CFG_STR("greeting", 0, CFGF_NODEFAULT),
                            CFG_STR("ehlo", 0, CFGF_NODEFAULT),
                            CFG_STR("starttls", 0, CFGF_NODEFAULT),
@@ -329,40 +330,43 @@ struct mx_config *mx_config_load(const char *file, char *error, size_t error_cap
                            CFG_STR("chunk", 0, CFGF_NODEFAULT),
                            CFG_STR("body", 0, CFGF_NODEFAULT),
                            CFG_END()};
-    cfg_opt_t isp[] = {CFG_STR_LIST("listen", 0, CFGF_NODEFAULT),
-                       CFG_STR("banner", 0, CFGF_NODEFAULT),
-                       CFG_BOOL("helo_only", cfg_false, CFGF_NONE),
-                       CFG_BOOL("pipelining", cfg_true, CFGF_NONE),
-                       CFG_BOOL("eight_bit", cfg_true, CFGF_NONE),
-                       CFG_BOOL("enhanced", cfg_true, CFGF_NONE),
-                       CFG_BOOL("data_without_rcpt", cfg_false, CFGF_NONE),
-                       CFG_STR("behind_dot", "allow", CFGF_NONE),
-                       CFG_INT("size", 50 * 1024 * 1024, CFGF_NONE),
-                       CFG_STR("tarpit", 0, CFGF_NODEFAULT),
-                       CFG_INT("connections", 0, CFGF_NONE),
-                       CFG_INT("connections_per_source", 0, CFGF_NONE),
-                       CFG_STR("connections_reply", 0, CFGF_NODEFAULT),
-                       CFG_INT("messages", 0, CFGF_NONE),
-                       CFG_BOOL("messages_silent", cfg_false, CFGF_NONE),
-                       CFG_STR("rate", 0, CFGF_NODEFAULT),
-                       CFG_BOOL("rate_by_source", cfg_false, CFGF_NONE),
-                       CFG_STR("rate_reply", 0, CFGF_NODEFAULT),
-                       CFG_STR("idle", 0, CFGF_NODEFAULT),
-                       CFG_BOOL("idle_silent", cfg_false, CFGF_NONE),
-                       CFG_SEC("latency", latency, CFGF_NONE),
-                       CFG_SEC("greeting", rule, CFGF_MULTI),
-                       CFG_SEC("ehlo", rule, CFGF_MULTI),
-                       CFG_SEC("starttls", rule, CFGF_MULTI),
-                       CFG_SEC("handshake", rule, CFGF_MULTI),
-                       CFG_SEC("auth", rule, CFGF_MULTI),
-                       CFG_SEC("mail", rule, CFGF_MULTI),
-                       CFG_SEC("rcpt", rule, CFGF_MULTI),
-                       CFG_SEC("data", rule, CFGF_MULTI),
-                       CFG_SEC("chunk", rule, CFGF_MULTI),
-                       CFG_SEC("body", rule, CFGF_MULTI),
-                       CFG_END()};
+    cfg_opt_t manners[] = {CFG_STR_LIST("listen", 0, CFGF_NODEFAULT),
+                           CFG_STR("banner", 0, CFGF_NODEFAULT),
+                           CFG_BOOL("helo_only", cfg_false, CFGF_NONE),
+                           CFG_BOOL("pipelining", cfg_true, CFGF_NONE),
+                           CFG_BOOL("eight_bit", cfg_true, CFGF_NONE),
+                           CFG_BOOL("enhanced", cfg_true, CFGF_NONE),
+                           CFG_BOOL("data_without_rcpt", cfg_false, CFGF_NONE),
+                           CFG_STR("behind_dot", "allow", CFGF_NONE),
+                           CFG_INT("size", 50 * 1024 * 1024, CFGF_NONE),
+                           CFG_STR("tarpit", 0, CFGF_NODEFAULT),
+                           CFG_INT("connections", 0, CFGF_NONE),
+                           CFG_INT("connections_per_source", 0, CFGF_NONE),
+                           CFG_STR("connections_reply", 0, CFGF_NODEFAULT),
+                           CFG_INT("messages", 0, CFGF_NONE),
+                           CFG_BOOL("messages_silent", cfg_false, CFGF_NONE),
+                           CFG_STR("rate", 0, CFGF_NODEFAULT),
+                           CFG_BOOL("rate_by_source", cfg_false, CFGF_NONE),
+                           CFG_STR("rate_reply", 0, CFGF_NODEFAULT),
+                           CFG_STR("idle", 0, CFGF_NODEFAULT),
+                           CFG_BOOL("idle_silent", cfg_false, CFGF_NONE),
+                           CFG_SEC("latency", latency, CFGF_NONE),
+                           CFG_SEC("greeting", rule, CFGF_MULTI),
+                           CFG_SEC("ehlo", rule, CFGF_MULTI),
+                           CFG_SEC("starttls", rule, CFGF_MULTI),
+                           CFG_SEC("handshake", rule, CFGF_MULTI),
+                           CFG_SEC("auth", rule, CFGF_MULTI),
+                           CFG_SEC("mail", rule, CFGF_MULTI),
+                           CFG_SEC("rcpt", rule, CFGF_MULTI),
+                           CFG_SEC("data", rule, CFGF_MULTI),
+                           CFG_SEC("chunk", rule, CFGF_MULTI),
+                           CFG_SEC("body", rule, CFGF_MULTI),
+                           CFG_END()};
+    cfg_opt_t isp[countof(manners) - 1 + MX_READING_OPTIONS];
+    memcpy(isp, manners, sizeof manners);
+    mx_reading_options(isp + countof(manners) - 1, account); /* over CFG_END */
     cfg_opt_t top[] = {CFG_SEC("isp", isp, CFGF_MULTI | CFGF_TITLE | CFGF_NO_TITLE_DUPES), CFG_END()};
-    struct reading reading = {.file = file, .error = error, .error_cap = error_cap};
+    struct mx_reading reading = {.file = file, .error = error, .error_cap = error_cap};
     struct mx_config *config = NULL;
     cfg_t *root = cfg_init(top, CFGF_NONE);
     sluice_assert(root);

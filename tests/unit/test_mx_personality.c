@@ -205,23 +205,33 @@ static void test_file(void **state)
     int fd = mkstemp(path);
     assert_true(fd >= 0);
     FILE *file = fdopen(fd, "w");
-    fputs("# a comment\n"
-          "isp bigmail {\n"
-          "  listen = {127.20.0.1:2525, \"[::1]:2525\"}\n"
-          "  banner = mx1.bigmail.example\n"
-          "  latency { greeting = 20ms..50ms rcpt = 5ms }\n"
-          "  rate = 500/min  rate_by_source = true\n"
-          "  connections = 100 connections_per_source = 20 messages = 50 behind_dot = refuse pipelining = false\n"
-          "  rcpt { reply = \"550 5.1.1 no such user\" percent = 2.5 sticky = true match = \"bad-*\" }\n"
-          "  body { action = close accept = true percent = 0.0001 }\n"
-          "}\n"
-          "isp small { listen = {127.20.0.2:2525} }\n",
-          file);
+    fputs(
+        "# a comment\n"
+        "isp bigmail {\n"
+        "  listen = {127.20.0.1:2525, \"[::1]:2525\"}\n"
+        "  banner = mx1.bigmail.example\n"
+        "  latency { greeting = 20ms..50ms rcpt = 5ms }\n"
+        "  rate = 500/min  rate_by_source = true\n"
+        "  connections = 100 connections_per_source = 20 messages = 50 behind_dot = refuse pipelining = false\n"
+        "  rcpt { reply = \"550 5.1.1 no such user\" percent = 2.5 sticky = true match = \"bad-*\" }\n"
+        "  body { action = close accept = true percent = 0.0001 }\n"
+        "}\n"
+        "isp small { listen = {127.20.0.2:2525} }\n"
+        "isp safe { tls = starttls tls_demand = refused certificate = self key = ecdsa names = {a.example, b.example}\n"
+        "  tls_min = \"1.2\" tls_max = \"1.3\" resumption = false tickets = false plain_only = {size, auth}\n"
+        "  certificate_file = \"/c\" key_file = \"/k\" tls_only = {chunking}\n"
+        "  mechanisms = {plain, xoauth2} auth_required = true auth_plain_text = true\n"
+        "  account \"ann@b.example\" { secret = geheim } account bob { }\n"
+        "  chunking = true chunks_spill = true latency { handshake = 3ms }\n"
+        "  handshake { action = truncate } starttls { action = inject reply = \"x\\r\\n\" }\n"
+        "  auth { reply = \"535 5.7.8 no\" after = 3 } chunk { action = twice first = 1 } }\n"
+        "isp hidden { tls = hidden } isp wrapped { tls = implicit }\n",
+        file);
     fclose(file);
     struct mx_config *config = mx_config_load(path, error, sizeof error);
     if (!config)
         fail_msg("%s", error);
-    assert_int_equal(config->personality_count, 2);
+    assert_int_equal(config->personality_count, 5);
     assert_int_equal(config->listener_count, 3);
     assert_string_equal(config->listeners[1].address, "[::1]:2525");
     assert_int_equal(config->listeners[2].personality, 1);
@@ -243,6 +253,35 @@ static void test_file(void **state)
     assert_int_equal(p->rules[1].chance, 1);
     assert_true(p->rules[1].accept);
     assert_string_equal(config->personalities[1].banner, "mx.small");
+    p = &config->personalities[1];
+    assert_false(p->starttls || p->tls_implicit || p->auth || p->chunking || p->demand || p->tls.no_tickets);
+    p = &config->personalities[2];
+    assert_true(p->starttls && !p->starttls_hidden && !p->tls_implicit && p->chunking && p->chunks_spill);
+    assert_int_equal(p->demand, MX_DEMAND_REFUSED);
+    assert_int_equal(p->tls.issue, MX_ISSUE_SELF);
+    assert_int_equal(p->tls.key_kind, MX_KEY_ECDSA);
+    assert_string_equal(p->tls.names, "a.example b.example");
+    assert_int_equal(p->tls.version_min, 0x0303);
+    assert_int_equal(p->tls.version_max, 0x0304);
+    assert_true(p->tls.no_resumption && p->tls.no_tickets && p->auth_required && p->auth_plain_text);
+    assert_string_equal(p->tls.certificate_file, "/c");
+    assert_string_equal(p->tls.key_file, "/k");
+    assert_int_equal(p->plain_only, MX_CAN_SIZE | MX_CAN_AUTH);
+    assert_int_equal(p->tls_only, MX_CAN_CHUNKING);
+    assert_int_equal(p->auth, MX_AUTH_PLAIN | MX_AUTH_XOAUTH2);
+    assert_int_equal(p->account_count, 2);
+    assert_string_equal(p->accounts[0].user, "ann@b.example");
+    assert_string_equal(p->accounts[0].secret, "geheim");
+    assert_int_equal(p->latency[MX_HANDSHAKE].base, 3 * NSEC_PER_MS);
+    assert_int_equal(p->rule_count, 4);
+    assert_int_equal(p->rules[0].action, MX_TWICE);
+    assert_int_equal(p->rules[0].stage, MX_CHUNK);
+    assert_int_equal(p->rules[1].action, MX_INJECT);
+    assert_string_equal(p->rules[1].reply, "x\r\n");
+    assert_int_equal(p->rules[2].action, MX_TRUNCATE);
+    assert_int_equal(p->rules[3].after, 3);
+    assert_true(config->personalities[3].starttls_hidden && config->personalities[3].starttls);
+    assert_true(config->personalities[4].tls_implicit && !config->personalities[4].starttls);
     mx_config_free(config);
     remove(path);
 }
@@ -261,6 +300,16 @@ static void test_wrong_files(void **state)
         "isp a { connections = -1 }",
         "isp a { latency { rcpt = 9ms..5ms } }",
         "isp a { rcpt { } }",
+        "isp a { rcpt { action = truncate } }",
+        "isp a { rcpt { action = garbage } }",
+        "isp a { tls = maybe }",
+        "isp a { tls_demand = maybe }",
+        "isp a { certificate = none }",
+        "isp a { tls_min = \"1.3\" tls_max = \"1.2\" }",
+        "isp a { names = {\"a b\"} }",
+        "isp a { mechanisms = {digest-md5} }",
+        "isp a { plain_only = {starttls} }",
+        "isp a { account a { } account b { } account c { } account d { } account e { } }",
     };
     for (size_t i = 0; i < countof(wrong); i++) {
         char path[] = "/tmp/mx-XXXXXX", error[256] = "";
