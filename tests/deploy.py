@@ -10,6 +10,7 @@ import pathlib
 import re
 import subprocess
 import sys
+import tempfile
 import unittest
 
 COMMANDS = ["run", "send", "campaign", "events", "status", "config"]
@@ -37,6 +38,32 @@ class Deploy(unittest.TestCase):
         self.assertEqual(result.returncode, 0, result.stderr)
         self.assertNotIn("Sanitizer", result.stderr)
 
+    def check_data(self, names, more=""):
+        """A configuration that includes these files, as they lie there."""
+        with tempfile.NamedTemporaryFile("w", suffix=".conf") as file:
+            file.write("pool p { source 127.0.0.1 { ehlo = m.example } }\n" + more)
+            file.write("".join(f'include += "{name}"\n' for name in names))
+            file.flush()
+            return run("config", "-c", file.name, "--check")
+
+    def test_provider_data_is_good_alone_and_together(self):
+        isps = sorted((root / "deploy/isp").glob("*.conf"))
+        relays = sorted((root / "deploy/isp/relay").glob("*.conf"))
+        self.assertGreaterEqual(len(isps), 10)
+        self.assertGreaterEqual(len(relays), 5)
+        for names in [[name] for name in isps + relays] + [[root / "deploy/isp/*.conf"], isps + relays]:
+            result = self.check_data(names)
+            self.assertEqual(result.returncode, 0, result.stderr)
+        together = self.check_data(isps + relays, "route { relay = ses }\n")
+        count = sum(len(re.findall(r"^isp ", name.read_text(), re.M)) for name in isps)
+        self.assertIn(f"{count} isps", together.stdout)
+
+    def test_provider_data_says_where_it_is_from(self):
+        for name in [*(root / "deploy/isp").glob("*.conf"), *(root / "deploy/isp/relay").glob("*.conf")]:
+            for line in name.read_text().splitlines():
+                if re.search(r"\b(mx|connections|per_connection|rate|tls) =", line):
+                    self.assertRegex(line, r"# .*(20\d\d|chosen|kumomta|momentum|sisimai|\.\w+|same)", name)
+
     def test_manual_names_each_option_and_no_other(self):
         manual = read("deploy/sluice.1").replace("\\-", "-")
         sections = dict(re.findall(r'\n\.SS "sluice (\w+)([\s\S]*?)(?=\n\.SS|\n\.SH)', manual))
@@ -50,7 +77,7 @@ class Deploy(unittest.TestCase):
 
     def exported(self):
         """Families in metrics.c, with what Prometheus makes of histograms."""
-        text = read("engine/control/metrics.c")
+        text = read("engine/control/metrics.c") + read("engine/control/relays.c")
         names = set(re.findall(r'"(sluice_\w+)', text)) | set(re.findall(r"# TYPE (sluice_\w+)", text))
         return names | {n + end for n in names for end in ("_bucket", "_sum", "_count")}
 
