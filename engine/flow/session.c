@@ -2,52 +2,15 @@
  * back: this file. */
 #include "flow/session.h"
 
-#include <errno.h>
+#include "flow/session_outcome.h"
+
+#include <stdio.h>
 
 static const nsec linger = 2 * NSEC_PER_S;
 
 static void work(struct session *session);
 
 /* ---- outcomes ---- */
-
-static enum happening happening_of(int result)
-{
-    switch (result) {
-    case 0:
-        return HAPPENING_CLOSED;
-    case -ECONNREFUSED:
-        return HAPPENING_REFUSED;
-    case -ETIMEDOUT:
-        return HAPPENING_TIMEOUT;
-    case -ENETUNREACH:
-    case -EHOSTUNREACH:
-    case -EACCES:
-    case -EPERM:
-        return HAPPENING_UNREACHABLE;
-    case -EADDRNOTAVAIL: /* every port of the source is in use towards that host */
-    case -EADDRINUSE:
-    case -ENOBUFS:
-    case -ENOMEM:
-        return HAPPENING_LOCAL;
-    default:
-        return HAPPENING_RESET;
-    }
-}
-
-static void describe(const struct session *session, const struct client_result *result, struct outcome *outcome)
-{
-    memset(outcome, 0, sizeof *outcome);
-    outcome->stage = result->stage;
-    outcome->happening = result->happening;
-    outcome->body_left = result->body_left;
-    memcpy(outcome->mx, session->mx, sizeof outcome->mx);
-    memcpy(outcome->ip, session->ip, sizeof outcome->ip);
-    if (!result->reply)
-        return;
-    outcome->code = result->reply->code;
-    slice_copy(outcome->status, sizeof outcome->status, slice_of(result->reply->status));
-    slice_copy(outcome->reply, sizeof outcome->reply, result->reply->text);
-}
 
 /* The ring may still be reading a body whose attempt has ended: it is given back when the send is over. */
 static void give(struct session *session, struct pressed *pressed)
@@ -75,7 +38,7 @@ static void end_slot(struct session *session, const struct client_result *result
     struct session_slot *slot = &session->slots[result->slot];
     sluice_assert(slot->attempt);
     struct outcome outcome;
-    describe(session, result, &outcome);
+    session_outcome(session, result, &outcome);
     outcome.bytes = slot->pressed->size;
     slice_copy(outcome.message_id, sizeof outcome.message_id, slot->pressed->message_id);
     outcome.started_wall = slot->started_wall;
@@ -120,7 +83,7 @@ static void drain(struct session *session)
             end_slot(session, &result);
             break;
         case CLIENT_CLOSE:
-            describe(session, &result, &session->why);
+            session_outcome(session, &result, &session->why);
             session->over = true;
             break;
         }
@@ -129,7 +92,7 @@ static void drain(struct session *session)
 
 static void end_unconnected(struct session *session, enum happening happening)
 {
-    describe(session, &(struct client_result){.stage = STAGE_CONNECT, .happening = happening}, &session->why);
+    session_outcome(session, &(struct client_result){.stage = STAGE_CONNECT, .happening = happening}, &session->why);
     session->over = true;
     close_now(session);
 }
@@ -227,19 +190,29 @@ static void add_body(struct session *session, struct flight *flight)
     }
     if (slot->attempt->permit != PERMIT_GRANTED)
         return;
+    enum client_body kind = client_body_written(&session->client, (unsigned)body, &session->out);
     add_commands(session, flight);
     for (unsigned i = 0; i < PRESSED_PARTS; i++)
         if (slot->pressed->parts[i].n)
             flight->parts[flight->count++] = slot->pressed->parts[i];
-    flight->parts[flight->count++] = SLICE(".\r\n"); /* a message ends in CRLF (press.h) */
+    if (kind == CLIENT_BODY_DOT)
+        flight->parts[flight->count++] = SLICE(".\r\n"); /* a message ends in CRLF (press.h) */
     session->in_flight = slot->pressed;
-    client_body_written(&session->client, (unsigned)body);
+}
+
+/* Never copied: what has left is in nobody's memory but its owner's. */
+static void add_secret(struct session *session, struct flight *flight)
+{
+    if (!session->out.secret.n)
+        return;
+    flight->parts[flight->count++] = session->out.secret;
+    flight->parts[flight->count++] = SLICE("\r\n");
 }
 
 static void next_out(struct session *session)
 {
     session->out_which ^= 1;
-    session->out = (struct client_out){session->out_bytes[session->out_which], 0, SESSION_OUT};
+    session->out = (struct client_out){.p = session->out_bytes[session->out_which], .cap = SESSION_OUT};
 }
 
 /* One flight: what the client wants said, a body if its permit is there, and behind it the next message's MAIL. */
@@ -250,6 +223,7 @@ static bool fly(struct session *session)
     if (client_wants(&session->client) && !session->quitting)
         session->on->wants(session->context, session);
     add_commands(session, &flight);
+    add_secret(session, &flight);
     if (!flight.count)
         return false;
     stream_send(&session->stream, flight.parts, flight.count);
@@ -260,12 +234,13 @@ static bool fly(struct session *session)
 static void finish(struct session *session)
 {
     bool said_quit = session->quitting && session->why.stage == STAGE_BROKEN;
-    bool says_quit = session->out.n && session->why.happening == HAPPENING_REPLY && !stream_sending(&session->stream);
+    bool refused = session->why.happening == HAPPENING_REPLY || session->why.happening == HAPPENING_NOT_OFFERED;
+    bool says_quit = session->out.n && refused && !stream_sending(&session->stream);
     if (!said_quit && !says_quit) {
         close_now(session);
         return;
     }
-    if (says_quit) { /* refused at the greeting or EHLO: RFC 5321 §3.1 wants a QUIT all the same */
+    if (says_quit) { /* refused before the first message: RFC 5321 §3.1 wants a QUIT all the same */
         stream_send(&session->stream, &(struct slice){session->out.p, session->out.n}, 1);
         next_out(session);
     }
@@ -273,10 +248,38 @@ static void finish(struct session *session)
     watch(session);
 }
 
+/* The connection could not be encrypted as it must be. */
+static void end_insecure(struct session *session, enum happening happening, const char *reason)
+{
+    client_lost(&session->client, happening);
+    drain(session);
+    sluice_assert(session->over);
+    slice_copy(session->why.reply, sizeof session->why.reply, slice_of(reason));
+    close_now(session);
+}
+
+/* RFC 3207 §4: nothing is said between STARTTLS and its answer, so what was sent has left. */
+static void secure(struct session *session)
+{
+    struct tls_demand demand;
+    if (session->securing || stream_sending(&session->stream))
+        return;
+    session->securing = true;
+    if (security_demand(&session->security, &demand))
+        stream_secure(&session->stream, session->security.tls, &demand);
+    else
+        end_insecure(session, HAPPENING_LOCAL, "DNS has changed what the server's certificate must be");
+}
+
 static void work(struct session *session)
 {
     if (session->working || session->closing || session->lingering)
         return;
+    if (client_secures(&session->client)) {
+        watch(session);
+        secure(session);
+        return;
+    }
     session->working = true;
     drain(session);
     while (!session->over && !stream_sending(&session->stream)) {
@@ -308,7 +311,7 @@ static void on_sent(struct stream *stream, int result)
     session->flying = NULL;
     if (result < 0) {
         if (!session->lingering)
-            lose(session, happening_of(result));
+            lose(session, session_outcome_happening(result));
         return;
     }
     work(session);
@@ -320,7 +323,7 @@ static void on_bytes(struct stream *stream, struct slice bytes)
 {
     struct session *session = container_of(stream, struct session, stream);
     struct reply reply;
-    while (!session->closing && !session->lingering) {
+    while (!session->closing && !session->lingering && !client_secures(&session->client)) {
         enum reply_result result = reply_parse(&session->parser, &bytes, &reply);
         if (result == REPLY_MORE)
             break;
@@ -337,7 +340,24 @@ static void on_bytes(struct stream *stream, struct slice bytes)
         if (session->over)
             break;
     }
+    /* RFC 3207 §4.2, CVE-2011-0411: what came in plain text behind the 220 anybody may have put there. */
+    if (client_secures(&session->client))
+        reply_init(&session->parser);
     work(session);
+}
+
+static void on_secured(struct stream *stream, const struct tls_result *result)
+{
+    struct session *session = container_of(stream, struct session, stream);
+    if (result->ok) {
+        const char *proof = security_proof(&session->security);
+        snprintf(session->tls, sizeof session->tls, "%s %s%s%s", result->version, result->cipher, *proof ? " " : "",
+                 proof);
+        client_secured(&session->client, &session->out);
+        work(session);
+        return;
+    }
+    end_insecure(session, result->local ? HAPPENING_LOCAL : HAPPENING_TLS, result->reason);
 }
 
 static void on_ended(struct stream *stream, int result)
@@ -346,32 +366,50 @@ static void on_ended(struct stream *stream, int result)
     if (session->lingering)
         close_now(session);
     else
-        lose(session, happening_of(result));
+        lose(session, session_outcome_happening(result));
 }
 
 static void on_connected(struct stream *stream, int result)
 {
     struct session *session = container_of(stream, struct session, stream);
     if (result < 0) {
-        end_unconnected(session, happening_of(result));
+        end_unconnected(session, session_outcome_happening(result));
         return;
     }
-    watch(session);
+    work(session);
 }
 
 /* ---- the owner's side ---- */
 
 int session_open(struct session *session, const struct session_config *config)
 {
-    static const struct stream_events events = {
-        .connected = on_connected, .bytes = on_bytes, .sent = on_sent, .ended = on_ended, .closed = on_closed};
+    static const struct stream_events events = {.connected = on_connected,
+                                                .bytes = on_bytes,
+                                                .sent = on_sent,
+                                                .ended = on_ended,
+                                                .closed = on_closed,
+                                                .secured = on_secured};
+    const struct session_security *security = &config->security;
+    struct client_options options = {.ehlo = slice_of(config->ehlo),
+                                     .pipelining = config->pipelining,
+                                     .across = config->across,
+                                     .messages_max = config->limits->per_connection,
+                                     .starttls = security->starttls,
+                                     .required = security->required,
+                                     .implicit = security->implicit,
+                                     .in_flight = config->in_flight,
+                                     .proved = config->chunking_proved};
+    if (config->credentials)
+        options.credentials = *config->credentials;
     session->io = config->io;
     session->press = config->press;
     session->on = config->on;
     session->context = config->context;
     session->limits = config->limits;
     session->ready = session->quitting = session->lingering = session->closing = session->working = false;
-    session->over = session->objected = false;
+    session->over = session->objected = session->securing = false;
+    session->security = config->security;
+    session->tls[0] = 0;
     session->in_flight = session->flying = NULL;
     memset(session->slots, 0, sizeof session->slots);
     memset(&session->why, 0, sizeof session->why);
@@ -380,12 +418,9 @@ int session_open(struct session *session, const struct session_config *config)
     slice_copy(session->mx, sizeof session->mx, slice_of(config->mx));
     io_address_text(config->to, session->ip, sizeof session->ip);
     session->out_which = 0;
-    session->out = (struct client_out){session->out_bytes[0], 0, SESSION_OUT};
+    session->out = (struct client_out){.p = session->out_bytes[0], .cap = SESSION_OUT};
     reply_init(&session->parser);
-    client_init(&session->client, &(struct client_options){.ehlo = slice_of(config->ehlo),
-                                                           .pipelining = config->pipelining,
-                                                           .across = config->across,
-                                                           .messages_max = config->limits->per_connection});
+    client_init(&session->client, &options);
     session->opened_at = io_now(session->io);
     int result = stream_connect(&session->stream, session->io, &events, config->source, config->to);
     if (result == 0)
@@ -400,10 +435,13 @@ void session_offer(struct session *session, struct attempt *attempt, struct pres
                                        .to = slice_of(pressed->to),
                                        .size = pressed->size,
                                        .eight_bit = pressed->eight_bit,
-                                       .utf8 = pressed->utf8};
-    unsigned which = session->slots[0].attempt ? 1 : 0;
+                                       .utf8 = pressed->utf8,
+                                       .stuffed = pressed->transparent};
+    unsigned which = 0;
+    while (session->slots[which].attempt)
+        which++;
+    sluice_assert(which < CLIENT_SLOTS_MAX);
     struct session_slot *slot = &session->slots[which];
-    sluice_assert(!slot->attempt);
     *slot = (struct session_slot){
         .attempt = attempt, .pressed = pressed, .envelope = envelope, .started = now, .started_wall = wall};
     attempt->session = session;
@@ -414,8 +452,11 @@ void session_kick(struct session *session) { work(session); }
 
 void session_permit(struct session *session, struct attempt *attempt)
 {
+    unsigned slot = 0;
+    while (session->slots[slot].attempt != attempt)
+        slot++;
     if (attempt->permit == PERMIT_REFUSED && !session->over)
-        client_withdraw(&session->client, session->slots[1].attempt == attempt);
+        client_withdraw(&session->client, slot);
     work(session);
 }
 
@@ -438,9 +479,4 @@ void session_abort(struct session *session, enum happening happening)
         close_now(session);
     else
         lose(session, happening);
-}
-
-unsigned session_open_messages(const struct session *session)
-{
-    return (session->slots[0].attempt != NULL) + (session->slots[1].attempt != NULL);
 }

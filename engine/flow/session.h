@@ -1,4 +1,5 @@
-/* session.h - one SMTP connection: the pure client (proto/smtp/client.h) on a stream, with time-outs.
+/* session.h - one SMTP connection: the pure client (proto/smtp/client.h) on a stream, encrypted as it must be, with
+ * time-outs.
  *
  * Knows no lane: it asks its owner for messages and tells what became of them. Each attempt that is offered comes back
  * in exactly one `ended`, and the session itself in exactly one `closed`. */
@@ -7,6 +8,7 @@
 
 #include "control/config.h"
 #include "flow/press.h"
+#include "flow/security.h"
 #include "flow/site.h"
 #include "net/stream.h"
 #include "proto/smtp/client.h"
@@ -26,7 +28,8 @@ struct session_events {
     void (*ended)(void *context, struct session *session, struct attempt *attempt, const struct outcome *outcome,
                   bool untouched);
     /* The connection is gone and the session may be freed. `why` says where and how it ended: STAGE_CONNECT,
-     * STAGE_GREETING or STAGE_EHLO if it never became ready; STAGE_BROKEN when it ended in good order. */
+     * STAGE_GREETING, _EHLO, _STARTTLS or _AUTH if it never became ready; STAGE_BROKEN when it ended in good order. At
+     * STAGE_STARTTLS security_failed has to be told. At STAGE_AUTH see session_credentials_refused. */
     void (*closed)(void *context, struct session *session, const struct outcome *why);
 };
 
@@ -65,9 +68,11 @@ struct session {
     const struct config_limits *limits; /* borrows until closed */
     struct client client;
     struct reply_parser parser;
-    struct session_slot slots[2];
+    struct session_slot slots[CLIENT_SLOTS_MAX];
+    struct session_security security;
     struct io_timer timer;
     nsec deadline;
+    bool securing;             /* stream_secure was called */
     bool ready;                /* greeted and let in */
     bool quitting;             /* QUIT was or will be written */
     bool over;                 /* the client has said CLOSE */
@@ -78,7 +83,7 @@ struct session {
     struct pressed *in_flight; /* the body that the ring is reading */
     struct pressed *flying;    /* that body, when its attempt has ended before its send */
     struct outcome why;
-    char mx[LIMIT_DOMAIN + 1], ip[64];
+    char mx[LIMIT_DOMAIN + 1], ip[64], tls[sizeof((struct outcome *)0)->tls];
     unsigned out_which;
     struct client_out out; /* commands that wait for the next flight */
     char out_bytes[2][SESSION_OUT];
@@ -95,6 +100,11 @@ struct session_config {
     const char *ehlo; /* borrows until closed */
     const char *mx;   /* copied */
     bool pipelining, across;
+    unsigned in_flight;   /* by BDAT, at most CLIENT_IN_FLIGHT_MAX; 0: by DATA alone */
+    bool chunking_proved; /* by a session before */
+    struct session_security security;
+    const struct client_credentials *credentials; /* NULL: no AUTH. What they point to is lent until `ready` or
+                                                     `closed`; not copied, never logged */
 };
 
 /* 0, or -errno: nothing was begun and `closed` will not come. */
@@ -110,12 +120,25 @@ void session_quit(struct session *session);
 /* Ends it now, whatever is open: bodies that are out are in doubt. */
 void session_abort(struct session *session, enum happening happening);
 /* Messages whose MAIL is out and that are not over. */
-unsigned session_open_messages(const struct session *session);
+static inline unsigned session_open_messages(const struct session *session)
+{
+    unsigned open = 0;
+    for (unsigned i = 0; i < CLIENT_SLOTS_MAX; i++)
+        open += session->slots[i].attempt != NULL;
+    return open;
+}
+/* The server will not have these credentials, today or tomorrow (RFC 4954 §6: 535, 534, 538 and other 5yz): nothing may
+ * go this way before somebody has mended them. 4yz, 454 above all, is no such answer: that session was turned away like
+ * one that was refused in the greeting. */
+static inline bool session_credentials_refused(const struct outcome *why)
+{
+    return why->stage == STAGE_AUTH && why->happening == HAPPENING_REPLY && why->code >= 500;
+}
 /* Nothing is open and nothing outstanding, not even the reply to a RSET: session_quit is allowed. */
 static inline bool session_is_idle(const struct session *session)
 {
     return session->client.state == CLIENT_READY && session->ready && !session->quitting && !session->closing &&
-           !session->slots[0].attempt && !session->slots[1].attempt;
+           session_open_messages(session) == 0;
 }
 
 #endif

@@ -1,20 +1,28 @@
 /* The client as its owner sees it: offers, replies and losses in, ends of slots out; what they lead to is
  * client_step.c. */
-#include "proto/smtp/client_step.h"
-
+#include "proto/smtp/client_end.h"
 #include "proto/smtp/write.h"
 
 void client_init(struct client *client, const struct client_options *options)
 {
-    *client = (struct client){.options = *options, .state = CLIENT_GREETING};
+    sluice_assert(options->in_flight <= CLIENT_IN_FLIGHT_MAX);
+    sluice_assert(!options->required || options->starttls || options->implicit);
+    *client = (struct client){.options = *options,
+                              .state = options->implicit ? CLIENT_HANDSHAKE : CLIENT_GREETING,
+                              .swallows = options->proved,
+                              .chunking_proved = options->proved};
 }
 
 static enum client_input input_of(const struct reply *reply)
 {
-    if (reply->code == 421)
+    switch (reply->code) {
+    case 421:
         return CLIENT_INPUT_CLOSING;
-    if (reply->code == 354)
+    case 334:
+        return CLIENT_INPUT_MORE;
+    case 354:
         return CLIENT_INPUT_GO;
+    }
     switch (reply->code / 100) {
     case 2:
         return CLIENT_INPUT_OK;
@@ -25,6 +33,15 @@ static enum client_input input_of(const struct reply *reply)
     default:
         return CLIENT_INPUT_BROKEN;
     }
+}
+
+bool client_secures(const struct client *client) { return client->state == CLIENT_HANDSHAKE; }
+
+void client_secured(struct client *client, struct client_out *out)
+{
+    sluice_assert(client_secures(client) && out->cap - out->n >= CLIENT_OUT_MAX);
+    struct client_turn turn = {.input = CLIENT_INPUT_SECURED, .out = out};
+    client_step(client, &turn);
 }
 
 void client_reply(struct client *client, const struct reply *reply, struct client_out *out)
@@ -57,6 +74,21 @@ enum client_what client_next(struct client *client, struct client_result *result
     return CLIENT_NOTHING;
 }
 
+/* Behind a body that is out. */
+static bool wants_another(const struct client *client)
+{
+    const struct client_group *newest = client_step_newest(client);
+    if (!client_step_pipelines(client))
+        return false;
+    if (!newest)
+        return client->state == CLIENT_RSET;
+    if (!newest->body_out || !client->options.across || client->across_objected)
+        return false;
+    if (newest->chunked && !client->chunking_proved)
+        return false;
+    return client_step_groups(client) <= (newest->chunked ? client->options.in_flight : 1);
+}
+
 bool client_wants(const struct client *client)
 {
     if (client->results_count > 0)
@@ -66,11 +98,14 @@ bool client_wants(const struct client *client)
     switch (client->state) {
     case CLIENT_READY:
         return true;
+    case CLIENT_MAIL:
+    case CLIENT_RCPT:
+    case CLIENT_SKIP_CHUNK:
+    case CLIENT_VOID_RCPT:
+    case CLIENT_VOID_CHUNK:
     case CLIENT_BODY:
-        return client_step_pipelines(client) && client->options.across && !client->across_objected &&
-               !client->behind.out;
     case CLIENT_RSET:
-        return client_step_pipelines(client) && !client->behind.out;
+        return wants_another(client);
     default:
         return false;
     }
@@ -96,11 +131,15 @@ static bool ruled_out(const struct client *client, const struct client_envelope 
 unsigned client_offer(struct client *client, const struct client_envelope *envelope, struct client_out *out)
 {
     sluice_assert(client_wants(client) && out->cap - out->n >= CLIENT_OUT_MAX);
-    unsigned slot = client->front.envelope && client->front.slot == 0 ? 1 : 0;
+    unsigned slot = 0;
+    while (client->open & 1u << slot)
+        slot++;
+    sluice_assert(slot < CLIENT_SLOTS_MAX);
+    client->open |= 1u << slot;
     struct client_result why;
     if (ruled_out(client, envelope, &why)) {
         why.slot = slot;
-        client_step_tell(client, why);
+        client_end_tell(client, why);
         return slot;
     }
     struct client_turn turn = {.input = CLIENT_INPUT_OFFER, .out = out, .envelope = envelope, .slot = slot};
@@ -108,20 +147,34 @@ unsigned client_offer(struct client *client, const struct client_envelope *envel
     return slot;
 }
 
-int client_body_slot(const struct client *client) { return client->state == CLIENT_GO ? (int)client->front.slot : -1; }
-
-void client_body_written(struct client *client, unsigned slot)
+/* May the chunk of what went out last follow before its envelope is answered? Only where the server has shown that it
+ * stands such a group, for a complaint about the group is no refusal of the message. */
+static bool may_fly(const struct client *client, const struct client_group *newest)
 {
-    sluice_assert(client_body_slot(client) == (int)slot);
-    struct client_turn turn = {.input = CLIENT_INPUT_BODY, .slot = slot};
+    return newest->chunked && !newest->body_out && newest->envelope && client->pipelining_proved &&
+           (!newest->across || client->across_proved) && client_step_bodies(client) < client->options.in_flight;
+}
+
+int client_body_slot(const struct client *client)
+{
+    if (client->state == CLIENT_GO)
+        return (int)client->front.slot;
+    const struct client_group *newest = client->state == CLIENT_CLOSED ? NULL : client_step_newest(client);
+    return newest && may_fly(client, newest) ? (int)newest->slot : -1;
+}
+
+enum client_body client_body_written(struct client *client, unsigned slot, struct client_out *out)
+{
+    sluice_assert(client_body_slot(client) == (int)slot && out->cap - out->n >= CLIENT_OUT_MAX);
+    enum client_body body = client_step_newest(client)->chunked ? CLIENT_BODY_CHUNK : CLIENT_BODY_DOT;
+    struct client_turn turn = {.input = CLIENT_INPUT_BODY, .slot = slot, .out = out};
     client_step(client, &turn);
+    return body;
 }
 
 void client_withdraw(struct client *client, unsigned slot)
 {
-    const struct client_group *group =
-        client->state == CLIENT_BODY || client->state == CLIENT_RSET ? &client->behind : &client->front;
-    sluice_assert(group->envelope && group->slot == slot);
+    sluice_assert(client->open & 1u << slot);
     struct client_turn turn = {.input = CLIENT_INPUT_WITHDRAW, .happening = HAPPENING_LOCAL, .slot = slot};
     client_step(client, &turn);
 }
@@ -137,10 +190,15 @@ enum client_wait client_waits_for(const struct client *client)
 {
     static const enum client_wait waits[CLIENT_STATE_COUNT] = {
         [CLIENT_GREETING] = CLIENT_WAIT_GREETING, [CLIENT_EHLO] = CLIENT_WAIT_EHLO,
-        [CLIENT_HELO] = CLIENT_WAIT_EHLO,         [CLIENT_MAIL] = CLIENT_WAIT_MAIL,
-        [CLIENT_RCPT] = CLIENT_WAIT_RCPT,         [CLIENT_DATA] = CLIENT_WAIT_DATA,
-        [CLIENT_SKIP_MAIL] = CLIENT_WAIT_MAIL,    [CLIENT_SKIP_RCPT] = CLIENT_WAIT_RCPT,
-        [CLIENT_SKIP_DATA] = CLIENT_WAIT_DATA,    [CLIENT_ABORT] = CLIENT_WAIT_BODY,
+        [CLIENT_HELO] = CLIENT_WAIT_EHLO,         [CLIENT_STARTTLS] = CLIENT_WAIT_EHLO,
+        [CLIENT_HANDSHAKE] = CLIENT_WAIT_EHLO,    [CLIENT_AUTH] = CLIENT_WAIT_EHLO,
+        [CLIENT_AUTH_MORE] = CLIENT_WAIT_EHLO,    [CLIENT_AUTH_LAST] = CLIENT_WAIT_EHLO,
+        [CLIENT_TRIAL] = CLIENT_WAIT_EHLO,        [CLIENT_TRIAL_END] = CLIENT_WAIT_EHLO,
+        [CLIENT_MAIL] = CLIENT_WAIT_MAIL,         [CLIENT_RCPT] = CLIENT_WAIT_RCPT,
+        [CLIENT_DATA] = CLIENT_WAIT_DATA,         [CLIENT_SKIP_MAIL] = CLIENT_WAIT_MAIL,
+        [CLIENT_SKIP_RCPT] = CLIENT_WAIT_RCPT,    [CLIENT_SKIP_DATA] = CLIENT_WAIT_DATA,
+        [CLIENT_SKIP_CHUNK] = CLIENT_WAIT_BODY,   [CLIENT_VOID_RCPT] = CLIENT_WAIT_RCPT,
+        [CLIENT_VOID_CHUNK] = CLIENT_WAIT_BODY,   [CLIENT_ABORT] = CLIENT_WAIT_BODY,
         [CLIENT_BODY] = CLIENT_WAIT_BODY,         [CLIENT_RSET] = CLIENT_WAIT_MAIL,
         [CLIENT_QUIT] = CLIENT_WAIT_QUIT,
     };
@@ -149,3 +207,5 @@ enum client_wait client_waits_for(const struct client *client)
 
 bool client_objects_to_pipelining(const struct client *client) { return client->pipelining_objected; }
 bool client_objects_to_across(const struct client *client) { return client->across_objected; }
+bool client_objects_to_chunking(const struct client *client) { return client->chunking_objected; }
+bool client_proved_chunking(const struct client *client) { return client->chunking_proved && !client->options.proved; }

@@ -1,133 +1,32 @@
 /* A session is a conversation with a stranger who may say anything at any time; this table knows what follows. */
 #include "proto/smtp/client_step.h"
 
-#include "proto/smtp/write.h"
+#include "proto/smtp/client_end.h"
+#include "proto/smtp/client_open.h"
+#include "proto/smtp/client_say.h"
 
-/* ---- what goes out ---- */
-
-static char *room(struct client_out *out) { return out->p + out->n; }
-
-/* Arguments were looked at before: a line that cannot be written is our own bug. */
-static void wrote(struct client_out *out, size_t n)
-{
-    sluice_assert(n > 0);
-    out->n += n;
-}
-
-static void say_mail(struct client *client, const struct client_envelope *envelope, struct client_out *out)
-{
-    struct write_mail mail = {
-        .from = envelope->from,
-        .size = client->caps.size ? envelope->size : 0,
-        .eight_bit = envelope->eight_bit && client->caps.eight_bit_mime,
-        .utf8 = envelope->utf8,
-    };
-    wrote(out, write_mail(room(out), out->cap - out->n, &mail));
-}
-
-static void say_rcpt(const struct client_envelope *envelope, struct client_out *out)
-{
-    wrote(out, write_rcpt(room(out), out->cap - out->n, envelope->to, envelope->utf8));
-}
-
-static void say_data(struct client_out *out) { wrote(out, write_data(room(out), out->cap - out->n)); }
-static void say_rset(struct client_out *out) { wrote(out, write_rset(room(out), out->cap - out->n)); }
-static void say_quit(struct client_out *out) { wrote(out, write_quit(room(out), out->cap - out->n)); }
-
-static void say_lone_dot(struct client_out *out)
-{
-    sluice_assert(out->cap - out->n >= WRITE_END_MAX);
-    wrote(out, write_end(room(out), out->cap - out->n, WRITE_LINE_START));
-}
-
-/* ---- what is told ---- */
-
-void client_step_tell(struct client *client, struct client_result result)
-{
-    sluice_assert(client->results_count < countof(client->results));
-    result.what = CLIENT_ENDED;
-    client->results[client->results_count++] = result;
-}
-
-/* The one place where a slot that went out ends. */
-static void end_slot(struct client *client, struct client_group *group, const struct client_turn *turn,
-                     enum stage stage, bool untouched)
-{
-    sluice_assert(group->out && group->envelope && !(group->body_out && untouched));
-    client_step_tell(client, (struct client_result){.slot = group->slot,
-                                                    .stage = stage,
-                                                    .happening = turn->happening,
-                                                    .body_left = group->body_out,
-                                                    .untouched = untouched,
-                                                    .reply = turn->reply});
-    group->envelope = NULL;
-}
-
-/* How far the front group is, in the words of an outcome. */
-static enum stage stage_of(enum client_state state)
-{
-    static const enum stage stages[CLIENT_STATE_COUNT] = {
-        [CLIENT_GREETING] = STAGE_GREETING, [CLIENT_EHLO] = STAGE_EHLO,      [CLIENT_HELO] = STAGE_EHLO,
-        [CLIENT_MAIL] = STAGE_MAIL,         [CLIENT_RCPT] = STAGE_RCPT,      [CLIENT_DATA] = STAGE_DATA,
-        [CLIENT_SKIP_MAIL] = STAGE_MAIL,    [CLIENT_SKIP_RCPT] = STAGE_RCPT, [CLIENT_SKIP_DATA] = STAGE_DATA,
-        [CLIENT_GO] = STAGE_DATA,           [CLIENT_ABORT] = STAGE_DATA,     [CLIENT_BODY] = STAGE_BODY,
-        [CLIENT_RSET] = STAGE_MAIL,
-    };
-    return stages[state]; /* STAGE_BROKEN: between messages */
-}
-
-/* ---- does the server mind pipelining? ---- */
-
-static bool mentions(struct slice text, struct slice word)
-{
-    for (size_t i = 0; i + word.n <= text.n; i++)
-        if (slice_equal_nocase((struct slice){text.p + i, word.n}, word))
-            return true;
-    return false;
-}
-
-/* Exim says "synchronization error", Postfix "improper use of SMTP command pipelining". */
-static bool names_pipelining(const struct reply *reply)
-{
-    return mentions(reply->text, SLICE("pipelin")) || mentions(reply->text, SLICE("synchroni"));
-}
-
-/* A refusal that may mean the way of sending and not the message. "Bad sequence" and "no such command" cannot mean
- * anything else of commands that are in order. Behind a dot 554 at MAIL and DATA and 421 are taken so too: giving the
- * message back costs one more try. Not 554 at RCPT: with some providers that is an unknown user. */
-static bool refusal_objects(const struct client *client, const struct reply *reply, bool across)
-{
-    if (reply->code == 500 || reply->code == 503 || names_pipelining(reply))
-        return true;
-    return across && (reply->code == 421 || (reply->code == 554 && client->state != CLIENT_RCPT));
-}
-
-/* True when this refusal or loss, in the first group of its kind, is to be held against pipelining; remembers it. */
-static bool objects(struct client *client, const struct client_turn *turn)
-{
-    const struct client_group *front = &client->front;
-    if (front->across && !client->across_proved && (!turn->reply || refusal_objects(client, turn->reply, true)))
-        return client->across_objected = true;
-    if (front->whole && !client->pipelining_proved && turn->reply && refusal_objects(client, turn->reply, false))
-        return client->pipelining_objected = true;
-    return false;
-}
-
-/* A message whose reply never comes is in doubt, and that is too high a price for finding out slowly: a server that is
- * lost, or complains, while it has our first group behind a dot is not given another. */
-static void dot_objects(struct client *client, const struct client_turn *turn)
-{
-    if (client->state != CLIENT_BODY || !client->behind.out || client->across_proved)
-        return;
-    if (!turn->reply || turn->reply->code == 421)
-        client->across_objected = true;
-    else if (turn->input != CLIENT_INPUT_OK && refusal_objects(client, turn->reply, false))
-        client->across_objected = true;
-}
+/* ---- what is out ---- */
 
 bool client_step_pipelines(const struct client *client)
 {
     return client->options.pipelining && client->caps.pipelining && !client->pipelining_objected;
+}
+
+unsigned client_step_groups(const struct client *client) { return client->front.out + client->behind_count; }
+
+unsigned client_step_bodies(const struct client *client)
+{
+    unsigned bodies = client->front.out && client->front.body_out;
+    for (unsigned i = 0; i < client->behind_count; i++)
+        bodies += client->behind[i].body_out;
+    return bodies;
+}
+
+const struct client_group *client_step_newest(const struct client *client)
+{
+    if (client->behind_count)
+        return &client->behind[client->behind_count - 1];
+    return client->front.out ? &client->front : NULL;
 }
 
 /* A whole group was answered as it should be: from now on a refusal means the message. */
@@ -139,127 +38,102 @@ static void prove(struct client *client)
 
 /* ---- answers: each does what an input asks for and names the state that follows ---- */
 
-static enum client_state close_session(struct client *client, const struct client_turn *turn, enum stage stage)
-{
-    client->close = (struct client_result){
-        .what = CLIENT_CLOSE, .stage = stage, .happening = turn->happening, .reply = turn->reply};
-    client->close_owed = true;
-    return CLIENT_CLOSED;
-}
-
-/* A peer that hangs or talks nonsense may do so because of the message in front. One that leaves does not, nor is it to
- * blame that a body's permit did not come in time. */
-static bool blames_message(const struct client *client, const struct client_turn *turn)
-{
-    return turn->happening == HAPPENING_GARBAGE || (turn->happening == HAPPENING_TIMEOUT && client->state != CLIENT_GO);
-}
-
-/* The session is over, and every slot with it. */
-static enum client_state session_over(struct client *client, const struct client_turn *turn)
-{
-    struct client_group *front = &client->front, *behind = &client->behind;
-    dot_objects(client, turn);
-    if (front->envelope) {
-        bool untouched = !front->body_out && (objects(client, turn) || !blames_message(client, turn));
-        end_slot(client, front, turn, stage_of(client->state), untouched);
-    }
-    if (behind->envelope)
-        end_slot(client, behind, turn, STAGE_MAIL, true);
-    return close_session(client, turn, stage_of(client->state));
-}
-
-/* An input that the table has no answer to. */
-static enum client_state broken(struct client *client, const struct client_turn *turn)
-{
-    sluice_assert(turn->input <= CLIENT_INPUT_LOST);
-    struct client_turn garbage = {.input = CLIENT_INPUT_LOST, .happening = HAPPENING_GARBAGE};
-    return session_over(client, &garbage);
-}
-
 static enum client_state stay(struct client *client, const struct client_turn *turn)
 {
     (void)turn;
     return client->state;
 }
 
-static enum client_state greeted(struct client *client, const struct client_turn *turn)
+/* What was behind the body or the RSET is in front now. */
+static enum client_state advance(struct client *client)
 {
-    wrote(turn->out, write_ehlo(room(turn->out), turn->out->cap - turn->out->n, client->options.ehlo));
-    return CLIENT_EHLO;
+    client->front = (struct client_group){0};
+    if (!client->behind_count)
+        return CLIENT_READY;
+    if (client->behind[0].reset) {
+        client->behind[0].reset = false;
+        return CLIENT_RSET;
+    }
+    client->front = client->behind[0];
+    client->behind_count--;
+    memmove(client->behind, client->behind + 1, client->behind_count * sizeof *client->behind);
+    return client->front.envelope ? CLIENT_MAIL : CLIENT_SKIP_MAIL;
 }
 
-/* RFC 5321 §3.1: a server that refuses in its greeting waits for QUIT. */
-static enum client_state session_refused(struct client *client, const struct client_turn *turn)
+/* The same behind what may have left a sender or a recipient with the server. */
+static enum client_state advance_unclean(struct client *client)
 {
-    say_quit(turn->out);
-    return session_over(client, turn);
-}
-
-static enum client_state ehlo_accepted(struct client *client, const struct client_turn *turn)
-{
-    caps_parse(&client->caps, turn->reply);
-    return CLIENT_READY;
-}
-
-/* RFC 5321 §3.2: a server that does not know EHLO is asked in the old way. */
-static enum client_state ehlo_unknown(struct client *client, const struct client_turn *turn)
-{
-    wrote(turn->out, write_helo(room(turn->out), turn->out->cap - turn->out->n, client->options.ehlo));
-    return CLIENT_HELO;
+    client->unclean = true;
+    return advance(client);
 }
 
 static enum client_state ready(struct client *client, const struct client_turn *turn)
 {
     (void)turn;
-    client->front = (struct client_group){0};
-    return CLIENT_READY;
+    return advance(client);
 }
 
 /* Writes a message's envelope as `group`, all of it where the server pipelines. */
-static void send_envelope(struct client *client, const struct client_turn *turn, struct client_group *group)
+static struct client_group envelope_sent(struct client *client, const struct client_turn *turn, bool across, bool reset)
 {
-    sluice_assert(!group->out);
-    *group = (struct client_group){
-        .envelope = turn->envelope,
+    const struct client_envelope *envelope = turn->envelope;
+    bool whole = client_step_pipelines(client);
+    bool chunks = whole && client->options.in_flight > 0 && client->swallows && client->caps.chunking;
+    struct client_group group = {
+        .envelope = envelope,
         .slot = turn->slot,
         .out = true,
-        .whole = client_step_pipelines(client),
-        .across = client->state == CLIENT_BODY,
+        .reset = reset,
+        .whole = whole,
+        .across = across,
+        .chunked = chunks && !envelope->stuffed && envelope->size > 0,
     };
     client->offered++;
-    say_mail(client, turn->envelope, turn->out);
-    if (group->whole) { /* RFC 2920 §3.1: DATA may stand last in a group */
-        say_rcpt(turn->envelope, turn->out);
-        say_data(turn->out);
-    }
+    if (reset)
+        client_say_rset(turn->out);
+    client_say_mail(client, envelope, turn->out);
+    if (!whole)
+        return group;
+    client_say_rcpt(envelope, turn->out);
+    if (!group.chunked) /* RFC 2920 §3.1: DATA may stand last in a group */
+        client_say_data(turn->out);
+    return group;
 }
 
 static enum client_state offered(struct client *client, const struct client_turn *turn)
 {
-    send_envelope(client, turn, &client->front);
-    return CLIENT_MAIL;
+    client->behind[client->behind_count++] = envelope_sent(client, turn, false, client->unclean);
+    return advance(client);
 }
 
-/* RFC 2920 §3.1: a message's text may be the first, RSET and MAIL may be anywhere in a group. */
+/* RFC 2920 §3.1: a message's text may be the first, RSET and MAIL may be anywhere in a group. RFC 3030 §2: the state
+ * behind a BDAT that failed is not known until RSET, and nobody knows yet whether those that are out will. */
 static enum client_state offered_behind(struct client *client, const struct client_turn *turn)
 {
-    sluice_assert(client_step_pipelines(client));
-    send_envelope(client, turn, &client->behind);
+    sluice_assert(client_step_pipelines(client) && client->behind_count < countof(client->behind));
+    const struct client_group *newest = client_step_newest(client);
+    bool across = newest && newest->body_out;
+    bool reset = client->unclean || (across && newest->chunked);
+    client->behind[client->behind_count++] = envelope_sent(client, turn, across, reset);
     return client->state;
 }
 
 static enum client_state mail_accepted(struct client *client, const struct client_turn *turn)
 {
     if (!client->front.whole)
-        say_rcpt(client->front.envelope, turn->out);
+        client_say_rcpt(client->front.envelope, turn->out);
     return CLIENT_RCPT;
 }
 
 static enum client_state rcpt_accepted(struct client *client, const struct client_turn *turn)
 {
     client->front.rcpt_accepted = true;
+    if (client->front.chunked) {
+        prove(client);
+        return client->front.body_out ? CLIENT_BODY : CLIENT_GO;
+    }
     if (!client->front.whole)
-        say_data(turn->out);
+        client_say_data(turn->out);
     return CLIENT_DATA;
 }
 
@@ -274,25 +148,43 @@ static enum client_state data_accepted(struct client *client, const struct clien
 static enum client_state reset(struct client *client, const struct client_turn *turn)
 {
     client->front = (struct client_group){0};
-    say_rset(turn->out);
+    client_say_rset(turn->out);
     return CLIENT_RSET;
+}
+
+/* Told when the chunk has its answer: should the server go on as if it had not refused, that answer counts. */
+static enum client_state keep_refusal(struct client *client, const struct client_turn *turn)
+{
+    struct client_kept *kept = &client->kept;
+    kept->reply = (struct reply){.code = turn->reply->code};
+    memcpy(kept->reply.status, turn->reply->status, sizeof kept->reply.status);
+    kept->reply.text.n = turn->reply->text.n < sizeof kept->text ? turn->reply->text.n : sizeof kept->text;
+    kept->reply.text.p = kept->text;
+    memcpy(kept->text, turn->reply->text.p, kept->reply.text.n);
+    return CLIENT_VOID_RCPT;
 }
 
 static enum client_state mail_refused(struct client *client, const struct client_turn *turn)
 {
-    end_slot(client, &client->front, turn, STAGE_MAIL, objects(client, turn));
-    return client->front.whole ? CLIENT_SKIP_RCPT : ready(client, turn);
+    if (client->front.body_out)
+        return keep_refusal(client, turn);
+    client_end_slot(client, &client->front, turn, STAGE_MAIL, client_end_objects(client, turn));
+    return client->front.whole ? CLIENT_SKIP_RCPT : advance(client);
 }
 
+/* A chunk for a message without a recipient goes to nobody, whatever it is answered. */
 static enum client_state rcpt_refused(struct client *client, const struct client_turn *turn)
 {
-    end_slot(client, &client->front, turn, STAGE_RCPT, objects(client, turn));
+    bool untouched = !client->front.body_out && client_end_objects(client, turn);
+    client_end_slot(client, &client->front, turn, STAGE_RCPT, untouched);
+    if (client->front.chunked)
+        return client->front.body_out ? CLIENT_SKIP_CHUNK : advance_unclean(client);
     return client->front.whole ? CLIENT_SKIP_DATA : reset(client, turn);
 }
 
 static enum client_state data_refused(struct client *client, const struct client_turn *turn)
 {
-    end_slot(client, &client->front, turn, STAGE_DATA, objects(client, turn));
+    client_end_slot(client, &client->front, turn, STAGE_DATA, client_end_objects(client, turn));
     return reset(client, turn);
 }
 
@@ -304,6 +196,8 @@ static enum client_state skipped_mail(struct client *client, const struct client
 static enum client_state skipped_rcpt(struct client *client, const struct client_turn *turn)
 {
     client->front.rcpt_accepted |= turn->input == CLIENT_INPUT_OK;
+    if (client->front.chunked)
+        return advance_unclean(client);
     return client->front.whole ? CLIENT_SKIP_DATA : reset(client, turn);
 }
 
@@ -313,45 +207,87 @@ static enum client_state skipped_data_go(struct client *client, const struct cli
 {
     if (client->front.rcpt_accepted) {
         struct client_turn local = {.happening = HAPPENING_LOCAL};
-        return close_session(client, &local, STAGE_DATA);
+        return client_end_close(client, &local, STAGE_DATA);
     }
-    say_lone_dot(turn->out);
+    client_say_lone_dot(turn->out);
     return CLIENT_ABORT;
+}
+
+static enum client_state skipped_chunk(struct client *client, const struct client_turn *turn)
+{
+    (void)turn;
+    return advance_unclean(client);
+}
+
+static enum client_state void_rcpt(struct client *client, const struct client_turn *turn)
+{
+    client->front.rcpt_accepted |= turn->input == CLIENT_INPUT_OK;
+    return CLIENT_VOID_CHUNK;
+}
+
+static enum client_state void_chunk(struct client *client, const struct client_turn *turn)
+{
+    if (client->front.rcpt_accepted && turn->input == CLIENT_INPUT_OK)
+        client_end_slot(client, &client->front, turn, STAGE_BODY, false);
+    else
+        client_end_kept(client, &client->front);
+    return advance_unclean(client);
 }
 
 static enum client_state body_written(struct client *client, const struct client_turn *turn)
 {
-    (void)turn;
-    client->front.body_out = true;
-    return CLIENT_BODY;
-}
-
-/* What was behind the dot or the RSET is in front now. */
-static enum client_state advance(struct client *client)
-{
-    client->front = client->behind;
-    client->behind = (struct client_group){0};
-    if (!client->front.out)
-        return CLIENT_READY;
-    return client->front.envelope ? CLIENT_MAIL : CLIENT_SKIP_MAIL;
+    struct client_group *group = client->behind_count ? &client->behind[client->behind_count - 1] : &client->front;
+    group->body_out = true;
+    if (group->chunked)
+        client_say_chunk(group->envelope, turn->out);
+    return client->state == CLIENT_GO ? CLIENT_BODY : client->state;
 }
 
 static enum client_state body_answered(struct client *client, const struct client_turn *turn)
 {
-    dot_objects(client, turn);
-    end_slot(client, &client->front, turn, STAGE_BODY, false);
-    return advance(client);
+    client_end_ahead_objects(client, turn);
+    client_end_slot(client, &client->front, turn, STAGE_BODY, false);
+    if (!client->front.chunked)
+        return advance(client);
+    if (turn->input != CLIENT_INPUT_OK)
+        return advance_unclean(client);
+    enum client_state next = advance(client);
+    return client->chunking_proved ? next : client_open_ask_again(client, turn);
 }
 
 static enum client_state was_reset(struct client *client, const struct client_turn *turn)
 {
     (void)turn;
+    client->unclean = false;
     return advance(client);
+}
+
+/* RFC 5321 §4.1.1.5: it cannot be refused; who does so is left. The refusal is no answer to bodies behind it. */
+static enum client_state not_reset(struct client *client, const struct client_turn *turn)
+{
+    return client_step_bodies(client) ? client_end_garbage(client, turn) : client_end_session(client, turn);
+}
+
+static enum client_state withdrawn_behind(struct client *client, const struct client_turn *turn)
+{
+    for (unsigned i = 0; i < client->behind_count; i++) {
+        struct client_group *group = &client->behind[i];
+        if (!group->envelope || group->slot != turn->slot)
+            continue;
+        sluice_assert(!group->body_out);
+        client_end_slot(client, group, turn, STAGE_MAIL, true);
+        return client->state;
+    }
+    sluice_assert(false);
+    return CLIENT_BROKEN;
 }
 
 static enum client_state withdrawn(struct client *client, const struct client_turn *turn)
 {
-    end_slot(client, &client->front, turn, stage_of(client->state), true);
+    if (!client->front.envelope || client->front.slot != turn->slot)
+        return withdrawn_behind(client, turn);
+    sluice_assert(!client->front.body_out);
+    client_end_slot(client, &client->front, turn, client_end_stage(client), true);
     switch (client->state) {
     case CLIENT_MAIL:
         return CLIENT_SKIP_MAIL;
@@ -363,23 +299,19 @@ static enum client_state withdrawn(struct client *client, const struct client_tu
     }
 }
 
-/* The server waits for the body: as skipped_data_go has it, only closing makes sure that nothing is delivered. */
+/* Where the server waits for a body, only closing makes sure that nothing is delivered (see skipped_data_go). */
 static enum client_state withdrawn_go(struct client *client, const struct client_turn *turn)
 {
-    end_slot(client, &client->front, turn, STAGE_DATA, true);
-    return close_session(client, turn, STAGE_DATA);
-}
-
-static enum client_state withdrawn_behind(struct client *client, const struct client_turn *turn)
-{
-    end_slot(client, &client->behind, turn, STAGE_MAIL, true);
-    return client->state;
+    client_end_slot(client, &client->front, turn, STAGE_DATA, true);
+    if (client->front.chunked)
+        return advance_unclean(client);
+    return client_end_close(client, turn, STAGE_DATA);
 }
 
 static enum client_state quit(struct client *client, const struct client_turn *turn)
 {
     (void)client;
-    say_quit(turn->out);
+    client_say_quit(turn->out);
     return CLIENT_QUIT;
 }
 
@@ -389,59 +321,63 @@ struct row {
     enum client_state (*on[CLIENT_INPUT_COUNT])(struct client *client, const struct client_turn *turn);
 };
 
+/* What every state can meet, and whoever is to be answered it: the session ends. */
+#define ENDS [CLIENT_INPUT_CLOSING] = client_end_session, [CLIENT_INPUT_LOST] = client_end_session
+/* The reply is one that says yes, not now, or never. */
+#define ANY(answer) [CLIENT_INPUT_OK] = answer, [CLIENT_INPUT_LATER] = answer, [CLIENT_INPUT_NEVER] = answer
+#define NO(answer)  [CLIENT_INPUT_LATER] = answer, [CLIENT_INPUT_NEVER] = answer
+/* A chunk is out, and more may follow it. */
+#define BEHIND                                                                                                         \
+    [CLIENT_INPUT_OFFER] = offered_behind, [CLIENT_INPUT_BODY] = body_written,                                         \
+    [CLIENT_INPUT_WITHDRAW] = withdrawn_behind
+
 /* clang-format off */
 static const struct row table[CLIENT_STATE_COUNT] = {
-    [CLIENT_GREETING] = {{
-        [CLIENT_INPUT_OK] = greeted, [CLIENT_INPUT_LATER] = session_refused, [CLIENT_INPUT_NEVER] = session_refused,
-        [CLIENT_INPUT_CLOSING] = session_over, [CLIENT_INPUT_LOST] = session_over}},
-    [CLIENT_EHLO] = {{
-        [CLIENT_INPUT_OK] = ehlo_accepted, [CLIENT_INPUT_LATER] = session_refused, [CLIENT_INPUT_NEVER] = ehlo_unknown,
-        [CLIENT_INPUT_CLOSING] = session_over, [CLIENT_INPUT_LOST] = session_over}},
-    [CLIENT_HELO] = {{
-        [CLIENT_INPUT_OK] = ready, [CLIENT_INPUT_LATER] = session_refused, [CLIENT_INPUT_NEVER] = session_refused,
-        [CLIENT_INPUT_CLOSING] = session_over, [CLIENT_INPUT_LOST] = session_over}},
-    [CLIENT_READY] = {{
-        [CLIENT_INPUT_CLOSING] = session_over, [CLIENT_INPUT_LOST] = session_over,
-        [CLIENT_INPUT_OFFER] = offered, [CLIENT_INPUT_QUIT] = quit}},
-    [CLIENT_MAIL] = {{
-        [CLIENT_INPUT_OK] = mail_accepted, [CLIENT_INPUT_LATER] = mail_refused, [CLIENT_INPUT_NEVER] = mail_refused,
-        [CLIENT_INPUT_CLOSING] = session_over, [CLIENT_INPUT_LOST] = session_over, [CLIENT_INPUT_WITHDRAW] = withdrawn}},
-    [CLIENT_RCPT] = {{
-        [CLIENT_INPUT_OK] = rcpt_accepted, [CLIENT_INPUT_LATER] = rcpt_refused, [CLIENT_INPUT_NEVER] = rcpt_refused,
-        [CLIENT_INPUT_CLOSING] = session_over, [CLIENT_INPUT_LOST] = session_over, [CLIENT_INPUT_WITHDRAW] = withdrawn}},
-    [CLIENT_DATA] = {{
-        [CLIENT_INPUT_GO] = data_accepted, [CLIENT_INPUT_LATER] = data_refused, [CLIENT_INPUT_NEVER] = data_refused,
-        [CLIENT_INPUT_CLOSING] = session_over, [CLIENT_INPUT_LOST] = session_over, [CLIENT_INPUT_WITHDRAW] = withdrawn}},
-    [CLIENT_SKIP_MAIL] = {{
-        [CLIENT_INPUT_OK] = skipped_mail, [CLIENT_INPUT_LATER] = skipped_mail, [CLIENT_INPUT_NEVER] = skipped_mail,
-        [CLIENT_INPUT_CLOSING] = session_over, [CLIENT_INPUT_LOST] = session_over}},
-    [CLIENT_SKIP_RCPT] = {{
-        [CLIENT_INPUT_OK] = skipped_rcpt, [CLIENT_INPUT_LATER] = skipped_rcpt, [CLIENT_INPUT_NEVER] = skipped_rcpt,
-        [CLIENT_INPUT_CLOSING] = session_over, [CLIENT_INPUT_LOST] = session_over}},
-    [CLIENT_SKIP_DATA] = {{
-        [CLIENT_INPUT_GO] = skipped_data_go, [CLIENT_INPUT_LATER] = reset, [CLIENT_INPUT_NEVER] = reset,
-        [CLIENT_INPUT_CLOSING] = session_over, [CLIENT_INPUT_LOST] = session_over}},
-    [CLIENT_GO] = {{
-        [CLIENT_INPUT_CLOSING] = session_over, [CLIENT_INPUT_LOST] = session_over,
-        [CLIENT_INPUT_BODY] = body_written, [CLIENT_INPUT_WITHDRAW] = withdrawn_go}},
-    [CLIENT_ABORT] = {{ /* whatever the lone dot is answered, even 250: its slot was over before */
-        [CLIENT_INPUT_OK] = ready, [CLIENT_INPUT_LATER] = ready, [CLIENT_INPUT_NEVER] = ready,
-        [CLIENT_INPUT_CLOSING] = session_over, [CLIENT_INPUT_LOST] = session_over}},
-    [CLIENT_BODY] = {{
-        [CLIENT_INPUT_OK] = body_answered, [CLIENT_INPUT_LATER] = body_answered, [CLIENT_INPUT_NEVER] = body_answered,
-        [CLIENT_INPUT_CLOSING] = session_over, [CLIENT_INPUT_LOST] = session_over,
-        [CLIENT_INPUT_OFFER] = offered_behind, [CLIENT_INPUT_WITHDRAW] = withdrawn_behind}},
-    [CLIENT_RSET] = {{ /* RFC 5321 §4.1.1.5: it cannot be refused; who does so is left */
-        [CLIENT_INPUT_OK] = was_reset, [CLIENT_INPUT_LATER] = session_over, [CLIENT_INPUT_NEVER] = session_over,
-        [CLIENT_INPUT_CLOSING] = session_over, [CLIENT_INPUT_LOST] = session_over,
-        [CLIENT_INPUT_OFFER] = offered_behind, [CLIENT_INPUT_WITHDRAW] = withdrawn_behind}},
-    [CLIENT_QUIT] = {{
-        [CLIENT_INPUT_OK] = session_over, [CLIENT_INPUT_LATER] = session_over, [CLIENT_INPUT_NEVER] = session_over,
-        [CLIENT_INPUT_CLOSING] = session_over, [CLIENT_INPUT_LOST] = session_over}},
+    [CLIENT_HANDSHAKE] = {{
+        [CLIENT_INPUT_LOST] = client_end_session, [CLIENT_INPUT_SECURED] = client_open_secured}},
+    [CLIENT_GREETING] = {{ENDS, [CLIENT_INPUT_OK] = client_open_greeted, NO(client_end_refused)}},
+    [CLIENT_EHLO] = {{ENDS,
+        [CLIENT_INPUT_OK] = client_open_ehlo, [CLIENT_INPUT_LATER] = client_end_refused,
+        [CLIENT_INPUT_NEVER] = client_open_ehlo_unknown}},
+    [CLIENT_HELO] = {{ENDS, [CLIENT_INPUT_OK] = client_open_helo, NO(client_end_refused)}},
+    [CLIENT_STARTTLS] = {{ENDS, [CLIENT_INPUT_OK] = client_open_handshake, NO(client_end_refused)}},
+    [CLIENT_AUTH] = {{ENDS,
+        [CLIENT_INPUT_OK] = client_open_authenticated, [CLIENT_INPUT_MORE] = client_open_auth_more,
+        NO(client_end_refused)}},
+    [CLIENT_AUTH_MORE] = {{ENDS,
+        [CLIENT_INPUT_OK] = client_open_authenticated, [CLIENT_INPUT_MORE] = client_open_auth_more,
+        NO(client_end_refused)}},
+    [CLIENT_AUTH_LAST] = {{ENDS, [CLIENT_INPUT_OK] = client_open_authenticated, NO(client_end_refused)}},
+    [CLIENT_TRIAL] = {{
+        [CLIENT_INPUT_OK] = client_open_trial_failed, [CLIENT_INPUT_LATER] = client_open_trial_failed,
+        [CLIENT_INPUT_NEVER] = client_open_trial_refused,
+        [CLIENT_INPUT_CLOSING] = client_open_trial_lost, [CLIENT_INPUT_LOST] = client_open_trial_lost}},
+    [CLIENT_TRIAL_END] = {{
+        [CLIENT_INPUT_OK] = client_open_trial_end, NO(client_open_trial_failed),
+        [CLIENT_INPUT_CLOSING] = client_open_trial_lost, [CLIENT_INPUT_LOST] = client_open_trial_lost}},
+    [CLIENT_READY] = {{ENDS, [CLIENT_INPUT_OFFER] = offered, [CLIENT_INPUT_QUIT] = quit}},
+    [CLIENT_MAIL] = {{ENDS,
+        [CLIENT_INPUT_OK] = mail_accepted, NO(mail_refused),
+        [CLIENT_INPUT_OFFER] = offered_behind, [CLIENT_INPUT_BODY] = body_written, [CLIENT_INPUT_WITHDRAW] = withdrawn}},
+    [CLIENT_RCPT] = {{ENDS,
+        [CLIENT_INPUT_OK] = rcpt_accepted, NO(rcpt_refused),
+        [CLIENT_INPUT_OFFER] = offered_behind, [CLIENT_INPUT_BODY] = body_written, [CLIENT_INPUT_WITHDRAW] = withdrawn}},
+    [CLIENT_DATA] = {{ENDS,
+        [CLIENT_INPUT_GO] = data_accepted, NO(data_refused), [CLIENT_INPUT_WITHDRAW] = withdrawn}},
+    [CLIENT_SKIP_MAIL] = {{ENDS, ANY(skipped_mail)}},
+    [CLIENT_SKIP_RCPT] = {{ENDS, ANY(skipped_rcpt)}},
+    [CLIENT_SKIP_DATA] = {{ENDS, [CLIENT_INPUT_GO] = skipped_data_go, NO(reset)}},
+    [CLIENT_SKIP_CHUNK] = {{ENDS, ANY(skipped_chunk), BEHIND}},
+    [CLIENT_VOID_RCPT] = {{ENDS, ANY(void_rcpt), BEHIND}},
+    [CLIENT_VOID_CHUNK] = {{ENDS, ANY(void_chunk), BEHIND}},
+    [CLIENT_GO] = {{ENDS, [CLIENT_INPUT_BODY] = body_written, [CLIENT_INPUT_WITHDRAW] = withdrawn_go}},
+    [CLIENT_ABORT] = {{ENDS, ANY(ready)}}, /* whatever the lone dot is answered, even 250: its slot was over before */
+    [CLIENT_BODY] = {{ENDS, ANY(body_answered), BEHIND}},
+    [CLIENT_RSET] = {{ENDS, [CLIENT_INPUT_OK] = was_reset, NO(not_reset), BEHIND}},
+    [CLIENT_QUIT] = {{ENDS, ANY(client_end_session)}},
     [CLIENT_CLOSED] = {{ /* what was on its way when the session ended */
-        [CLIENT_INPUT_BROKEN] = stay, [CLIENT_INPUT_OK] = stay, [CLIENT_INPUT_GO] = stay,
-        [CLIENT_INPUT_LATER] = stay, [CLIENT_INPUT_NEVER] = stay, [CLIENT_INPUT_CLOSING] = stay,
-        [CLIENT_INPUT_LOST] = stay}},
+        [CLIENT_INPUT_BROKEN] = stay, ANY(stay), [CLIENT_INPUT_MORE] = stay, [CLIENT_INPUT_GO] = stay,
+        [CLIENT_INPUT_CLOSING] = stay, [CLIENT_INPUT_LOST] = stay}},
 };
 /* clang-format on */
 
@@ -451,5 +387,5 @@ void client_step(struct client *client, const struct client_turn *turn)
     sluice_assert(client->state > CLIENT_BROKEN && client->state < CLIENT_STATE_COUNT);
     sluice_assert(turn->input < CLIENT_INPUT_COUNT);
     enum client_state (*answer)(struct client *, const struct client_turn *) = table[client->state].on[turn->input];
-    client->state = answer ? answer(client, turn) : broken(client, turn);
+    client->state = answer ? answer(client, turn) : client_end_garbage(client, turn);
 }

@@ -111,6 +111,37 @@ size_t write_rcpt(char *to, size_t cap, struct slice address, bool utf8)
 size_t write_data(char *to, size_t cap) { return write_verb(to, cap, SLICE("DATA")); }
 size_t write_rset(char *to, size_t cap) { return write_verb(to, cap, SLICE("RSET")); }
 size_t write_quit(char *to, size_t cap) { return write_verb(to, cap, SLICE("QUIT")); }
+size_t write_starttls(char *to, size_t cap) { return write_verb(to, cap, SLICE("STARTTLS")); }
+
+bool write_base64_safe(struct slice text)
+{
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=";
+    for (size_t i = 0; i < text.n; i++)
+        if (!memchr(digits, text.p[i], sizeof digits - 1))
+            return false;
+    return text.n > 0;
+}
+
+size_t write_auth(char *to, size_t cap, struct slice mechanism, bool initial)
+{
+    struct line line = {to, 0, cap, false};
+    put(&line, SLICE("AUTH "));
+    put(&line, mechanism);
+    if (!initial)
+        return finish(&line);
+    put(&line, SLICE(" "));
+    return line.spoilt ? 0 : line.n;
+}
+
+size_t write_bdat(char *to, size_t cap, uint64_t size, bool last)
+{
+    struct line line = {to, 0, cap, false};
+    put(&line, SLICE("BDAT "));
+    put_number(&line, size);
+    if (last)
+        put(&line, SLICE(" LAST"));
+    return finish(&line);
+}
 
 /* ---- bodies ---- */
 

@@ -25,9 +25,16 @@ must_use size_t write_rcpt(char *to, size_t cap, struct slice address, bool utf8
 must_use size_t write_data(char *to, size_t cap);
 must_use size_t write_rset(char *to, size_t cap);
 must_use size_t write_quit(char *to, size_t cap);
+must_use size_t write_starttls(char *to, size_t cap);
+/* The line of AUTH (RFC 4954 §4), but without its end where an initial response is to follow. */
+must_use size_t write_auth(char *to, size_t cap, struct slice mechanism, bool initial);
+/* `size` octets follow at once (RFC 3030 §2). */
+must_use size_t write_bdat(char *to, size_t cap, uint64_t size, bool last);
 
 /* True: the address may stand between the angle brackets of MAIL or RCPT. The syntax of a mailbox is address.h's. */
 bool write_address_safe(struct slice address, bool utf8);
+/* True: base64 (RFC 4648 §4), or the "=" of an empty initial response: nothing that could end the line of AUTH. */
+bool write_base64_safe(struct slice text);
 
 /* ---- bodies ----
  *

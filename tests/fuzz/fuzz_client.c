@@ -13,8 +13,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 struct run {
     struct client client;
     struct reply_parser parser;
-    struct client_envelope envelopes[2];
-    bool open[2], body_out[2], closed;
+    struct client_envelope envelopes[CLIENT_SLOTS_MAX];
+    bool open[CLIENT_SLOTS_MAX], body_out[CLIENT_SLOTS_MAX], closed;
     unsigned offered, ended;
 };
 
@@ -37,10 +37,11 @@ static void drain(struct run *run)
     struct client_result result;
     enum client_what what;
     while ((what = client_next(&run->client, &result)) == CLIENT_ENDED) {
-        sluice_assert(result.slot < 2 && run->open[result.slot]);
+        sluice_assert(result.slot < CLIENT_SLOTS_MAX && run->open[result.slot]);
         sluice_assert(result.stage > STAGE_BROKEN && result.stage < STAGE_COUNT);
         sluice_assert(result.happening > HAPPENING_BROKEN && result.happening < HAPPENING_COUNT);
-        sluice_assert(result.body_left == run->body_out[result.slot]);
+        sluice_assert(!result.body_left || run->body_out[result.slot]);
+        sluice_assert(result.body_left || !run->body_out[result.slot] || result.happening == HAPPENING_REPLY);
         sluice_assert(result.body_left == (result.stage == STAGE_BODY));
         sluice_assert(!(result.untouched && result.body_left));
         sluice_assert((result.reply != NULL) == (result.happening == HAPPENING_REPLY));
@@ -59,8 +60,12 @@ static void receive(struct run *run, struct slice bytes)
 {
     struct reply reply;
     for (;;) {
+        if (client_secures(&run->client)) {
+            reply_init(&run->parser);
+            return;
+        }
         char room[CLIENT_OUT_MAX];
-        struct client_out out = {room, 0, sizeof room};
+        struct client_out out = {.p = room, .cap = sizeof room};
         enum reply_result result = reply_parse(&run->parser, &bytes, &reply);
         if (result == REPLY_MORE)
             return;
@@ -83,18 +88,21 @@ static void offer(struct run *run, unsigned kind)
                                              {"", 0},
                                              {"a>b@x.example", 13}};
     char room[CLIENT_OUT_MAX];
-    struct client_out out = {room, 0, sizeof room};
+    struct client_out out = {.p = room, .cap = sizeof room};
     if (!client_wants(&run->client))
         return;
-    unsigned slot = run->open[0] ? 1 : 0;
-    sluice_assert(!run->open[slot]);
+    unsigned slot = 0;
+    while (run->open[slot])
+        slot++;
+    sluice_assert(slot < CLIENT_SLOTS_MAX);
     run->open[slot] = true;
     run->offered++;
     run->envelopes[slot] = (struct client_envelope){.from = SLICE("b@s.example"),
                                                     .to = addresses[kind % countof(addresses)],
                                                     .size = kind * 1000,
                                                     .eight_bit = kind & 1,
-                                                    .utf8 = kind % countof(addresses) == 2};
+                                                    .utf8 = kind % countof(addresses) == 2,
+                                                    .stuffed = kind == 5};
     sluice_assert(client_offer(&run->client, &run->envelopes[slot], &out) == slot);
     check_sent(&out);
     drain(run);
@@ -114,16 +122,24 @@ static void act(struct run *run, uint8_t action)
     static const enum happening losses[] = {HAPPENING_LOCAL, HAPPENING_UNREACHABLE, HAPPENING_CLOSED,
                                             HAPPENING_RESET, HAPPENING_TIMEOUT,     HAPPENING_GARBAGE};
     char room[CLIENT_OUT_MAX];
-    struct client_out out = {room, 0, sizeof room};
+    struct client_out out = {.p = room, .cap = sizeof room};
     int slot = client_body_slot(&run->client);
     if (action == 0x01 && slot >= 0) {
-        client_body_written(&run->client, (unsigned)slot);
+        enum client_body body = client_body_written(&run->client, (unsigned)slot, &out);
+        sluice_assert((body == CLIENT_BODY_CHUNK) == (out.n > 0));
+        check_sent(&out);
         run->body_out[slot] = true;
     } else if (action >= 0x02 && action <= 0x03) {
         withdraw(run, action - 0x02u);
     } else if (action == 0x04 && run->client.state == CLIENT_READY) {
         client_quit(&run->client, &out);
         check_sent(&out);
+    } else if (action == 0x05 && client_secures(&run->client)) {
+        client_secured(&run->client, &out);
+        check_sent(&out);
+        drain(run);
+    } else if (action >= 0x06 && action <= 0x09) {
+        withdraw(run, action - 0x04u);
     } else if (action >= 0x0e && action <= 0x13) {
         client_lost(&run->client, losses[action - 0x0e]);
         drain(run);
@@ -142,7 +158,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct client_options options = {.ehlo = SLICE("m1.example.com"),
                                      .pipelining = data[0] & 1,
                                      .across = data[0] & 2,
-                                     .messages_max = data[0] >> 5};
+                                     .in_flight = data[0] & 4 ? 3 : 0,
+                                     .proved = data[0] & 8,
+                                     .starttls = data[0] & 16,
+                                     .messages_max = data[0] >> 6};
+    if (data[0] & 32)
+        options.credentials =
+            (struct client_credentials){CLIENT_MECHANISM_LOGIN, SLICE("dXNlcg=="), SLICE("cGFzcw=="), .in_clear = true};
     client_init(&run.client, &options);
     reply_init(&run.parser);
     for (size_t i = 1; i < size; i++) {
@@ -153,6 +175,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     client_lost(&run.client, HAPPENING_CLOSED);
     drain(&run);
-    sluice_assert(run.closed && run.ended == run.offered && !run.open[0] && !run.open[1]);
+    sluice_assert(run.closed && run.ended == run.offered && !run.client.open);
     return 0;
 }

@@ -15,8 +15,8 @@
 enum {
     DIALOG_MAX = 16 * 1024,
     DIALOGS_MIN = 30,
-    PENDING_MAX = 8,
-    SLOTS = 2,
+    PENDING_MAX = CLIENT_SLOTS_MAX + 1,
+    SLOTS = CLIENT_SLOTS_MAX,
     CUT_NOWHERE = -1,
     CUT_EVERYWHERE = -2,
 };
@@ -36,6 +36,7 @@ static const struct {
     {"garbage", HAPPENING_GARBAGE}, {"local", HAPPENING_LOCAL},
     {"size", HAPPENING_SIZE},       {"eight_bit", HAPPENING_EIGHT_BIT},
     {"invalid", HAPPENING_INVALID}, {"unreachable", HAPPENING_UNREACHABLE},
+    {"tls", HAPPENING_TLS},         {"not_offered", HAPPENING_NOT_OFFERED},
 };
 
 static const char *const wait_words[CLIENT_WAIT_COUNT] = {"nothing", "greeting", "ehlo", "mail",
@@ -88,7 +89,19 @@ static void expect(const struct run *run, bool ok, const char *what)
 static struct client_out out_of(struct run *run)
 {
     expect(run, run->sent_n + CLIENT_OUT_MAX <= sizeof run->sent, "room for what the client says");
-    return (struct client_out){run->sent + run->sent_n, 0, CLIENT_OUT_MAX};
+    return (struct client_out){.p = run->sent + run->sent_n, .cap = CLIENT_OUT_MAX};
+}
+
+/* What a call has written is said, and behind it the secret that it names. */
+static void say(struct run *run, const struct client_out *out)
+{
+    run->sent_n += out->n;
+    if (!out->secret.n)
+        return;
+    expect(run, run->sent_n + out->secret.n + 2 + CLIENT_OUT_MAX <= sizeof run->sent, "room for a secret");
+    memcpy(run->sent + run->sent_n, out->secret.p, out->secret.n);
+    memcpy(run->sent + run->sent_n + out->secret.n, "\r\n", 2);
+    run->sent_n += out->secret.n + 2;
 }
 
 static void note(struct run *run, const struct client_result *result)
@@ -141,13 +154,17 @@ static void feed(struct run *run, struct slice bytes)
 {
     struct reply reply;
     while (!run->closed) {
+        if (client_secures(&run->client)) { /* RFC 3207 §4.2: what came in plain text is dropped */
+            reply_init(&run->parser);
+            return;
+        }
         enum reply_result result = reply_parse(&run->parser, &bytes, &reply);
         if (result == REPLY_MORE)
             return;
         if (result == REPLY_COMPLETE) {
             struct client_out out = out_of(run);
             client_reply(&run->client, &reply, &out);
-            run->sent_n += out.n;
+            say(run, &out);
         } else {
             client_lost(&run->client, HAPPENING_GARBAGE);
         }
@@ -240,11 +257,19 @@ static void expect_answer(struct run *run, struct slice text)
     else if (strncmp(expected, "body", 4) == 0)
         snprintf(got, sizeof got, "body none");
     else if (strncmp(expected, "objects", 7) == 0)
-        snprintf(got, sizeof got, "objects%s%s%s", client_objects_to_pipelining(client) ? " pipelining" : "",
+        snprintf(got, sizeof got, "objects%s%s%s%s", client_objects_to_pipelining(client) ? " pipelining" : "",
+                 client_objects_to_chunking(client) ? " chunking" : "",
                  client_objects_to_across(client) ? " across" : "",
-                 client_objects_to_pipelining(client) || client_objects_to_across(client) ? "" : " nothing");
+                 client_objects_to_pipelining(client) || client_objects_to_across(client) ||
+                         client_objects_to_chunking(client)
+                     ? ""
+                     : " nothing");
+    else if (strncmp(expected, "secures", 7) == 0)
+        snprintf(got, sizeof got, "secures %s", client_secures(client) ? "now" : "nothing");
+    else if (strncmp(expected, "proved", 6) == 0)
+        snprintf(got, sizeof got, "proved %s", client_proved_chunking(client) ? "chunking" : "nothing");
     else
-        wrong(run, "question", "wants, waits, body or objects", expected);
+        wrong(run, "question", "wants, waits, body, objects, secures or proved", expected);
     if (strcmp(expected, got) != 0)
         wrong(run, "answer", expected, got);
 }
@@ -284,6 +309,19 @@ static unsigned number(const struct run *run, struct slice digits)
     return n;
 }
 
+static struct client_credentials credentials_of(const struct run *run, struct slice mechanism)
+{
+    struct client_credentials credentials = {.first = SLICE("dXNlcg=="), .second = SLICE("cGFzcw==")};
+    if (slice_equal(mechanism, SLICE("plain")))
+        credentials.mechanism = CLIENT_MECHANISM_PLAIN;
+    else if (slice_equal(mechanism, SLICE("login")))
+        credentials.mechanism = CLIENT_MECHANISM_LOGIN;
+    else if (slice_equal(mechanism, SLICE("xoauth2")))
+        credentials.mechanism = CLIENT_MECHANISM_XOAUTH2;
+    expect(run, credentials.mechanism != CLIENT_MECHANISM_NONE, "plain, login or xoauth2");
+    return credentials;
+}
+
 static void do_options(struct run *run, struct slice words)
 {
     expect(run, !run->started, "options before anything else");
@@ -295,6 +333,20 @@ static void do_options(struct run *run, struct slice words)
             run->options.across = true;
         else if (slice_starts_with(word, SLICE("max=")))
             run->options.messages_max = number(run, (struct slice){word.p + 4, word.n - 4});
+        else if (slice_starts_with(word, SLICE("flight=")))
+            run->options.in_flight = number(run, (struct slice){word.p + 7, word.n - 7});
+        else if (slice_equal(word, SLICE("proved")))
+            run->options.proved = true;
+        else if (slice_equal(word, SLICE("starttls")))
+            run->options.starttls = true;
+        else if (slice_equal(word, SLICE("required")))
+            run->options.starttls = run->options.required = true;
+        else if (slice_equal(word, SLICE("implicit")))
+            run->options.implicit = run->options.required = true;
+        else if (slice_starts_with(word, SLICE("auth=")))
+            run->options.credentials = credentials_of(run, (struct slice){word.p + 5, word.n - 5});
+        else if (slice_equal(word, SLICE("clear")))
+            run->options.credentials.in_clear = true;
         else
             expect(run, slice_equal(word, SLICE("plain")), "an option");
 }
@@ -310,17 +362,21 @@ static void do_offer(struct run *run, struct slice words)
             envelope.eight_bit = true;
         else if (slice_equal(word, SLICE("utf8")))
             envelope.utf8 = true;
+        else if (slice_equal(word, SLICE("stuffed")))
+            envelope.stuffed = true;
         else
-            expect(run, false, "8bit or utf8");
+            expect(run, false, "8bit, utf8 or stuffed");
     expect(run, client_wants(&run->client), "a client that wants a message");
     /* The client borrows the envelope until the slot ends, so it must stand in the slot's own place: the next call
-     * says which that is, and the other one is not touched. */
-    unsigned slot = run->offers[0].open ? 1 : 0;
-    expect(run, !run->offers[slot].open, "a slot that is free");
+     * says which that is, and the others are not touched. */
+    unsigned slot = 0;
+    while (slot < SLOTS && run->offers[slot].open)
+        slot++;
+    expect(run, slot < SLOTS, "a slot that is free");
     run->offers[slot] = (struct offer){envelope, true};
     struct client_out out = out_of(run);
     expect(run, client_offer(&run->client, &run->offers[slot].envelope, &out) == slot, "the lowest free slot");
-    run->sent_n += out.n;
+    say(run, &out);
 }
 
 static void do_lost(struct run *run, struct slice word)
@@ -345,17 +401,25 @@ static void act(struct run *run, struct slice words)
         do_offer(run, words);
     } else if (slice_equal(verb, SLICE("body"))) {
         expect(run, client_body_slot(&run->client) >= 0, "a slot whose body may be written");
-        client_body_written(&run->client, (unsigned)client_body_slot(&run->client));
+        struct client_out out = out_of(run);
+        enum client_body body = client_body_written(&run->client, (unsigned)client_body_slot(&run->client), &out);
+        expect(run, (body == CLIENT_BODY_CHUNK) == (out.n > 0), "BDAT before a chunk, and nothing before other bodies");
+        say(run, &out);
+    } else if (slice_equal(verb, SLICE("secured"))) {
+        struct client_out out = out_of(run);
+        expect(run, client_secures(&run->client), "a client that waits for it");
+        client_secured(&run->client, &out);
+        say(run, &out);
     } else if (slice_equal(verb, SLICE("withdraw"))) {
         client_withdraw(&run->client, number(run, next_word(&words)));
     } else if (slice_equal(verb, SLICE("quit"))) {
         struct client_out out = out_of(run);
         client_quit(&run->client, &out);
-        run->sent_n += out.n;
+        say(run, &out);
     } else if (slice_equal(verb, SLICE("lost"))) {
         do_lost(run, next_word(&words));
     } else {
-        expect(run, false, "options, offer, body, withdraw, quit or lost");
+        expect(run, false, "options, offer, body, secured, withdraw, quit or lost");
     }
     drain(run);
 }

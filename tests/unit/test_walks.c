@@ -82,7 +82,7 @@ static void receive(struct walk *walk, struct slice bytes)
     struct reply reply;
     while (!walk->closed) {
         char room[CLIENT_OUT_MAX];
-        struct client_out out = {room, 0, sizeof room};
+        struct client_out out = {.p = room, .cap = sizeof room};
         enum reply_result result = reply_parse(&walk->parser, &bytes, &reply);
         if (result == REPLY_MORE)
             return;
@@ -104,7 +104,7 @@ static void offer(struct walk *walk)
     message->envelope = (struct client_envelope){.from = slice_of(message->from), .to = slice_of(message->to)};
     message->offered = true;
     char room[CLIENT_OUT_MAX];
-    struct client_out out = {room, 0, sizeof room};
+    struct client_out out = {.p = room, .cap = sizeof room};
     met_behind += walk->client.state == CLIENT_BODY;
     unsigned slot = client_offer(&walk->client, &message->envelope, &out);
     assert_true(slot < 2 && walk->in_slot[slot] < 0);
@@ -125,7 +125,9 @@ static void write_body(struct walk *walk, unsigned slot)
     assert_int_equal(part.n, 0);
     n += write_end(out + n, sizeof out - n, line);
     push(&walk->wire, out, n);
-    client_body_written(&walk->client, slot);
+    char room[CLIENT_OUT_MAX];
+    struct client_out none = {.p = room, .cap = sizeof room};
+    assert_int_equal(client_body_written(&walk->client, slot, &none), CLIENT_BODY_DOT);
     drain(walk);
 }
 
@@ -157,7 +159,7 @@ static bool owner_step(struct walk *walk)
     }
     if (walk->client.state == CLIENT_READY) {
         char room[CLIENT_OUT_MAX];
-        struct client_out out = {room, 0, sizeof room};
+        struct client_out out = {.p = room, .cap = sizeof room};
         client_quit(&walk->client, &out);
         push(&walk->wire, room, out.n);
         drain(walk);
@@ -275,8 +277,8 @@ static void test_walks(void **state)
         begin(&walk, first + i);
         walk_once(&walk);
     }
-    for (unsigned i = CLIENT_GREETING; i < CLIENT_STATE_COUNT; i++)
-        assert_true(met_states[i] > 0);
+    for (unsigned i = CLIENT_READY; i < CLIENT_STATE_COUNT; i++)
+        assert_true(met_states[i] > 0 || i == CLIENT_SKIP_CHUNK || i == CLIENT_VOID_RCPT || i == CLIENT_VOID_CHUNK);
     for (unsigned i = STAGE_MAIL; i <= STAGE_BODY; i++)
         assert_true(met_stages[i] > 0);
     assert_true(met_happenings[HAPPENING_REPLY] > 0 && met_happenings[HAPPENING_CLOSED] > 0);
