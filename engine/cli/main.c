@@ -19,6 +19,7 @@ static const struct command commands[] = {
     {"campaign", cli_campaign, "list, show, pause, resume or cancel campaigns"},
     {"events", cli_events, "what became of each recipient"},
     {"status", cli_status, "what the engine is doing: per pool, ISP and source"},
+    {"render", cli_render, "the message that a recipient will get, or a template with data"},
     {"token", cli_token, "which campaign and recipient a bounce is about, if it is no forgery"},
     {"config", cli_config_command, "check or print the configuration"},
 };
