@@ -90,6 +90,13 @@ struct config_route {
     int relay;        /* index into config.relays; -1: by MX */
 };
 
+/* What computes RSA signatures. */
+enum config_dkim_engine {
+    CONFIG_DKIM_BROKEN = 0,
+    CONFIG_DKIM_AUTO, /* lanes of sign/rsa_lanes.h where there are any, for batches */
+    CONFIG_DKIM_OPENSSL,
+};
+
 /* A key that signs (RFC 6376): for mail whose From is of this domain or, where that has no block, of one below it. */
 struct config_dkim {
     char name[LIMIT_DKIM_NAME + 1];
@@ -128,6 +135,8 @@ struct config {
     unsigned resolver_tries;
     char *tls_ca; /* file of trusted authorities; "": the system's */
     uint16_t smtp_port;
+    uint16_t sts_port;  /* of policy hosts */
+    bool mta_sts, dane; /* are in use */
     bool ipv4, ipv6;       /* address families of MX hosts that are used, each where a source of it exists */
     char *http;            /* "127.0.0.1:9125"; "": none */
     bool http_public;      /* http may be another address than one of loopback */
@@ -148,6 +157,7 @@ struct config {
     unsigned relay_count;
     struct config_route *routes; /* in the order of the file */
     unsigned route_count;
+    enum config_dkim_engine dkim_engine;
     struct config_dkim *dkims; /* in the order of the file */
     unsigned dkim_count;
     struct config_source *sources;

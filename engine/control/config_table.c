@@ -44,6 +44,8 @@ static const char *const auth_words[] = {[CONFIG_AUTH_NONE] = "none",
                                          [CONFIG_AUTH_LOGIN] = "login",
                                          [CONFIG_AUTH_XOAUTH2] = "xoauth2"};
 
+static const char *const dkim_engine_words[] = {[CONFIG_DKIM_AUTO] = "auto", [CONFIG_DKIM_OPENSSL] = "openssl"};
+
 /* clang-format off */
 static const struct config_row table[] = {
     ROW(TOP(redis), "redis", CONFIG_URL, 0, 1024, "", "a private redis-server in state_dir",
@@ -74,6 +76,15 @@ static const struct config_row table[] = {
         "How often each DNS server is asked."),
     ROW(TOP(smtp_port), "smtp_port", CONFIG_PORT, 1, 65535, "25", NULL,
         "The port of mail exchangers; for tests."),
+    ROW(TOP(mta_sts), "mta_sts", CONFIG_BOOL, 0, 1, "yes", NULL,
+        "Whether the MTA-STS policies of recipients' domains (RFC 8461) are fetched and obeyed. They are kept in "
+        "state_dir."),
+    ROW(TOP(sts_port), "sts_port", CONFIG_PORT, 1, 65535, "443", NULL,
+        "The port of the hosts that serve these policies; for tests."),
+    ROW(TOP(dane), "dane", CONFIG_BOOL, 0, 1, "yes", NULL,
+        "Whether mail hosts in signed zones are authenticated by their TLSA records (DANE, RFC 7672). It takes a "
+        "resolver that validates DNSSEC and sets the AD bit, on this machine or on a network that is trusted; with any "
+        "other resolver nothing is secure, and nothing is demanded."),
     ROW(TOP(tls_ca), "tls_ca", CONFIG_PATH, 0, 1024, "", "the system's",
         "A file of certificates (PEM) of the authorities that are trusted where a server's certificate is verified."),
     ROW(TOP(ipv4), "ipv4", CONFIG_BOOL, 0, 1, "yes", NULL,
@@ -90,6 +101,9 @@ static const struct config_row table[] = {
     ROW(TOP(token_key), "token_key", CONFIG_PATH, 0, 1024, "", "none; campaigns with verp 1 need it",
         "The file of the secrets of VERP return paths, one a line of at least 32 characters (openssl rand -hex 32): the "
         "first makes tokens, all verify them. Nobody but Sluice's user may be able to read it."),
+    ROW_WORD(TOP(dkim_engine), "dkim_engine", dkim_engine_words, "auto",
+        "What computes RSA-2048 signatures: auto, eight at a time where the CPU has AVX-512 IFMA and proves at start that "
+        "it computes as it should, else OpenSSL; or openssl, always."),
     ROW(TOP(events_max), "events_max", CONFIG_BIG_COUNT, 1000, 1000000000000, "10000000", NULL,
         "Events in a campaign's stream at which those go that all its consumer groups acknowledged. When that frees "
         "nothing, the campaign waits with the reason \"events not read\"."),

@@ -104,10 +104,23 @@ static void make_token(char token[16], const struct attempt *attempt, const stru
         token[i] = "0123456789abcdef"[h & 15];
 }
 
-/* The envelope: where it comes from and where it goes. */
-static void write_paths(struct pressed *pressed, const struct edition *edition, const struct attempt *attempt)
+/* With VERP a bounce tells by its address whose it is (sign/token.h). */
+static void write_return_path(const struct press *press, struct pressed *pressed, const struct edition *edition,
+                              const struct attempt *attempt)
 {
     memcpy(pressed->from, edition->return_path, sizeof pressed->from);
+    const struct token_keys *keys = press->keys && edition->verp ? sign_keys_tokens(press->keys) : NULL;
+    if (!keys || attempt->seq > TOKEN_SEQ_MAX)
+        return;
+    char *at = pressed->from + edition->return_local;
+    *at = '+';
+    token_make(keys, slice_of(attempt->campaign->id), attempt->seq, at + 1);
+    slice_copy(at + 1 + TOKEN_TEXT, sizeof pressed->from - edition->return_local - 1 - TOKEN_TEXT,
+               slice_of(edition->return_path + edition->return_local));
+}
+
+static void write_to(struct pressed *pressed, const struct attempt *attempt)
+{
     size_t at = attempt->to.n;
     while (at && attempt->to.p[at - 1] != '@') /* a domain holds no '@', a quoted local part may */
         at--;
@@ -145,7 +158,8 @@ static enum press_result render(struct press *press, const struct attempt *attem
             return PRESS_INVALID;
         }
         memset(pressed, 0, sizeof *pressed);
-        write_paths(pressed, edition, attempt);
+        write_return_path(press, pressed, edition, attempt);
+        write_to(pressed, attempt);
         recipient->to = slice_of(pressed->to);
         char *own = own_bytes(pressed, edition);
         enum message_result result = message_render_own(edition->plan, recipient, own, need, &rendered);
@@ -408,6 +422,7 @@ bool press_open(struct press *press, struct arena *arena, size_t budget, struct 
     press->keys_version = 1;
     if (!memory || !tags || !press->tokens || !press->fields || !press->jobs || !press->signer)
         return false;
+    signer_lanes(press->signer, keys && sign_keys_lanes(keys), NULL);
     buddy_init(&press->memory, memory, size, tags);
     return true;
 }
@@ -424,6 +439,7 @@ void press_rekey(struct press *press, struct sign_keys *keys)
 {
     press_discard(press);
     signer_forget(press->signer);
+    signer_lanes(press->signer, keys && sign_keys_lanes(keys), NULL);
     sign_keys_release(press->keys);
     press->keys = keys ? sign_keys_hold(keys) : NULL;
     press->keys_version++;

@@ -17,7 +17,8 @@ enum { PUBLIC_MAX = 640 /* the DER of RSA-4096 takes 550 */ };
 
 struct sign_key {
     atomic_uint holders;
-    EVP_PKEY *openssl; /* owned */
+    EVP_PKEY *openssl;          /* owned */
+    struct rsa_lanes_key *lane; /* owned; NULL: none */
     enum dkim_algorithm algorithm;
     unsigned bits;
     size_t public_n;
@@ -136,6 +137,8 @@ struct sign_key *sign_key_load(const char *name, char *error, size_t error_cap)
         sign_key_release(key);
         return NULL;
     }
+    key->lane = rsa_lanes_key_new(key->openssl);
+    ERR_clear_error(); /* of a key that does not fit */
     return key;
 }
 
@@ -149,7 +152,8 @@ void sign_key_release(struct sign_key *key)
 {
     if (!key || atomic_fetch_sub_explicit(&key->holders, 1, memory_order_acq_rel) > 1)
         return;
-    EVP_PKEY_free(key->openssl); /* wipes it */
+    rsa_lanes_key_free(key->lane); /* both wipe it */
+    EVP_PKEY_free(key->openssl);
     free(key);
 }
 
@@ -177,3 +181,5 @@ void sign_key_record(const struct sign_key *key, char *text, size_t cap)
 }
 
 EVP_PKEY *sign_key_openssl(const struct sign_key *key) { return key->openssl; }
+
+const struct rsa_lanes_key *sign_key_lane(const struct sign_key *key) { return key->lane; }

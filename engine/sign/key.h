@@ -6,6 +6,7 @@
 #define SIGN_KEY_H
 
 #include "proto/message/dkim.h"
+#include "sign/rsa_lanes.h"
 #include "sluice/base.h"
 
 #include <openssl/types.h>
@@ -35,5 +36,7 @@ struct slice sign_key_public(const struct sign_key *key);
 void sign_key_record(const struct sign_key *key, char *text, size_t cap);
 /* For signers; nobody changes it. Borrows until sign_key_release. */
 EVP_PKEY *sign_key_openssl(const struct sign_key *key);
+/* The same key as it goes into a lane of rsa_lanes.h; NULL: it does not fit there. Borrows until sign_key_release. */
+const struct rsa_lanes_key *sign_key_lane(const struct sign_key *key);
 
 #endif

@@ -7,7 +7,9 @@
 
 struct sign_keys {
     atomic_uint holders;
+    struct token_keys *tokens; /* owned; NULL: none */
     unsigned count;
+    bool lanes;
     struct sign_identity identities[];
 };
 
@@ -50,6 +52,22 @@ static bool load_identity(const struct load *load, const struct config_dkim *dki
     return true;
 }
 
+/* Tries the lanes out once for all shards, if there is a key that fits them. */
+static bool try_lanes(const struct load *load, const struct config *config, const struct sign_keys *keys)
+{
+    bool fits = false;
+    enum rsa_lanes_state state;
+    for (unsigned i = 0; i < keys->count; i++)
+        fits |= sign_key_lane(keys->identities[i].key) != NULL;
+    if (!fits || config->dkim_engine != CONFIG_DKIM_AUTO)
+        return false;
+    rsa_lanes_close(rsa_lanes_open(NULL, &state));
+    if (state == RSA_LANES_MISMATCH && load->warn)
+        load->warn(load->context, "this CPU's AVX-512 IFMA computes wrong RSA signatures, so OpenSSL computes them; "
+                                  "dkim_engine = openssl says that this is known");
+    return state == RSA_LANES_READY;
+}
+
 struct sign_keys *sign_keys_load(const struct config *config, void (*warn)(void *context, const char *sentence),
                                  void *context, char *error, size_t error_cap)
 {
@@ -65,6 +83,16 @@ struct sign_keys *sign_keys_load(const struct config *config, void (*warn)(void 
             sign_keys_release(keys);
             return NULL;
         }
+    if (config->token_key[0]) {
+        char why[1536];
+        keys->tokens = token_keys_load(config->token_key, why, sizeof why);
+        if (!keys->tokens) {
+            snprintf(error, error_cap, "token_key: %s", why);
+            sign_keys_release(keys);
+            return NULL;
+        }
+    }
+    keys->lanes = try_lanes(&load, config, keys);
     return keys;
 }
 
@@ -78,6 +106,7 @@ void sign_keys_release(struct sign_keys *keys)
 {
     if (!keys || atomic_fetch_sub_explicit(&keys->holders, 1, memory_order_acq_rel) > 1)
         return;
+    token_keys_free(keys->tokens);
     for (unsigned i = 0; i < keys->count; i++)
         sign_key_release(keys->identities[i].key);
     free(keys);
@@ -111,6 +140,10 @@ unsigned sign_keys_for(const struct sign_keys *keys, struct slice from_domain,
     }
     return count;
 }
+
+bool sign_keys_lanes(const struct sign_keys *keys) { return keys->lanes; }
+
+const struct token_keys *sign_keys_tokens(const struct sign_keys *keys) { return keys->tokens; }
 
 unsigned sign_keys_count(const struct sign_keys *keys) { return keys->count; }
 

@@ -7,6 +7,7 @@
 
 #include "control/config.h"
 #include "sign/key.h"
+#include "sign/token.h"
 
 /* Borrows all from its set. */
 struct sign_identity {
@@ -20,9 +21,9 @@ struct sign_identity {
 
 struct sign_keys;
 
-/* Loads the keys of all blocks that are enabled. The caller holds the set; one without blocks is empty. NULL with
- * "FILE:LINE: ..." of the block in `error`. `warn` (may be NULL) is told of keys that are good but weak. Borrows the
- * configuration for as long as the set is held. */
+/* Loads the keys of all blocks that are enabled, and those of VERP tokens. The caller holds the set; one without blocks
+ * is empty. NULL with "FILE:LINE: ..." of the block in `error`. `warn` (may be NULL) is told of keys that are good but
+ * weak, and of lanes that compute wrongly. Borrows the configuration for as long as the set is held. */
 must_use struct sign_keys *sign_keys_load(const struct config *config,
                                           void (*warn)(void *context, const char *sentence), void *context, char *error,
                                           size_t error_cap);
@@ -35,6 +36,11 @@ void sign_keys_release(struct sign_keys *keys);           /* NULL: does nothing 
 unsigned sign_keys_for(const struct sign_keys *keys, struct slice from_domain,
                        const struct sign_identity *found[DKIM_SIGNATURES_MAX]);
 
+/* May the keys be put into lanes (signer_lanes)? By `dkim_engine`, and unless lanes computed wrongly when the set was
+ * loaded. */
+bool sign_keys_lanes(const struct sign_keys *keys);
+/* What makes and verifies VERP tokens, from `token_key`; NULL: none. Borrows until sign_keys_release. */
+const struct token_keys *sign_keys_tokens(const struct sign_keys *keys);
 unsigned sign_keys_count(const struct sign_keys *keys);
 const struct sign_identity *sign_keys_at(const struct sign_keys *keys, unsigned index);
 

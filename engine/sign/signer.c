@@ -1,4 +1,5 @@
-/* Puts OpenSSL behind sign_batch: what it needs for a key is made once and used for many signatures. */
+/* Puts OpenSSL, and lanes where there are any, behind sign_batch: what a key needs is made once and used for many
+ * signatures. */
 #include "sign/signer.h"
 
 #include <openssl/err.h>
@@ -6,7 +7,7 @@
 #include <openssl/rsa.h>
 #include <stdlib.h>
 
-enum { PREPARED_MAX = 2 * DKIM_SIGNATURES_MAX };
+enum { PREPARED_MAX = 2 * DKIM_SIGNATURES_MAX, LANE_FAILURES_SAID = 1000 };
 
 /* One of RSA or Ed25519: a context that stays ready for the next digest. */
 struct prepared {
@@ -18,6 +19,9 @@ struct prepared {
 
 struct signer {
     EVP_MD *sha256;
+    struct rsa_lanes *lanes; /* NULL: OpenSSL alone */
+    struct signer_counts counts;
+    const struct log *log;
     struct prepared prepared[PREPARED_MAX];
     unsigned next; /* to be replaced */
 };
@@ -54,6 +58,7 @@ void signer_close(struct signer *signer)
     if (!signer)
         return;
     signer_forget(signer);
+    rsa_lanes_close(signer->lanes);
     EVP_MD_free(signer->sha256);
     free(signer);
 }
@@ -87,7 +92,7 @@ static struct prepared *prepare(struct signer *signer, struct sign_key *key)
     return p;
 }
 
-static bool sign_one(struct signer *signer, struct sign_job *job)
+static bool sign_by_openssl(struct signer *signer, struct sign_job *job)
 {
     struct prepared *p = prepare(signer, job->key);
     size_t expected = sign_key_signature_bytes(job->key), n = expected;
@@ -99,13 +104,86 @@ static bool sign_one(struct signer *signer, struct sign_job *job)
            EVP_DigestSign(p->ed25519, job->signature, &n, job->digest, DKIM_HASH) == 1 && n == expected;
 }
 
+static void sign_one(struct signer *signer, struct sign_job *job)
+{
+    job->failed = !sign_by_openssl(signer, job);
+    signer->counts.openssl += !job->failed;
+}
+
+/* ---- in lanes ---- */
+
+enum rsa_lanes_state signer_lanes(struct signer *signer, bool lanes, const struct rsa_lanes_fault *fault)
+{
+    enum rsa_lanes_state state = RSA_LANES_READY;
+    if (!lanes || fault) {
+        rsa_lanes_close(signer->lanes);
+        signer->lanes = NULL;
+    }
+    if (lanes && !signer->lanes)
+        signer->lanes = rsa_lanes_open(fault, &state);
+    return state;
+}
+
+void signer_log(struct signer *signer, const struct log *log) { signer->log = log; }
+
+struct signer_counts signer_counts(const struct signer *signer) { return signer->counts; }
+
+static void sign_again(struct signer *signer, struct sign_job *job)
+{
+    sign_one(signer, job);
+    if (signer->counts.again++ % LANE_FAILURES_SAID == 0)
+        log_warning(signer->log, "a lane computed a wrong signature, OpenSSL signed again; is this CPU sound?",
+                    log_number("times", (int64_t)signer->counts.again));
+}
+
+static void sign_in_lanes(struct signer *signer, struct sign_job *const jobs[], unsigned count)
+{
+    const struct rsa_lanes_key *keys[RSA_LANES] = {NULL};
+    uint8_t em[RSA_LANES][RSA_LANES_BYTES], signatures[RSA_LANES][RSA_LANES_BYTES];
+    for (unsigned i = 0; i < count; i++) {
+        keys[i] = sign_key_lane(jobs[i]->key);
+        rsa_lanes_encode(jobs[i]->digest, em[i]);
+    }
+    unsigned wrong = rsa_lanes_sign(signer->lanes, keys, em, signatures, count);
+    for (unsigned i = 0; i < count; i++) {
+        if (wrong >> i & 1) {
+            sign_again(signer, jobs[i]);
+            continue;
+        }
+        memcpy(jobs[i]->signature, signatures[i], RSA_LANES_BYTES);
+        jobs[i]->failed = false;
+        signer->counts.lanes++;
+    }
+}
+
+static void sign_waiting(struct signer *signer, struct sign_job *const jobs[], unsigned count)
+{
+    if (count >= RSA_LANES_WORTHWHILE) {
+        sign_in_lanes(signer, jobs, count);
+        return;
+    }
+    for (unsigned i = 0; i < count; i++)
+        sign_one(signer, jobs[i]);
+}
+
 unsigned sign_batch(struct signer *signer, struct sign_job *jobs, unsigned count)
 {
-    unsigned failed = 0;
+    struct sign_job *waiting[RSA_LANES] = {NULL};
+    unsigned failed = 0, waits = 0;
     for (unsigned i = 0; i < count; i++) {
-        jobs[i].failed = !sign_one(signer, &jobs[i]);
-        failed += jobs[i].failed;
+        if (!signer->lanes || !sign_key_lane(jobs[i].key)) {
+            sign_one(signer, &jobs[i]);
+            continue;
+        }
+        waiting[waits++] = &jobs[i];
+        if (waits == RSA_LANES) {
+            sign_waiting(signer, waiting, waits);
+            waits = 0;
+        }
     }
+    sign_waiting(signer, waiting, waits);
+    for (unsigned i = 0; i < count; i++)
+        failed += jobs[i].failed;
     if (failed)
         ERR_clear_error();
     return failed;

@@ -425,6 +425,7 @@ static void empty_is_the_defaults(void **state)
     assert_int_equal(config->events_max, 10000000);
     assert_int_equal(config->press_bytes, 64 << 20);
     assert_int_equal(config->log_level, LOG_LEVEL_INFO);
+    assert_int_equal(config->dkim_engine, CONFIG_DKIM_AUTO);
     assert_true(config->ipv4 && config->ipv6 && !config->http_public);
     const struct config_limits *limits = config_limits_for(config, SLICE("nobody"));
     assert_ptr_equal(limits, &config->defaults);
@@ -445,7 +446,8 @@ static const char whole[] =
     "redis = 'redis://:pa$word@redis.example:6379/2'\n"
     "engine = one hostname = h.example state_dir = /tmp/x shards = 3 sessions_max = 100 press_bytes = 1500KiB\n"
     "resolver = \"127.0.0.1:5353, ::1, [::1]:53\" resolver_timeout = 250ms resolver_tries = 1 smtp_port = 2525\n"
-    "ipv6 = off http = \"[::1]:80\" shutdown = 1m30s poll = 1s500ms keep = 1d1s default_pool = q log_level = debug\n"
+    "ipv6 = off http = \"[::1]:80\" shutdown = 1m30s poll = 1s500ms keep = 1d1s default_pool = q log_level = debug "
+    "dkim_engine = openssl\n"
     "defaults { rate = 7/day connections = 2 idle = 0 }\n"
     "pool p { source 127.0.0.1 { ehlo = m1.example } source ::1 { name = six ehlo = [IPv6:::1] } }\n"
     "pool q { source 0:0:0:0:0:0:0:1 { name = six ehlo = [IPv6:::1] } source 127.0.0.3 { } }\n"
@@ -464,6 +466,7 @@ static void sections_become_structs(void **state)
 {
     struct config *config = accepted(whole);
     (void)state;
+    assert_int_equal(config->dkim_engine, CONFIG_DKIM_OPENSSL);
     assert_int_equal(config->source_count, 3);
     assert_int_equal(config->pool_count, 2);
     const struct config_pool *q = config_pool_find(config, SLICE("q"));
