@@ -300,9 +300,11 @@ bool carry_open_session(struct shard *shard, struct lane *lane, struct site *sit
                                     .ehlo = source->ehlo,
                                     .mx = target.host->name,
                                     .pipelining = lane->limits->pipelining && site->no_pipelining_until <= now,
-                                    .across = lane->limits->across && site->no_across_until <= now};
+                                    .across = lane->limits->across && site->no_across_until <= now,
+                                    .credentials = carry_relay_credentials(shard, session)};
     int result = session_open(session, &config);
     if (result < 0) {
+        carry_relay_signed_in(session);
         pool_give(&shard->session_pool, session);
         no_socket(shard, lane, source, result);
         return false;

@@ -25,19 +25,18 @@ bool relay_open(struct relay_table *table, struct arena *arena, const struct con
     bool opened = table->domains && table->auths;
     for (unsigned i = 0; opened && i < config->route_count; i++)
         opened = open_route(table, arena, i);
-    for (unsigned i = 0; opened && i < config->relay_count; i++) {
-        table->auths[i].how = config->relays[i].auth;
-        if (config->relays[i].secret_file)
-            opened = (table->auths[i].text = arena_take(arena, RELAY_AUTH_TEXT, sizeof(void *)));
-    }
+    for (unsigned i = 0; i < config->relay_count; i++)
+        for (unsigned j = 0; opened && config->relays[i].secret_file && j < RELAY_AUTHS; j++)
+            opened = (table->auths[i][j].text = arena_take(arena, RELAY_AUTH_TEXT, sizeof(void *)));
     return opened;
 }
 
 void relay_close(struct relay_table *table)
 {
     for (unsigned i = 0; table->auths && i < table->config->relay_count; i++)
-        if (table->auths[i].text)
-            explicit_bzero(table->auths[i].text, RELAY_AUTH_TEXT);
+        for (unsigned j = 0; j < RELAY_AUTHS; j++)
+            if (table->auths[i][j].version)
+                explicit_bzero(table->auths[i][j].text, RELAY_AUTH_TEXT);
 }
 
 int relay_of(const struct relay_table *table, unsigned pool, struct slice domain)
@@ -78,52 +77,85 @@ static void put(struct base64 *out, const char *bytes, size_t n)
     }
 }
 
-static void say(struct relay_auth *auth, const char *user, const char *secret, size_t n)
+/* The text so far as a word of its own. */
+static struct slice word(struct base64 *out)
+{
+    flush(out);
+    struct slice text = {out->to, out->n};
+    out->to += out->n;
+    out->n = 0;
+    return text;
+}
+
+static void say(struct relay_auth *auth, const struct config_relay *relay, const char *secret, size_t n)
 {
     struct base64 out = {.to = auth->text};
-    switch (auth->how) {
+    struct client_credentials *c = &auth->credentials;
+    switch (relay->auth) {
     case CONFIG_AUTH_PLAIN: /* RFC 4616 §2: nobody is acted for */
+        c->mechanism = CLIENT_MECHANISM_PLAIN;
         put(&out, "", 1);
-        put(&out, user, strlen(user) + 1);
+        put(&out, relay->user, strlen(relay->user) + 1);
         put(&out, secret, n);
+        c->first = word(&out);
         break;
     case CONFIG_AUTH_XOAUTH2:
+        c->mechanism = CLIENT_MECHANISM_XOAUTH2;
         put(&out, "user=", 5);
-        put(&out, user, strlen(user));
+        put(&out, relay->user, strlen(relay->user));
         put(&out, "\001auth=Bearer ", 13);
         put(&out, secret, n);
         put(&out, "\001\001", 2);
+        c->first = word(&out);
         break;
     default:
-        put(&out, user, strlen(user));
-        flush(&out);
-        auth->first = (struct slice){auth->text, out.n};
-        out.to += out.n;
-        out.n = 0;
+        c->mechanism = CLIENT_MECHANISM_LOGIN;
+        put(&out, relay->user, strlen(relay->user));
+        c->first = word(&out);
         put(&out, secret, n);
-        flush(&out);
-        auth->second = (struct slice){out.to, out.n};
-        explicit_bzero(&out, sizeof out);
-        return;
+        c->second = word(&out);
+        break;
     }
-    flush(&out);
-    auth->first = (struct slice){auth->text, out.n};
+    c->in_clear = relay->auth_plain_text;
     explicit_bzero(&out, sizeof out);
 }
 
-const struct relay_auth *relay_auth_of(struct relay_table *table, struct relays *relays, unsigned relay)
+/* One that nobody holds, or else the newest. */
+static struct relay_auth *place_for(struct relay_auth auths[RELAY_AUTHS])
 {
-    struct relay_auth *auth = &table->auths[relay];
+    struct relay_auth *newest = &auths[0];
+    for (unsigned i = 0; i < RELAY_AUTHS; i++) {
+        if (!auths[i].held)
+            return &auths[i];
+        if (auths[i].version > newest->version)
+            newest = &auths[i];
+    }
+    return newest;
+}
+
+struct relay_auth *relay_sign_in(struct relay_table *table, struct relays *relays, unsigned relay)
+{
+    struct relay_auth *auths = table->auths[relay], *auth = NULL;
     char secret[RELAY_SECRET_MAX];
     size_t n;
-    if (!auth->text)
-        return NULL;
     uint64_t version = relays_secret(relays, relay, secret, &n);
-    if (version != auth->version) {
+    for (unsigned i = 0; i < RELAY_AUTHS; i++)
+        if (auths[i].version == version)
+            auth = &auths[i];
+    if (!auth)
+        auth = place_for(auths);
+    if (!auth->held && auth->version != version) {
         explicit_bzero(auth->text, RELAY_AUTH_TEXT);
-        say(auth, table->config->relays[relay].user, secret, n);
+        say(auth, &table->config->relays[relay], secret, n);
         auth->version = version;
     }
     explicit_bzero(secret, sizeof secret);
+    auth->held++;
     return auth;
+}
+
+void relay_signed_in(struct relay_auth *auth)
+{
+    sluice_assert(auth->held > 0);
+    auth->held--;
 }

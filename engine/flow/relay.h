@@ -9,24 +9,28 @@
 #include "control/relays.h"
 #include "io/arena.h"
 #include "proto/policy/isp.h"
+#include "proto/smtp/client.h"
 
-enum { RELAY_NONE = -1 };
-
-/* Of one shard; immutable but for `auths`. */
-struct relay_table {
-    const struct config *config; /* borrows until dropped */
-    struct isp_table *domains;   /* of each route; without rows where it takes every domain */
-    struct relay_auth *auths;    /* of each relay */
+enum {
+    RELAY_NONE = -1,
+    RELAY_AUTHS = 4,         /* secrets of one relay that sessions are signing in with at the same time */
+    RELAY_AUTH_TEXT = 12288, /* RFC 4954 §4: a line of AUTH */
 };
 
-/* What AUTH says, in base64 (RFC 4954 §4). */
+/* What AUTH says, in base64. It does not change while somebody holds it. */
 struct relay_auth {
-    enum config_auth how;
-    uint64_t version;           /* of the secret that it holds, relays.h */
-    char *text;                 /* RELAY_AUTH_TEXT bytes */
-    struct slice first, second; /* plain, xoauth2: the initial response; login: user, and password. Both in `text` */
+    struct client_credentials credentials; /* in `text` */
+    uint64_t version;                      /* of the secret (relays.h); 0: holds none */
+    unsigned held;                         /* by sessions that are not ready yet */
+    char *text;                            /* RELAY_AUTH_TEXT bytes */
 };
-enum { RELAY_AUTH_TEXT = 12288 };
+
+/* Of one shard. */
+struct relay_table {
+    const struct config *config;             /* borrows until dropped */
+    struct isp_table *domains;               /* of each route; without rows where it takes every domain */
+    struct relay_auth (*auths)[RELAY_AUTHS]; /* of each relay */
+};
 
 /* False: the arena is too small. */
 must_use bool relay_open(struct relay_table *table, struct arena *arena, const struct config *config);
@@ -34,8 +38,9 @@ must_use bool relay_open(struct relay_table *table, struct arena *arena, const s
 void relay_close(struct relay_table *table);
 /* Index into config.relays, or RELAY_NONE. `domain` as A-labels, without case. */
 int relay_of(const struct relay_table *table, unsigned pool, struct slice domain);
-/* What to sign in with now, made anew when the secret has changed; NULL: this relay wants nobody to. Borrows until the
- * shard ends: sessions that are signing in while the secret changes use the new one. */
-const struct relay_auth *relay_auth_of(struct relay_table *table, struct relays *relays, unsigned relay);
+/* What to sign in with now: the secret as it is, or, while RELAY_AUTHS older ones are held, the newest of these. Held
+ * until relay_signed_in. Requires a relay with a secret. */
+must_use struct relay_auth *relay_sign_in(struct relay_table *table, struct relays *relays, unsigned relay);
+void relay_signed_in(struct relay_auth *auth); /* whatever came of it */
 
 #endif

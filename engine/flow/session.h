@@ -58,6 +58,7 @@ struct session {
     bool probes;                /* finds out whether a relay takes us again */
     bool scolded, one_too_many; /* the relay said something of us; that this session is too many */
     uint64_t signed_in;         /* version of the secret that it signs in with */
+    struct relay_auth *auth;    /* held until it is ready; NULL: none */
     unsigned messages;
 
     struct stream stream;

@@ -150,9 +150,13 @@ void carry_give_up(struct shard *shard, struct lane *lane, struct site *site, co
 bool carry_open_session(struct shard *shard, struct lane *lane, struct site *site, bool probes);
 /* The lane is looked at again at `when`, unless it is before; NSEC_NEVER: never by itself. */
 void carry_wake_at(struct shard *shard, struct lane *lane, nsec when);
-/* What a relay says (smarthost.c). A message has ended: true if the reply was about us and not about it, so that it is
- * as good as untouched. A session has become ready, has closed (true: the lane has been told already what there is to
- * be told). May a session be begun there; may this one, which probes, take a message although the relay has stopped? */
+/* Signing in at a relay (smarthost.c): what a session that is about to be opened says there, held until
+ * carry_relay_signed_in, which _ready and _closed call too; NULL: nothing. */
+const struct client_credentials *carry_relay_credentials(struct shard *shard, struct session *session);
+void carry_relay_signed_in(struct session *session);
+/* What a relay says. A message has ended: true if the reply was about us and not about it, so that it is as good as
+ * untouched. A session has become ready; has closed: true if the lane knows already all that there is to know. May a
+ * session be begun there; may this one, which probes, take a message although the relay has stopped? */
 bool carry_relay_objects(struct shard *shard, struct session *session, const struct outcome *outcome);
 void carry_relay_ready(struct shard *shard, struct session *session);
 bool carry_relay_closed(struct shard *shard, struct session *session, const struct outcome *why);

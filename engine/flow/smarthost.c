@@ -76,9 +76,27 @@ bool carry_relay_objects(struct shard *shard, struct session *session, const str
     return false;
 }
 
+const struct client_credentials *carry_relay_credentials(struct shard *shard, struct session *session)
+{
+    int relay = session->site->relay;
+    if (relay < 0 || shard->config->relays[relay].auth == CONFIG_AUTH_NONE)
+        return NULL;
+    session->auth = relay_sign_in(&shard->relay_table, shard->relays, (unsigned)relay);
+    session->signed_in = session->auth->version;
+    return &session->auth->credentials;
+}
+
+void carry_relay_signed_in(struct session *session)
+{
+    if (session->auth)
+        relay_signed_in(session->auth);
+    session->auth = NULL;
+}
+
 void carry_relay_ready(struct shard *shard, struct session *session)
 {
     int relay = session->site->relay;
+    carry_relay_signed_in(session);
     /* Without AUTH nothing is said of us before the first MAIL. */
     if (relay < 0 || shard->config->relays[relay].auth == CONFIG_AUTH_NONE)
         return;
@@ -89,6 +107,7 @@ void carry_relay_ready(struct shard *shard, struct session *session)
 bool carry_relay_closed(struct shard *shard, struct session *session, const struct outcome *why)
 {
     int relay = session->site->relay;
+    carry_relay_signed_in(session);
     if (relay < 0)
         return false;
     if (!session->ready)

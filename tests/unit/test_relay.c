@@ -111,7 +111,8 @@ static void says(struct slice text, const char *bytes, size_t n)
 
 static void what_auth_says(void **state)
 {
-    char path[] = "/tmp/sluice-relay-XXXXXX", text[1024], error[512];
+    char path[] = "/tmp/sluice-relay-XXXXXX", text[1024], error[512], secret[RELAY_SECRET_MAX];
+    size_t n;
     int fd = mkstemp(path);
     (void)state;
     assert_true(fd >= 0);
@@ -119,7 +120,7 @@ static void what_auth_says(void **state)
     put_secret(path, "s3cret of two words\n");
     snprintf(text, sizeof text,
              "relay p { host = a.example auth = plain user = ann password_file = %s }\n"
-             "relay l { host = a.example auth = login user = ann password_file = %s }\n"
+             "relay l { host = a.example auth = login user = ann password_file = %s tls = off auth_plain_text = yes }\n"
              "relay x { host = a.example auth = xoauth2 user = ann@a.example token_file = %s }\n"
              "relay n { host = a.example }\n",
              path, path, path);
@@ -130,29 +131,47 @@ static void what_auth_says(void **state)
     assert_non_null(relays);
     assert_true(arena_open(&arena, 1 << 20));
     assert_true(relay_open(&table, &arena, config));
-    const struct relay_auth *auth = relay_auth_of(&table, relays, 0);
-    assert_int_equal(auth->how, CONFIG_AUTH_PLAIN);
-    SAYS(auth->first, "\0ann\0s3cret of two words");
-    assert_int_equal(auth->second.n, 0);
-    auth = relay_auth_of(&table, relays, 1);
-    SAYS(auth->first, "ann");
-    SAYS(auth->second, "s3cret of two words");
-    auth = relay_auth_of(&table, relays, 2);
-    SAYS(auth->first, "user=ann@a.example\001auth=Bearer s3cret of two words\001\001");
-    assert_null(relay_auth_of(&table, relays, 3));
+    struct relay_auth *auth = relay_sign_in(&table, relays, 0);
+    assert_int_equal(auth->credentials.mechanism, CLIENT_MECHANISM_PLAIN);
+    assert_false(auth->credentials.in_clear);
+    SAYS(auth->credentials.first, "\0ann\0s3cret of two words");
+    assert_int_equal(auth->credentials.second.n, 0);
+    assert_ptr_equal(relay_sign_in(&table, relays, 0), auth);
+    relay_signed_in(auth);
+    relay_signed_in(auth);
+    auth = relay_sign_in(&table, relays, 1);
+    assert_int_equal(auth->credentials.mechanism, CLIENT_MECHANISM_LOGIN);
+    assert_true(auth->credentials.in_clear);
+    SAYS(auth->credentials.first, "ann");
+    SAYS(auth->credentials.second, "s3cret of two words");
+    auth = relay_sign_in(&table, relays, 2);
+    assert_int_equal(auth->credentials.mechanism, CLIENT_MECHANISM_XOAUTH2);
+    SAYS(auth->credentials.first, "user=ann@a.example\001auth=Bearer s3cret of two words\001\001");
 
-    /* Another one takes its place. */
-    uint64_t version = table.auths[0].version;
-    put_secret(path, "other");
-    relays_refresh(relays, 0);
-    assert_ptr_equal(relay_auth_of(&table, relays, 0), &table.auths[0]);
-    SAYS(table.auths[0].first, "\0ann\0other");
-    assert_true(table.auths[0].version != version);
+    /* Another one takes its place, but not under the hands of those who are saying the old one. */
+    struct relay_auth *held[RELAY_AUTHS + 1];
+    for (unsigned i = 0; i <= RELAY_AUTHS; i++) {
+        char next[] = "other0";
+        next[5] = (char)('0' + i);
+        put_secret(path, next);
+        relays_refresh(relays, 0);
+        held[i] = relay_sign_in(&table, relays, 0);
+        for (unsigned j = 0; i < RELAY_AUTHS && j < i; j++)
+            assert_true(held[j] != held[i]);
+    }
+    SAYS(held[0]->credentials.first, "\0ann\0other0");
+    SAYS(held[3]->credentials.first, "\0ann\0other3");
+    assert_ptr_equal(held[4], held[3]); /* no place is free: the newest must do */
+    relay_signed_in(held[1]);
+    held[1] = relay_sign_in(&table, relays, 0);
+    SAYS(held[1]->credentials.first, "\0ann\0other4");
+    assert_true(held[1]->version != held[0]->version);
+    assert_int_equal(relays_secret(relays, 0, secret, &n), held[1]->version);
 
-    char *held = table.auths[0].text;
+    char *texts[] = {held[0]->text, held[1]->text, table.auths[1][0].text, table.auths[2][0].text};
     relay_close(&table);
-    for (size_t i = 0; i < RELAY_AUTH_TEXT; i++)
-        assert_int_equal(held[i], 0);
+    for (size_t i = 0; i < countof(texts) * RELAY_AUTH_TEXT; i++)
+        assert_int_equal(texts[i / RELAY_AUTH_TEXT][i % RELAY_AUTH_TEXT], 0);
     arena_drop(&arena);
     relays_close(relays);
     config_free(config);
@@ -180,8 +199,8 @@ static void the_longest_secret(void **state)
     assert_non_null(relays);
     assert_true(arena_open(&arena, 1 << 20));
     assert_true(relay_open(&table, &arena, config));
-    const struct relay_auth *auth = relay_auth_of(&table, relays, 0);
-    assert_in_range(auth->first.n, RELAY_SECRET_MAX * 4 / 3, RELAY_AUTH_TEXT - sizeof "AUTH XOAUTH2 \r\n");
+    const struct relay_auth *auth = relay_sign_in(&table, relays, 0);
+    assert_in_range(auth->credentials.first.n, RELAY_SECRET_MAX * 4 / 3, RELAY_AUTH_TEXT - sizeof "AUTH XOAUTH2 \r\n");
     arena_drop(&arena);
     relays_close(relays);
     config_free(config);
