@@ -32,6 +32,7 @@ struct engine {
     struct io_group *group;
     struct embedded *embedded;
     struct http *http;
+    struct sts *sts; /* NULL: not in use */
     struct sign_keys *keys; /* held, until the threads hold them */
     struct relays *relays;
     char redis[512];
@@ -163,6 +164,7 @@ static struct shard *thread_open(struct engine_thread *thread)
                                       .metrics = metrics_of(engine->metrics, thread->index),
                                       .log = &engine->log,
                                       .redis = engine->redis,
+                                      .sts = engine->sts,
                                       .keys = keys,
                                       .relays = engine->relays,
                                       .index = thread->index,
@@ -333,6 +335,20 @@ static bool open_http(struct engine *engine, char *error, size_t cap)
     return engine->http != NULL;
 }
 
+static bool open_sts(struct engine *engine, char *error, size_t cap)
+{
+    char file[512];
+    if (!engine->config->mta_sts)
+        return true;
+    snprintf(file, sizeof file, "%s/mta-sts", engine->config->state_dir);
+    struct sts_config config = {.file = file,
+                                .ca_file = engine->config->tls_ca,
+                                .port = engine->config->sts_port,
+                                .log = &engine->log};
+    engine->sts = sts_open(&config, error, cap);
+    return engine->sts != NULL;
+}
+
 static bool engine_open(struct engine *engine, char *error, size_t cap)
 {
     if (!have_sources(engine->config) || !allow_descriptors(engine)) {
@@ -351,12 +367,15 @@ static bool engine_open(struct engine *engine, char *error, size_t cap)
     engine->relays = relays_open(engine->config, &engine->log, error, cap);
     if (engine->relays)
         engine->keys = sign_keys_load(engine->config, warn_of_key, engine, error, cap);
-    return engine->keys && open_redis(engine, error, cap) && open_http(engine, error, cap);
+    return engine->keys && open_redis(engine, error, cap) && open_http(engine, error, cap) &&
+           open_sts(engine, error, cap);
 }
 
 static void engine_close(struct engine *engine)
 {
     http_close(engine->http);
+    if (engine->sts)
+        sts_close(engine->sts);
     embedded_close(engine->embedded);
     if (engine->group)
         io_group_close(engine->group);

@@ -45,6 +45,12 @@ enum metric {
     METRIC_DNS_OK,
     METRIC_DNS_NEGATIVE, /* NXDOMAIN, no data, null MX */
     METRIC_DNS_FAILED,   /* SERVFAIL, time-outs */
+    METRIC_DANE_OK,      /* TLSA look-ups of mail hosts: there are secure records */
+    METRIC_DANE_NONE,    /* there are none */
+    METRIC_DANE_FAILED,  /* no answer, or one that does not validate: the host is passed over */
+    METRIC_STS_FETCHES,  /* MTA-STS policies asked for */
+    METRIC_STS_LEFT_OUT, /* look-ups of domains with MX hosts that their policy does not allow: mode enforce, testing */
+    METRIC_STS_WOULD_LEAVE_OUT,
     METRIC_STEPS_FENCED,
     METRIC_REDIS_LOST,  /* times that the connection to Redis was lost */
     METRIC_RENDERED,    /* messages that were pressed */

@@ -341,6 +341,13 @@ void carry_give_up(struct shard *shard, struct lane *lane, struct site *site, co
 bool carry_open_route(struct shard *shard)
 {
     static const struct route_events events = {.routed = on_routed, .failed = on_unroutable};
-    return route_open(&shard->route, &shard->arena, shard->io, shard->resolver, shard->config, &events, shard,
-                      shard->metrics, INTAKE_ATTEMPTS);
+    struct route_config config = {.io = shard->io,
+                                  .resolver = shard->resolver,
+                                  .sts = shard->sts,
+                                  .desk = shard->sts_desk,
+                                  .config = shard->config,
+                                  .metrics = shard->metrics,
+                                  .log = &shard->log,
+                                  .attempts_max = INTAKE_ATTEMPTS};
+    return route_open(&shard->route, &shard->arena, &config, &events, shard);
 }

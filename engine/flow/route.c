@@ -6,16 +6,18 @@ enum { DOMAINS = 16384, TABLE_LOG2 = 15 };
 
 static const nsec ttl_failure = 10 * NSEC_PER_S, relay_again = 60 * NSEC_PER_S;
 
+static const char dns_silent[] = "no answer from DNS for ";
+
 enum domain_state { DOMAIN_BROKEN = 0, DOMAIN_ASKING, DOMAIN_HOSTS, DOMAIN_READY, DOMAIN_FAILED };
 
 struct domain {
     struct table_link link;
     struct domain *newer, *older;
     struct domain *waiting_next; /* of its site */
-    struct resolver_query query;
-    struct route *route;
     enum domain_state state;
     enum happening failure;
+    const char *why; /* of the failure: a sentence that its name ends */
+    bool told;       /* the log has it that the policy does not allow all of its hosts */
     nsec expires;
     struct site *site;
     struct attempt *first, *last; /* that wait for it */
@@ -41,16 +43,8 @@ static void use_domain(struct route *route, struct domain *domain)
 
 static void failure_text(const struct domain *domain, struct route_failure *failure)
 {
-    static const char *const texts[HAPPENING_COUNT] = {
-        [HAPPENING_NXDOMAIN] = "domain does not exist: ",
-        [HAPPENING_NULL_MX] = "domain takes no mail (null MX): ",
-        [HAPPENING_NO_ADDRESS] = "no mail host of the domain has an address: ",
-        [HAPPENING_DNS_FAILURE] = "no answer from DNS for ",
-        [HAPPENING_LOCAL] = "the relay's host has no address: ",
-    };
     failure->happening = domain->failure;
-    struct slice text = slice_of(texts[domain->failure]);
-    size_t n = slice_copy(failure->text, sizeof failure->text, text);
+    size_t n = slice_copy(failure->text, sizeof failure->text, slice_of(domain->why));
     slice_copy(failure->text + n, sizeof failure->text - n, slice_of(domain->name));
 }
 
@@ -75,10 +69,12 @@ static void tell_waiting(struct route *route, struct domain *domain)
     }
 }
 
-static void domain_failed(struct route *route, struct domain *domain, enum happening happening, nsec expires)
+static void domain_failed(struct route *route, struct domain *domain, enum happening happening, const char *why,
+                          nsec expires)
 {
     domain->state = DOMAIN_FAILED;
     domain->failure = happening;
+    domain->why = why;
     domain->expires = expires;
     if (domain->site)
         sites_release(&route->sites, domain->site);
@@ -89,18 +85,22 @@ static void domain_failed(struct route *route, struct domain *domain, enum happe
 /* Its site's hosts are known as well as they can be now. */
 static void domain_settled(struct route *route, struct domain *domain)
 {
-    bool dns_failed;
-    if (sites_has_address(domain->site, &dns_failed)) {
+    nsec soon = io_now(route->io) + ttl_failure;
+    enum sites_reach reach = sites_reach(domain->site);
+    if (reach == SITES_REACHED) {
         domain->state = DOMAIN_READY;
         tell_waiting(route, domain);
-        return;
+    } else if (domain->relay >= 0) {
+        domain_failed(route, domain, HAPPENING_LOCAL, "the relay's host has no address: ", soon);
+    } else if (reach == SITES_NO_ADDRESS) {
+        domain_failed(route, domain, HAPPENING_NO_ADDRESS,
+                      "no mail host of the domain has an address: ", domain->expires);
+    } else if (reach == SITES_NO_ANSWER) {
+        domain_failed(route, domain, HAPPENING_DNS_FAILURE, dns_silent, soon);
+    } else {
+        domain_failed(route, domain, HAPPENING_DNS_FAILURE,
+                      "no answer from DNS about TLSA (DANE) of the mail hosts of ", soon);
     }
-    nsec now = io_now(route->io);
-    if (domain->relay >= 0)
-        domain_failed(route, domain, HAPPENING_LOCAL, now + ttl_failure);
-    else
-        domain_failed(route, domain, dns_failed ? HAPPENING_DNS_FAILURE : HAPPENING_NO_ADDRESS,
-                      dns_failed ? now + ttl_failure : domain->expires);
 }
 
 static void settle_sites(void *context)
@@ -158,7 +158,7 @@ static void domain_take_site(struct route *route, struct domain *domain, struct 
         sites_release(&route->sites, domain->site);
     domain->site = site;
     if (!site)
-        domain_failed(route, domain, domain->relay >= 0 ? HAPPENING_LOCAL : HAPPENING_DNS_FAILURE,
+        domain_failed(route, domain, HAPPENING_LOCAL, "too many mail hosts are known to take in those of ",
                       io_now(route->io) + ttl_failure);
     else if (sites_known(&route->sites, site))
         domain_settled(route, domain);
@@ -166,17 +166,52 @@ static void domain_take_site(struct route *route, struct domain *domain, struct 
         wait_for_hosts(route, domain);
 }
 
-static void mx_answered(struct resolver_query *query, const struct resolver_answer *answer)
+/* Leaves the hosts that the domain's MTA-STS policy allows (RFC 8461 §4.1, §5). False: there is none. */
+static bool obey_policy(struct route *route, struct domain *domain, const struct inquiry *inquiry, struct mx_route *mx)
 {
-    struct domain *domain = container_of(query, struct domain, query);
-    struct route *route = domain->route;
+    const struct sts_policy *policy = &inquiry->policy;
+    unsigned count = mx->verdict == MX_IMPLICIT ? 1 : mx->count, allowed = 0;
+    for (unsigned i = 0; i < count; i++) {
+        struct slice host = mx->verdict == MX_IMPLICIT ? slice_of(domain->name) : inquiry->mx[mx->order[i]].host;
+        allowed |= (unsigned)sts_policy_allows(policy, host) << i;
+    }
+    bool enforced = policy->mode == STS_ENFORCE;
+    if (allowed == (1u << count) - 1) {
+        domain->told = false;
+        return true;
+    }
+    metrics_add(route->metrics, enforced ? METRIC_STS_LEFT_OUT : METRIC_STS_WOULD_LEAVE_OUT, 1);
+    if (!domain->told)
+        log_info(route->log, "mail hosts of a domain are not those of its MTA-STS policy",
+                 log_text("domain", domain->name), log_text("mode", sts_mode_name(policy->mode)),
+                 log_number("hosts", count), log_number("allowed", __builtin_popcount(allowed)));
+    domain->told = true;
+    if (enforced && allowed && mx->verdict == MX_HOSTS)
+        isp_keep(mx, (uint16_t)allowed);
+    return !enforced || allowed;
+}
+
+/* The domain has mail hosts. */
+static void take_hosts(struct route *route, struct domain *domain, const struct inquiry *inquiry, struct mx_route *mx)
+{
+    enum sts_mode mode = inquiry->policy.mode;
+    if (mode != STS_NONE && !obey_policy(route, domain, inquiry, mx)) {
+        domain_failed(route, domain, HAPPENING_STS, "the MTA-STS policy allows no mail host of ",
+                      io_now(route->io) + ttl_failure);
+        return;
+    }
+    struct site_safety safety = {.secure = inquiry->secure, .enforced = mode == STS_ENFORCE};
+    domain_take_site(route, domain, sites_get(&route->sites, mx, slice_of(domain->name), inquiry->mx, safety));
+}
+
+static void inquired(void *context, struct inquiry *inquiry)
+{
+    struct route *route = context;
+    struct domain *domain = inquiry->owner;
     nsec now = io_now(route->io);
-    struct mx_record records[LIMIT_MX_HOSTS];
-    for (unsigned i = 0; i < answer->mx_count; i++)
-        records[i] = (struct mx_record){answer->mx[i].preference, slice_of(answer->mx[i].host)};
     struct mx_route mx;
-    mx_read(&mx, answer_of(answer->status), slice_of(domain->name), records, answer->mx_count);
-    domain->expires = now + sites_lifetime(answer->ttl_s);
+    mx_read(&mx, answer_of(inquiry->status), slice_of(domain->name), inquiry->mx, inquiry->mx_count);
+    domain->expires = now + sites_lifetime(inquiry->ttl_s);
     metrics_add(route->metrics,
                 mx.verdict == MX_FAILED  ? METRIC_DNS_FAILED
                 : mx.verdict == MX_HOSTS ? METRIC_DNS_OK
@@ -185,21 +220,21 @@ static void mx_answered(struct resolver_query *query, const struct resolver_answ
     switch (mx.verdict) {
     case MX_HOSTS:
     case MX_IMPLICIT:
+        take_hosts(route, domain, inquiry, &mx);
         break;
     case MX_NULL:
-        domain_failed(route, domain, HAPPENING_NULL_MX, domain->expires);
-        return;
+        domain_failed(route, domain, HAPPENING_NULL_MX, "domain takes no mail (null MX): ", domain->expires);
+        break;
     case MX_NXDOMAIN:
-        domain_failed(route, domain, HAPPENING_NXDOMAIN, domain->expires);
-        return;
+        domain_failed(route, domain, HAPPENING_NXDOMAIN, "domain does not exist: ", domain->expires);
+        break;
     case MX_UNUSABLE:
-        domain_failed(route, domain, HAPPENING_NO_ADDRESS, domain->expires);
-        return;
+        domain_failed(route, domain, HAPPENING_NO_ADDRESS, "no MX of the domain names a host: ", domain->expires);
+        break;
     default:
-        domain_failed(route, domain, HAPPENING_DNS_FAILURE, now + ttl_failure);
-        return;
+        domain_failed(route, domain, HAPPENING_DNS_FAILURE, dns_silent, now + ttl_failure);
+        break;
     }
-    domain_take_site(route, domain, sites_get(&route->sites, &mx, slice_of(domain->name), records));
 }
 
 static void domain_ask(struct route *route, struct domain *domain)
@@ -210,7 +245,9 @@ static void domain_ask(struct route *route, struct domain *domain)
         return;
     }
     domain->state = DOMAIN_ASKING;
-    resolver_mx_query(route->resolver, &domain->query, slice_of(domain->name));
+    if (!inquiry_begin(&route->inquiries, slice_of(domain->name), domain))
+        domain_failed(route, domain, HAPPENING_LOCAL, "too many domains are being looked up to ask for ",
+                      io_now(route->io));
 }
 
 /* The one that was not used for longest makes room. NULL: all are being asked for. */
@@ -246,9 +283,7 @@ static struct domain *domain_get(struct route *route, struct slice name, int rel
     if (!domain)
         return NULL;
     memset(domain, 0, sizeof *domain);
-    domain->route = route;
     domain->relay = relay;
-    domain->query.done = mx_answered;
     slice_copy(domain->name, sizeof domain->name, name);
     table_add(&route->domain_table, &domain->link, hash);
     use_domain(route, domain);
@@ -289,6 +324,11 @@ enum route_result route_attempt(struct route *route, struct attempt *attempt, in
         wait_for_hosts(route, domain);
         return wait_for(route, domain, attempt);
     }
+    if (sites_reach(domain->site) != SITES_REACHED) { /* its hosts were asked for again since */
+        domain_settled(route, domain);
+        failure_text(domain, failure);
+        return ROUTE_FAILED;
+    }
     metrics_add(route->metrics, METRIC_DNS_CACHED, 1);
     attempt->site = domain->site;
     sites_hold(attempt->site);
@@ -297,18 +337,27 @@ enum route_result route_attempt(struct route *route, struct attempt *attempt, in
 
 /* ---- start ---- */
 
-bool route_open(struct route *route, struct arena *arena, struct io *io, struct resolver *resolver,
-                const struct config *config, const struct route_events *on, void *context,
-                struct metrics_shard *metrics, unsigned attempts_max)
+bool route_open(struct route *route, struct arena *arena, const struct route_config *config,
+                const struct route_events *on, void *context)
 {
-    *route = (struct route){.io = io, .resolver = resolver, .on = on, .context = context, .metrics = metrics};
-    route->sites = (struct sites){.io = io,
-                                  .resolver = resolver,
-                                  .config = config,
-                                  .metrics = metrics,
+    *route =
+        (struct route){.io = config->io, .on = on, .context = context, .metrics = config->metrics, .log = config->log};
+    route->inquiries = (struct inquiries){.io = config->io,
+                                          .resolver = config->resolver,
+                                          .sts = config->sts,
+                                          .desk = config->desk,
+                                          .metrics = config->metrics,
+                                          .done = inquired,
+                                          .context = route};
+    route->sites = (struct sites){.io = config->io,
+                                  .resolver = config->resolver,
+                                  .config = config->config,
+                                  .metrics = config->metrics,
+                                  .log = config->log,
                                   .answered = settle_sites,
                                   .context = route};
-    return sites_open(&route->sites, arena, DOMAINS + 2 * attempts_max) &&
+    return sites_open(&route->sites, arena, DOMAINS + 2 * config->attempts_max) &&
+           inquiries_open(&route->inquiries, arena, config->attempts_max) &&
            pool_open(&route->domain_pool, arena, sizeof(struct domain), DOMAINS) &&
            table_open(&route->domain_table, arena, TABLE_LOG2);
 }

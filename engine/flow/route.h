@@ -4,11 +4,16 @@
  * by MX suffix, else the set is an ISP of its own. A host that does not answer is remembered, address by address, for
  * one minute, doubling to one hour.
  *
+ * A domain with an MTA-STS policy in mode enforce has mail sent to hosts that the policy names and to no other; where
+ * it names none of them, its mail waits. Such domains, and those whose MX set is validated by DNSSEC, have sites apart
+ * from others' (site.h).
+ *
  * Guarantees: an attempt's site stays as long as the attempt holds it (sites_hold, sites_release); the domain's own
  * address is used only if it has no MX; what is no answer from DNS is a failure to be retried, never a bounce. */
 #ifndef FLOW_ROUTE_H
 #define FLOW_ROUTE_H
 
+#include "flow/inquiry.h"
 #include "flow/site.h"
 #include "sluice/attempt.h"
 
@@ -24,8 +29,9 @@ struct route_events {
 
 struct route {
     struct sites sites;
+    struct inquiries inquiries;
     struct io *io;
-    struct resolver *resolver;
+    const struct log *log;
     const struct route_events *on;
     void *context;
     struct metrics_shard *metrics;
@@ -36,10 +42,19 @@ struct route {
     unsigned waiting; /* attempts that wait for DNS */
 };
 
+struct route_config {
+    struct io *io;
+    struct resolver *resolver;
+    struct sts *sts;       /* NULL: MTA-STS is not in use */
+    struct sts_desk *desk; /* the shard's */
+    const struct config *config;
+    struct metrics_shard *metrics;
+    const struct log *log; /* borrows, as all the others, until the route is no longer used; NULL: silent */
+    unsigned attempts_max; /* that may wait at once */
+};
 /* False: the arena is too small. */
-must_use bool route_open(struct route *route, struct arena *arena, struct io *io, struct resolver *resolver,
-                         const struct config *config, const struct route_events *on, void *context,
-                         struct metrics_shard *metrics, unsigned attempts_max);
+must_use bool route_open(struct route *route, struct arena *arena, const struct route_config *config,
+                         const struct route_events *on, void *context);
 
 enum route_result {
     ROUTE_BROKEN = 0,

@@ -393,6 +393,12 @@ static bool open_connections(struct shard *shard, const struct shard_config *con
     if (!shard->resolver)
         return false;
     struct store_config store = {.url = config->redis,
+    shard->sts = config->sts;
+    shard->sts_desk = config->sts ? sts_desk_open(config->sts, shard->io) : NULL;
+    if (config->sts && !shard->sts_desk) {
+        snprintf(error, error_cap, "no memory or descriptor for MTA-STS");
+        return false;
+    }
                                  .prefix = shard->config->prefix,
                                  .engine = shard->config->engine,
                                  .incarnation = config->incarnation};
@@ -446,7 +452,10 @@ void shard_close(struct shard *shard, void (*end)(struct io *io))
     if (shard->resolver)
         resolver_close(shard->resolver);
     end(shard->io);
-    if (shard->store) /* its operations were the io's until now */
+    if (shard->sts_desk)
+        sts_desk_close(shard->sts_desk);
+    tls_close(shard->tls); /* while the streams are still there that it holds on to */
+    if (shard->store)      /* its operations were the io's until now */
         store_close(shard->store);
     intake_drop(&shard->intake); /* bodies in flight had been borrowed from it */
     press_close(&shard->press);

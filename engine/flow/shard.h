@@ -47,6 +47,8 @@ struct shard {
     struct io *io; /* owned: the caller opened it, shard_close ends it */
     struct resolver *resolver;
     struct store *store;
+    struct sts *sts;           /* NULL: MTA-STS is not in use */
+    struct sts_desk *sts_desk; /* owned; NULL if sts is */
     const struct config *config;
     struct metrics_shard *metrics;
     struct log log;
@@ -93,6 +95,7 @@ struct shard_config {
     const char *redis;      /* URL; borrows until shard_close */
     struct sign_keys *keys; /* whose keys sign; the shard holds the set. NULL: nothing is signed */
     struct relays *relays;  /* all shards'; borrows until shard_close. May be NULL where the configuration has none */
+    struct sts *sts;        /* the engine's; borrows until shard_close. NULL: MTA-STS is not in use */
     unsigned index, shards;
     uint64_t incarnation; /* the engine's; the same for all its shards */
 };

@@ -51,13 +51,88 @@ static void take_addresses(struct host *host, const struct resolver_answer *answ
     }
 }
 
+static void host_release(struct sites *sites, struct host *host)
+{
+    if (--host->refs || host->asking)
+        return;
+    table_remove(&sites->host_table, &host->link);
+    pool_give(&sites->host_pool, host);
+}
+
+/* All that is asked of a host is answered. */
+static void host_told(struct host *host)
+{
+    struct sites *sites = host->sites;
+    host->asked = true;
+    host->asking = false;
+    host->refs++; /* the last site that has it may be released meanwhile */
+    sites->answered(sites->context);
+    host_release(sites, host);
+}
+
+static bool is_failure(const struct resolver_answer *answer)
+{
+    return answer->status != RESOLVER_OK && answer->status != RESOLVER_NODATA && answer->status != RESOLVER_NXDOMAIN;
+}
+
+/* ---- TLSA ---- */
+
+static void dane_failed(struct host *host)
+{
+    struct sites *sites = host->sites;
+    if (host->dane != HOST_DANE_FAILED)
+        log_warning(sites->log, "a mail host's TLSA records are not to be had, it is passed over until they are",
+                    log_text("host", host->name));
+    host->dane = HOST_DANE_FAILED;
+    host->expires = io_now(sites->io) + ttl_failure;
+    metrics_add(sites->metrics, METRIC_DANE_FAILED, 1);
+}
+
+static void tlsa_answered(struct resolver_query *query, const struct resolver_answer *answer);
+
+/* The name where the CNAMEs of its name lead comes first, then its own (RFC 7672 §2.2.2). */
+static void tlsa_ask(struct host *host, const char *base)
+{
+    char name[LIMIT_DOMAIN + 1];
+    slice_copy(host->tlsa_base, sizeof host->tlsa_base, slice_of(base));
+    if (dane_name(slice_of(base), host->port, name)) {
+        host->query.done = tlsa_answered;
+        resolver_tlsa_query(host->sites->resolver, &host->query, slice_of(name));
+        return;
+    }
+    host->dane = HOST_DANE_NONE; /* where no name fits there is no record */
+    host_told(host);
+}
+
+static void tlsa_answered(struct resolver_query *query, const struct resolver_answer *answer)
+{
+    struct host *host = container_of(query, struct host, query);
+    struct sites *sites = host->sites;
+    bool found = answer->status == RESOLVER_OK && answer->secure;
+    if (is_failure(answer)) { /* also what does not validate: RFC 7672 §2.1.2 */
+        dane_failed(host);
+    } else if (!found && !slice_equal_nocase(slice_of(host->tlsa_base), slice_of(host->name))) {
+        tlsa_ask(host, host->name);
+        return;
+    } else {
+        host->tlsa_count = found ? dane_read_all(answer->records, answer->record_count, host->tlsa, LIMIT_TLSA) : 0;
+        host->dane = !found             ? HOST_DANE_NONE
+                     : host->tlsa_count ? HOST_DANE_RECORDS
+                                        : HOST_DANE_TLS; /* RFC 7672 §2.2: "unusable" ones still demand TLS */
+        host->expires = nsec_min(host->expires, io_now(sites->io) + sites_lifetime(answer->ttl_s));
+        metrics_add(sites->metrics, found ? METRIC_DANE_OK : METRIC_DANE_NONE, 1);
+    }
+    host_told(host);
+}
+
+/* ---- addresses ---- */
+
 static void host_answered(struct resolver_query *query, const struct resolver_answer *answer)
 {
     struct host *host = container_of(query, struct host, query);
     struct sites *sites = host->sites;
     nsec now = io_now(sites->io);
-    bool failure = answer->status == RESOLVER_SERVFAIL || answer->status == RESOLVER_TIMEOUT ||
-                   answer->status == RESOLVER_CANCELED;
+    bool failure = is_failure(answer);
     metrics_add(sites->metrics,
                 failure                 ? METRIC_DNS_FAILED
                 : answer->address_count ? METRIC_DNS_OK
@@ -65,23 +140,28 @@ static void host_answered(struct resolver_query *query, const struct resolver_an
                 1);
     if (failure && host->count) {
         host->expires = now + ttl_failure; /* what was known stays in use while DNS is in trouble */
+        if (host->secure && host->dane_wanted && host->dane == HOST_DANE_BROKEN)
+            dane_failed(host);
     } else {
+        bool was_secure = host->secure;
         host->status = answer->status;
         host->expires = now + (failure ? ttl_failure : sites_lifetime(answer->ttl_s));
         take_addresses(host, answer, host->port);
+        host->secure = answer->secure && host->count;
+        if (!was_secure)
+            host->dane = HOST_DANE_BROKEN;
+        if (host->secure && host->dane_wanted) {
+            tlsa_ask(host, answer->name);
+            return;
+        }
     }
-    host->asked = true;
-    sites->answered(sites->context); /* may release the last site of this host, which `asking` still keeps */
-    host->asking = false;
-    if (host->refs == 0) {
-        table_remove(&sites->host_table, &host->link);
-        pool_give(&sites->host_pool, host);
-    }
+    host_told(host);
 }
 
 static void host_ask(struct sites *sites, struct host *host)
 {
     host->asking = true;
+    host->query.done = host_answered;
     resolver_address_query(sites->resolver, &host->query, slice_of(host->name), sites->config->ipv4,
                            sites->config->ipv6);
 }
@@ -101,20 +181,11 @@ static struct host *host_get(struct sites *sites, struct slice name, uint16_t po
         return NULL;
     memset(host, 0, sizeof *host);
     host->sites = sites;
-    host->query.done = host_answered;
     host->refs = 1;
     host->port = port;
     slice_copy(host->name, sizeof host->name, name);
     table_add(&sites->host_table, &host->link, hash);
     return host;
-}
-
-static void host_release(struct sites *sites, struct host *host)
-{
-    if (--host->refs || host->asking)
-        return;
-    table_remove(&sites->host_table, &host->link);
-    pool_give(&sites->host_pool, host);
 }
 
 /* ---- sites ---- */
@@ -155,21 +226,22 @@ static void name_isp(struct sites *sites, struct site *site, uint32_t isp)
 }
 
 static struct site *site_find(struct sites *sites, const struct mx_route *mx, const struct mx_record *records,
-                              int relay)
+                              int relay, struct site_safety safety)
 {
     for (struct table_link *link = table_first(&sites->site_table, mx->set); link; link = table_next(link)) {
         struct site *site = container_of(link, struct site, link);
-        if (site->relay == relay && mx_same(mx, records, &site->route, site->records))
+        if (site->relay == relay && site->secure == safety.secure && site->enforced == safety.enforced &&
+            mx_same(mx, records, &site->route, site->records))
             return site;
     }
     return NULL;
 }
 
 static struct site *site_get(struct sites *sites, const struct mx_route *mx, const struct mx_record *records,
-                             uint32_t isp, int relay)
+                             uint32_t isp, int relay, struct site_safety safety)
 {
     uint16_t port = relay >= 0 ? sites->config->relays[relay].port : sites->config->smtp_port;
-    struct site *site = site_find(sites, mx, records, relay);
+    struct site *site = site_find(sites, mx, records, relay, safety);
     if (site) {
         site->refs++;
         return site;
@@ -179,6 +251,8 @@ static struct site *site_get(struct sites *sites, const struct mx_route *mx, con
         return NULL;
     memset(site, 0, sizeof *site);
     site->relay = relay;
+    site->secure = safety.secure;
+    site->enforced = safety.enforced;
     site->route = *mx;
     for (unsigned i = 0; i < mx->count; i++) {
         site->hosts[i] = host_get(sites, records[mx->order[i]].host, port);
@@ -188,6 +262,7 @@ static struct site *site_get(struct sites *sites, const struct mx_route *mx, con
             pool_give(&sites->site_pool, site);
             return NULL;
         }
+        site->hosts[i]->dane_wanted = site->hosts[i]->dane_wanted || safety.secure;
         site->records[i] = (struct mx_record){records[mx->order[i]].preference, slice_of(site->hosts[i]->name)};
         site->route.order[i] = (uint8_t)i;
     }
@@ -197,7 +272,8 @@ static struct site *site_get(struct sites *sites, const struct mx_route *mx, con
     return site;
 }
 
-struct site *sites_get(struct sites *sites, struct mx_route *mx, struct slice domain, const struct mx_record *records)
+struct site *sites_get(struct sites *sites, struct mx_route *mx, struct slice domain, const struct mx_record *records,
+                       struct site_safety safety)
 {
     struct mx_record own = {0, domain};
     if (mx->verdict == MX_IMPLICIT) { /* from here on a host like any other */
@@ -207,7 +283,8 @@ struct site *sites_get(struct sites *sites, struct mx_route *mx, struct slice do
     }
     struct isp_choice choice = isp_of_route(&sites->isps, mx, domain, records);
     isp_keep(mx, choice.usable);
-    return site_get(sites, mx, records, choice.isp, -1);
+    safety.secure = safety.secure && sites->config->dane;
+    return site_get(sites, mx, records, choice.isp, -1, safety);
 }
 
 struct site *sites_relay(struct sites *sites, unsigned relay)
@@ -218,7 +295,14 @@ struct site *sites_relay(struct sites *sites, unsigned relay)
     mx_read(&mx, MX_ANSWER_NODATA, host, NULL, 0);
     mx.count = 1;
     mx.order[0] = 0;
-    return site_get(sites, &mx, &own, ISP_NONE, (int)relay);
+    return site_get(sites, &mx, &own, ISP_NONE, (int)relay, (struct site_safety){.secure = false});
+}
+
+/* May mail of this site go to the host, as far as DNS is concerned? */
+static bool is_usable(const struct site *site, const struct host *host)
+{
+    enum host_dane dane = sites_dane(site, host);
+    return host->count && dane != HOST_DANE_BROKEN && dane != HOST_DANE_FAILED;
 }
 
 bool sites_known(struct sites *sites, struct site *site)
@@ -226,7 +310,8 @@ bool sites_known(struct sites *sites, struct site *site)
     nsec now = io_now(sites->io);
     for (unsigned i = 0; i < site->route.count; i++) {
         struct host *host = site->hosts[i];
-        if (!host->asking && (!host->asked || host->expires <= now))
+        bool unknown = !host->asked || host->expires <= now || sites_dane(site, host) == HOST_DANE_BROKEN;
+        if (unknown && !host->asking)
             host_ask(sites, host);
     }
     unsigned i = 0;
@@ -234,8 +319,10 @@ bool sites_known(struct sites *sites, struct site *site)
         uint16_t level = site->records[i].preference;
         bool all = true, some = false;
         for (; i < site->route.count && site->records[i].preference == level; i++) {
-            all = all && site->hosts[i]->asked;
-            some = some || site->hosts[i]->count;
+            const struct host *host = site->hosts[i];
+            bool usable = is_usable(site, host);
+            all = all && host->asked && (usable || !host->asking); /* what is of no use may be when it is answered */
+            some = some || usable;
         }
         if (!all)
             return false;
@@ -245,16 +332,19 @@ bool sites_known(struct sites *sites, struct site *site)
     return true;
 }
 
-bool sites_has_address(const struct site *site, bool *dns_failed)
+enum sites_reach sites_reach(const struct site *site)
 {
-    *dns_failed = false;
+    enum sites_reach reach = SITES_NO_ADDRESS;
     for (unsigned i = 0; i < site->route.count; i++) {
-        if (site->hosts[i]->count)
-            return true;
-        enum resolver_status status = site->hosts[i]->status;
-        *dns_failed = *dns_failed || (status != RESOLVER_NODATA && status != RESOLVER_NXDOMAIN);
+        const struct host *host = site->hosts[i];
+        if (is_usable(site, host))
+            return SITES_REACHED;
+        if (host->count)
+            reach = SITES_NOT_BELIEVED;
+        else if (reach == SITES_NO_ADDRESS && host->status != RESOLVER_NODATA && host->status != RESOLVER_NXDOMAIN)
+            reach = SITES_NO_ANSWER;
     }
-    return false;
+    return reach;
 }
 
 /* ---- targets ---- */
@@ -276,6 +366,11 @@ bool sites_target(struct sites *sites, struct site *site, const struct io_addres
     *alive_at = NSEC_NEVER;
     for (unsigned i = 0; i < mx.count; i++) {
         struct host *host = site->hosts[mx.order[i]];
+        if (!is_usable(site, host)) {
+            if (host->count) /* until its TLSA records are asked for again */
+                *alive_at = nsec_min(*alive_at, host->expires);
+            continue;
+        }
         for (unsigned j = 0; j < host->count; j++) {
             if (!reachable(source, &host->addresses[j]))
                 continue;

@@ -15,6 +15,7 @@
 #define FLOW_SITE_H
 
 #include "control/config.h"
+#include "control/log.h"
 #include "control/metrics.h"
 #include "io/arena.h"
 #include "io/pool.h"
@@ -57,7 +58,6 @@ struct host {
     enum host_dane dane;              /* use sites_dane */
     char tlsa_base[LIMIT_DOMAIN + 1]; /* HOST_DANE_TLS, _RECORDS: the TLSA base domain (RFC 7672 §2.2.3), which is also
                                          the server's name in TLS; the host's own name counts beside it */
-    char alias[LIMIT_DOMAIN + 1];     /* where the CNAMEs of its name lead */
     unsigned tlsa_count;
     struct dane_record tlsa[LIMIT_TLSA];
 };
@@ -93,6 +93,7 @@ struct sites {
     struct resolver *resolver;
     const struct config *config;
     struct metrics_shard *metrics;
+    const struct log *log;
     void (*answered)(void *context); /* a host was answered: sites that were pending may be known now */
     void *context;
     struct isp_table isps;
@@ -102,9 +103,14 @@ struct sites {
 
 /* False: the arena is too small. */
 must_use bool sites_open(struct sites *sites, struct arena *arena, unsigned sites_max);
+/* What is demanded of all hosts of a site. */
+struct site_safety {
+    bool secure;   /* the MX set, or that there is none, was validated by DNSSEC */
+    bool enforced; /* by MTA-STS: the caller has left out what the policy does not allow */
+};
 /* The site of a route, made when there is none; held. NULL: too many are in use. */
 must_use struct site *sites_get(struct sites *sites, struct mx_route *mx, struct slice domain,
-                                const struct mx_record *records);
+                                const struct mx_record *records, struct site_safety safety);
 /* The same for a relay: its host's own addresses, without a look at MX. */
 must_use struct site *sites_relay(struct sites *sites, unsigned relay);
 /* What DANE demands of a session of this site with one of its hosts: _NONE, _TLS or _RECORDS for a host that
@@ -116,10 +122,17 @@ static inline enum host_dane sites_dane(const struct site *site, const struct ho
 void sites_hold(struct site *site);
 void sites_release(struct sites *sites, struct site *site);
 /* Asks for hosts that are unknown or stale. True: what can be known now is known: walking by preference, all hosts of
- * the first level that has an address have answered. */
+ * the first level that can be used have answered. */
 bool sites_known(struct sites *sites, struct site *site);
-/* *dns_failed: a host without address had no proper answer either. */
-bool sites_has_address(const struct site *site, bool *dns_failed);
+/* What DNS says of a site's hosts. */
+enum sites_reach {
+    SITES_BROKEN = 0,
+    SITES_REACHED,      /* one can be used at least */
+    SITES_NO_ADDRESS,   /* none has an address */
+    SITES_NO_ANSWER,    /* none has one, and of some there was no answer */
+    SITES_NOT_BELIEVED, /* some have, but of these there was no answer about TLSA that could be believed */
+};
+enum sites_reach sites_reach(const struct site *site);
 /* How long an answer is kept. */
 nsec sites_lifetime(uint32_t ttl_s);
 

@@ -37,6 +37,7 @@ enum happening {
     HAPPENING_NULL_MX,     /* route: RFC 7505 */
     HAPPENING_NO_ADDRESS,  /* route: neither MX nor address, or MX hosts without any address */
     HAPPENING_DNS_FAILURE, /* route: SERVFAIL or no answer */
+    HAPPENING_STS,         /* route: the domain's MTA-STS policy allows none of its mail hosts (RFC 8461 §5) */
     HAPPENING_SIZE,        /* the message is larger than the server's SIZE (RFC 1870) */
     HAPPENING_EIGHT_BIT,   /* the message needs 8BITMIME or SMTPUTF8 and the server lacks it */
     HAPPENING_INVALID,     /* the entry is no recipient; `reply` holds the reason and the offending position */

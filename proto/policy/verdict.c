@@ -29,6 +29,7 @@ const char *happening_name(enum happening happening)
         [HAPPENING_NULL_MX] = "null-mx",
         [HAPPENING_NO_ADDRESS] = "no-address",
         [HAPPENING_DNS_FAILURE] = "dns-failure",
+        [HAPPENING_STS] = "mta-sts",
         [HAPPENING_SIZE] = "size",
         [HAPPENING_EIGHT_BIT] = "eight-bit",
         [HAPPENING_INVALID] = "invalid",
@@ -113,6 +114,9 @@ static const struct row rows[] = {
     /* RFC 5321 §5.1: a temporary error of DNS "MUST" be queued and retried. */
     {HAPPENING_DNS_FAILURE, AT(STAGE_ROUTE), EVENT_DEFERRED, BOUNCE_ROUTING_ERRORS, BOUNCE_KIND_SOFT, TROUBLE_RECIPIENT,
      COUNTS, "4.4.3"},
+    /* RFC 8461 §5: "MUST NOT be delivered" there, and the domain's administrator can mend it. */
+    {HAPPENING_STS, AT(STAGE_ROUTE), EVENT_DEFERRED, BOUNCE_ROUTING_ERRORS, BOUNCE_KIND_SOFT, TROUBLE_RECIPIENT, COUNTS,
+     "4.4.4"},
     /* RFC 1870 §6.1: a message larger than the announced SIZE is not offered. */
     {HAPPENING_SIZE, AT(STAGE_EHLO) | AT(STAGE_MAIL), EVENT_BOUNCED, BOUNCE_CONTENT_RELATED, BOUNCE_KIND_BLOCK,
      TROUBLE_MESSAGE, COUNTS, "5.3.4"},

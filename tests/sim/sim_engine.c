@@ -63,6 +63,7 @@ void sim_engine_start(struct sim_engine *engine)
                                       .metrics = metrics_of(engine->metrics, i),
                                       .log = engine->logs ? &engine->log : NULL,
                                       .redis = engine->config->redis,
+                                      .sts = engine->config->mta_sts ? sim_sts(engine->world) : NULL,
                                       .relays = engine->relays,
                                       .index = i,
                                       .shards = engine->shard_count,
