@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 static const nsec life = 10 * NSEC_PER_S, beat = 2 * NSEC_PER_S, board_every = NSEC_PER_S, patience = 2 * NSEC_PER_S;
+enum { sessions_kept = 2048 }; /* of TLS, for resumption: as many mail exchangers as are hot at once */
 
 /* ---- posts ---- */
 
@@ -392,13 +393,13 @@ static bool open_connections(struct shard *shard, const struct shard_config *con
     shard->resolver = resolver_open(shard->io, &resolver, error, error_cap);
     if (!shard->resolver)
         return false;
-    struct store_config store = {.url = config->redis,
     shard->sts = config->sts;
     shard->sts_desk = config->sts ? sts_desk_open(config->sts, shard->io) : NULL;
     if (config->sts && !shard->sts_desk) {
         snprintf(error, error_cap, "no memory or descriptor for MTA-STS");
         return false;
     }
+    struct store_config store = {.url = config->redis,
                                  .prefix = shard->config->prefix,
                                  .engine = shard->config->engine,
                                  .incarnation = config->incarnation};
@@ -406,13 +407,22 @@ static bool open_connections(struct shard *shard, const struct shard_config *con
     return shard->store != NULL;
 }
 
+static struct tls_config tls_of(const struct shard_config *config)
+{
+    return (struct tls_config){.io = config->io,
+                               .ca = config->config->tls_ca,
+                               .connections_max = config->config->sessions_max,
+                               .sessions_max = sessions_kept};
+}
+
 struct shard *shard_open(const struct shard_config *config, char *error, size_t error_cap)
 {
+    struct tls_config tls = tls_of(config);
     /* Address space for all that the limits allow; only what is touched is used. */
     size_t sessions =
         (size_t)config->config->sessions_max * (sizeof(struct session) + 2 * sizeof(struct attempt) + 2048);
     struct arena arena;
-    if (!arena_open(&arena, sessions + 2 * config->config->press_bytes + ((size_t)768 << 20))) {
+    if (!arena_open(&arena, sessions + tls_bytes(&tls) + 2 * config->config->press_bytes + ((size_t)768 << 20))) {
         snprintf(error, error_cap, "no address space for a shard; see RLIMIT_AS (ulimit -v)");
         return NULL;
     }
@@ -432,6 +442,8 @@ struct shard *shard_open(const struct shard_config *config, char *error, size_t 
         snprintf(who, sizeof who, "shard=%u", config->index);
         log_part(&shard->log, config->log, who);
     }
+    shard->tls = tls_open(&shard->arena, &tls);
+    sluice_assert(shard->tls); /* the arena has its bytes */
     bool opened = open_connections(shard, config, error, error_cap);
     if (opened && !open_parts(shard, config)) {
         snprintf(error, error_cap, "the shard's memory does not suffice for its limits");

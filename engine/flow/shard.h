@@ -23,6 +23,7 @@
 #include "io/arena.h"
 #include "io/io.h"
 #include "net/resolver.h"
+#include "net/tls.h"
 #include "sign/published.h"
 #include "store/store.h"
 
@@ -46,9 +47,10 @@ struct shard_source {
 struct shard {
     struct io *io; /* owned: the caller opened it, shard_close ends it */
     struct resolver *resolver;
-    struct store *store;
     struct sts *sts;           /* NULL: MTA-STS is not in use */
     struct sts_desk *sts_desk; /* owned; NULL if sts is */
+    struct store *store;
+    struct tls *tls;
     const struct config *config;
     struct metrics_shard *metrics;
     struct log log;
@@ -93,9 +95,9 @@ struct shard_config {
     struct metrics_shard *metrics;
     const struct log *log;  /* copied; NULL: silent */
     const char *redis;      /* URL; borrows until shard_close */
+    struct sts *sts;        /* the engine's; borrows until shard_close. NULL: MTA-STS is not in use */
     struct sign_keys *keys; /* whose keys sign; the shard holds the set. NULL: nothing is signed */
     struct relays *relays;  /* all shards'; borrows until shard_close. May be NULL where the configuration has none */
-    struct sts *sts;        /* the engine's; borrows until shard_close. NULL: MTA-STS is not in use */
     unsigned index, shards;
     uint64_t incarnation; /* the engine's; the same for all its shards */
 };
