@@ -263,6 +263,181 @@ static void a_recipient_that_a_relay_refuses(void **unused)
     town_free(town);
 }
 
+/* ---- signing in ---- */
+
+struct account {
+    struct town *town;
+    struct sim_isp *relay;
+    struct mx_personality personality;
+    char secret[64];
+};
+
+static void put_secret(const struct account *a, const char *text)
+{
+    char next[80];
+    snprintf(next, sizeof next, "%s.new", a->secret);
+    FILE *file = fopen(next, "w");
+    assert_non_null(file);
+    fputs(text, file);
+    assert_int_equal(fchmod(fileno(file), 0600), 0);
+    assert_int_equal(fclose(file), 0);
+    assert_int_equal(rename(next, a->secret), 0);
+}
+
+static void accept_secret(struct account *a, const char *secret)
+{
+    snprintf(a->personality.accounts[0].secret, sizeof a->personality.accounts[0].secret, "%s", secret);
+    sim_isp_mood(a->relay, sim_now(a->town->world), &a->personality);
+}
+
+/* A relay at which "ann" signs in with "first". */
+static void account_open(struct account *a, uint64_t seed, const char *how, unsigned mechanism, const char *more)
+{
+    char settings[1024];
+    snprintf(a->secret, sizeof a->secret, "/tmp/sluice-sim-relay-%d", (int)getpid());
+    put_secret(a, "first\n");
+    snprintf(settings, sizeof settings,
+             "relay " RELAY " { host = mx1." RELAY " port = 25 tls = off auth_plain_text = yes retry = {1h} %s\n"
+             "  connections = 4 user = ann auth = %s %s = %s }\nroute { relay = " RELAY " }\n",
+             more, how, strcmp(how, "xoauth2") == 0 ? "token_file" : "password_file", a->secret);
+    a->town = town_new(seed, 2, settings);
+    a->personality = relay_like(MX_MAIL, 0, NULL);
+    a->personality.auth = mechanism;
+    a->personality.auth_required = a->personality.auth_plain_text = true;
+    a->personality.account_count = 1;
+    snprintf(a->personality.accounts[0].user, sizeof a->personality.accounts[0].user, "ann");
+    snprintf(a->personality.accounts[0].secret, sizeof a->personality.accounts[0].secret, "first");
+    a->relay = isp_new(a->town, &a->personality);
+    town_campaign(a->town, "c", "");
+}
+
+static void account_close(struct account *a)
+{
+    town_free(a->town);
+    unlink(a->secret);
+}
+
+static const struct {
+    const char *name;
+    unsigned bit;
+} mechanisms[] = {{"plain", MX_AUTH_PLAIN}, {"login", MX_AUTH_LOGIN}, {"xoauth2", MX_AUTH_XOAUTH2}};
+
+static void every_mechanism_signs_in(void **unused)
+{
+    (void)unused;
+    for (size_t i = 0; i < countof(mechanisms); i++) {
+        struct account a;
+        account_open(&a, 60 + i, mechanisms[i].name, mechanisms[i].bit, "");
+        town_push(a.town, "c", "r%llu@a.example", 0, 500);
+        town_start(a.town);
+        struct town_account account = end(a.town, 60 * NSEC_PER_S);
+        only_delivered(&account, 500);
+        assert_int_equal(a.relay->server.accepted_authenticated, 500);
+        account_close(&a);
+    }
+}
+
+/* The password is wrong: nothing is sent, nobody hears of it but the log, and when the file has the right one, it goes
+ * on within seconds and by itself. */
+static void a_password_that_is_put_right(void **unused)
+{
+    (void)unused;
+    for (size_t i = 0; i < countof(mechanisms); i++) {
+        struct account a;
+        account_open(&a, 70 + i, mechanisms[i].name, mechanisms[i].bit, "");
+        accept_secret(&a, "second");
+        town_push(a.town, "c", "r%llu@a.example", 0, 2000);
+        town_start(a.town);
+        town_run(a.town, 600 * NSEC_PER_S);
+        relays_refresh(a.town->engine->relays, 0); /* it has not changed */
+        town_run(a.town, 100 * NSEC_PER_S);
+        assert_true(relays_stopped(a.town->engine->relays, 0));
+        assert_in_range(a.relay->server.connections, 1, 16); /* those that were begun together */
+        assert_int_equal(a.relay->server.mails, 0);
+        put_secret(&a, "second\n");
+        town_run(a.town, NSEC_PER_S);
+        assert_int_equal(a.relay->server.mails, 0);
+        relays_refresh(a.town->engine->relays, 0);
+        town_run(a.town, 3 * NSEC_PER_S);
+        assert_false(relays_stopped(a.town->engine->relays, 0));
+        assert_true(judge_accepted(a.relay) > 0);
+        struct town_account account = end(a.town, 60 * NSEC_PER_S);
+        only_delivered(&account, 2000);
+        account_close(&a);
+    }
+}
+
+/* A token that expires each minute and is renewed in time costs nobody anything; one that is renewed late stops the
+ * route for as long. */
+static void a_token_that_is_renewed(void **unused)
+{
+    struct account a;
+    (void)unused;
+    account_open(&a, 80, "xoauth2", MX_AUTH_XOAUTH2, "rate = 5/s per_connection = 10");
+    town_push(a.town, "c", "r%llu@a.example", 0, 6000);
+    town_start(a.town);
+    for (unsigned minute = 0; minute < 5; minute++) {
+        char token[32];
+        town_run(a.town, 60 * NSEC_PER_S);
+        snprintf(token, sizeof token, "token-%u", minute);
+        put_secret(&a, token);
+        accept_secret(&a, token);
+        if (minute == 3) { /* nobody looks at the file for a minute */
+            town_run(a.town, 60 * NSEC_PER_S);
+            assert_true(relays_stopped(a.town->engine->relays, 0));
+        }
+        relays_refresh(a.town->engine->relays, 0);
+        town_run(a.town, 3 * NSEC_PER_S);
+        assert_false(relays_stopped(a.town->engine->relays, 0));
+    }
+    struct town_account account = end(a.town, 600 * NSEC_PER_S);
+    only_delivered(&account, 6000);
+    account_close(&a);
+}
+
+/* AUTH is not offered, or refused for a while: the first stops the route, the second does not. */
+static void auth_that_is_not_there(void **unused)
+{
+    struct account a;
+    (void)unused;
+    account_open(&a, 90, "login", MX_AUTH_PLAIN, "");
+    town_push(a.town, "c", "r%llu@a.example", 0, 100);
+    town_start(a.town);
+    town_run(a.town, 30 * NSEC_PER_S);
+    assert_true(relays_stopped(a.town->engine->relays, 0));
+    assert_int_equal(a.relay->server.mails, 0);
+    a.personality.auth |= MX_AUTH_LOGIN;
+    mx_personality_rule(&a.personality, MX_AUTH, MX_CERTAIN, "454 4.7.0 Temporary authentication failure");
+    accept_secret(&a, "first");
+    town_run(a.town, 1000 * NSEC_PER_S); /* the probe does not tell */
+    assert_int_equal(a.relay->server.mails, 0);
+    a.personality.rule_count = 0;
+    accept_secret(&a, "first");
+    struct town_account account = end(a.town, 1800 * NSEC_PER_S);
+    only_delivered(&account, 100);
+    account_close(&a);
+}
+
+static void auth_that_is_busy(void **unused)
+{
+    struct account a;
+    (void)unused;
+    account_open(&a, 91, "plain", MX_AUTH_PLAIN, "");
+    mx_personality_rule(&a.personality, MX_AUTH, MX_CERTAIN, "454 4.7.0 Temporary authentication failure");
+    accept_secret(&a, "first");
+    town_push(a.town, "c", "r%llu@a.example", 0, 1000);
+    town_start(a.town);
+    town_run(a.town, 300 * NSEC_PER_S);
+    assert_false(relays_stopped(a.town->engine->relays, 0));
+    assert_int_equal(a.relay->server.mails, 0);
+    assert_in_range(a.relay->server.connections, 8, 4 * 9 * 8); /* ever more slowly */
+    a.personality.rule_count = 0;
+    accept_secret(&a, "first");
+    struct town_account account = end(a.town, 1800 * NSEC_PER_S);
+    only_delivered(&account, 1000);
+    account_close(&a);
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
@@ -273,6 +448,11 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_relay_whose_quota_is_used_up),
         cmocka_unit_test(a_relay_with_few_connections),
         cmocka_unit_test(a_recipient_that_a_relay_refuses),
+        cmocka_unit_test(every_mechanism_signs_in),
+        cmocka_unit_test(a_password_that_is_put_right),
+        cmocka_unit_test(a_token_that_is_renewed),
+        cmocka_unit_test(auth_that_is_not_there),
+        cmocka_unit_test(auth_that_is_busy),
     };
     if (argc > 1)
         cmocka_set_test_filter(argv[1]);
