@@ -1,7 +1,7 @@
 /* Encrypted streams and servers that behave. */
 #include "talk.h"
 
-#include <errno.h>
+#include <stdlib.h>
 
 static char *random_new(struct house *house, size_t n)
 {
@@ -285,6 +285,8 @@ static void a_crash_in_the_middle(void **state)
     backend_restart(house->backend);
     house->io = backend_io(house->backend);
     house_trust(house, NULL);
+    for (size_t i = 0; i < countof(talks); i++)
+        free(talks[i].got);
     test_free(bytes);
 }
 

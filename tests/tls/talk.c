@@ -97,7 +97,11 @@ static void served_pump(struct served *served)
 static void on_served_bytes(struct io_recv *recv, struct slice bytes)
 {
     struct served *served = container_of(recv, struct served, recv);
-    if (served->house->manners.raw.n && !served->raw_begun) {
+    for (size_t i = 0; i < bytes.n && served->heard < 5; i++)
+        served->head[served->heard++] = (uint8_t)bytes.p[i];
+    served->all_heard += bytes.n;
+    bool hello = served->heard == 5 && served->all_heard >= 5u + 256u * served->head[3] + served->head[4];
+    if (served->house->manners.raw.n && hello && !served->raw_begun) {
         served->raw_begun = true;
         served->raw_left = served->house->manners.raw_times ? served->house->manners.raw_times : 1;
     }

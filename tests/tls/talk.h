@@ -20,7 +20,7 @@ enum { SERVED_MOST = 64 };
 
 /* How a server is other than good. */
 struct manners {
-    struct slice raw;      /* sent in the clear, when the first bytes of a client have come */
+    struct slice raw;      /* sent in the clear, when the ClientHello has come */
     unsigned raw_times;    /* how often; 0: once */
     bool deaf;             /* what the client says is read and not understood: `raw` is all there is */
     bool close_after_raw;  /* else it stays open */
@@ -41,7 +41,8 @@ struct served {
     struct io_send send;
     struct peer peer;
     char out[65536];
-    size_t sent, echoed;
+    size_t sent, echoed, heard, all_heard;
+    uint8_t head[5]; /* of the ClientHello's record */
     unsigned raw_left;
     bool raw_begun, greeted, client_closed, closing;
 };
