@@ -80,13 +80,17 @@ static bool take_settings(struct campaign *campaign, const struct config *config
     static const char *const forms[] = {"brief", "full"};
     static const char *const states[] = {"running", "paused", "cancelled"};
     uint64_t not_before, not_after;
+    bool verp;
     struct slice keep = field(items, count, "keep");
     if (!flag(campaign, field(items, count, "unique"), "unique", &campaign->unique) ||
         !flag(campaign, field(items, count, "sealed"), "sealed", &campaign->sealed) ||
+        !flag(campaign, field(items, count, "verp"), "verp", &verp) ||
         !number(campaign, keep, "keep", &campaign->keep_s) ||
         !number(campaign, field(items, count, "not_before"), "not_before", &not_before) ||
         !number(campaign, field(items, count, "not_after"), "not_after", &not_after))
         return false;
+    if (verp && !config->token_key[0])
+        return incomplete(campaign, "verp: the engine's configuration names no token_key");
     if (!keep.n)
         campaign->keep_s = config->keep_s;
     campaign->not_before_ms = (int64_t)not_before * 1000;

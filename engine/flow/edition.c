@@ -6,6 +6,7 @@
 
 #include "net/idn.h"
 #include "proto/smtp/address.h"
+#include "sign/token.h"
 
 static void drop(struct edition *edition)
 {
@@ -50,7 +51,24 @@ static bool take_return_path(struct edition *edition, struct slice given, char *
         snprintf(reason, cap, "%s: is longer than %d octets", name, LIMIT_ADDRESS);
         return false;
     }
+    edition->return_local = address.local.n;
     return true;
+}
+
+/* The token must fit into the local part, and the whole into a path (RFC 5321 §4.5.3.1). */
+static bool take_verp(struct edition *edition, struct slice given, char *reason, size_t cap)
+{
+    edition->verp = slice_equal(given, SLICE("1"));
+    if (!edition->verp)
+        return true;
+    const char *path = edition->return_path;
+    if (edition->return_local <= TOKEN_PREFIX_MAX && strlen(path) + 1 + TOKEN_TEXT <= LIMIT_ADDRESS && path[0] != '"')
+        return true;
+    snprintf(reason, cap,
+             "verp: the return path must have at most %d octets, without quotes, before its @, and %d in "
+             "all, to leave room for a token",
+             TOKEN_PREFIX_MAX, LIMIT_ADDRESS - 1 - TOKEN_TEXT);
+    return false;
 }
 
 /* Only a message inside the message has dots to be stuffed (message_plan_dotted). */
@@ -119,7 +137,7 @@ struct edition *edition_make(struct editions *all, const struct slice *items, un
     if (!edition->plan)
         message_error_text(&error, reason, cap);
     if (edition->plan && take_return_path(edition, field(copies, count, SLICE("return_path")), reason, cap) &&
-        take_shared(edition, reason, cap))
+        take_verp(edition, field(copies, count, SLICE("verp")), reason, cap) && take_shared(edition, reason, cap))
         return edition;
     drop(edition);
     return NULL;

@@ -26,6 +26,8 @@ struct edition {
     bool old;                            /* retired: nothing may be pressed from it any more */
     const struct message_plan *plan;     /* owned, like all that it borrows */
     char return_path[LIMIT_ADDRESS + 1]; /* for MAIL, its domain as A-labels */
+    size_t return_local;                 /* bytes of it before its '@' */
+    bool verp;                           /* "+token" goes there, another one for each recipient (sign/token.h) */
     struct slice shared;                 /* the beginning of all bodies, transparent (RFC 5321 §4.5.2) */
     uint64_t shared_octets;              /* of it, without the dots that were stuffed */
     enum write_line shared_line;         /* where it leaves the line */
