@@ -2,6 +2,7 @@
 #include "cli/cli.h"
 
 #include <getopt.h>
+#include <openssl/crypto.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -91,6 +92,12 @@ int main(int argc, char **argv)
     struct cli cli = {0};
     int option;
     signal(SIGPIPE, SIG_IGN); /* a peer that is gone is EPIPE, wherever it is written to */
+    /* Before any library asks for OpenSSL: what a session may be is decided here and not by the machine's openssl.cnf,
+     * and nothing is tidied up at exit while threads may still use it. */
+    if (!OPENSSL_init_crypto(OPENSSL_INIT_NO_LOAD_CONFIG | OPENSSL_INIT_NO_ATEXIT, NULL)) {
+        cli_error("OpenSSL does not start");
+        return CLI_FAILED;
+    }
     while ((option = getopt_long(argc, argv, "+c:hV", options, NULL)) != -1) {
         switch (option) {
         case 'c':
