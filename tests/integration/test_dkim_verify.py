@@ -10,6 +10,7 @@ import sys
 import tempfile
 import unittest
 
+import dkim_keys
 import dkim_verify
 
 program = ""
@@ -24,7 +25,7 @@ class Verify(unittest.TestCase):
         cls.keys, cls.records = {}, {}
         for domain, selector, kind in (("shop.example", "s1", "rsa:2048"), ("shop.example", "e1", "ed25519"),
                                        ("esp.example", "big.one", "rsa:4096"), ("shop.example", "old", "rsa:1024")):
-            path, record = dkim_verify.make_key(cls.directory.name, selector, kind)
+            path, record = dkim_keys.make_key(cls.directory.name, selector, kind)
             cls.keys[selector] = (domain, selector, path)
             cls.records[f"{selector}._domainkey.{domain}"] = record
 
