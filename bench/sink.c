@@ -1,5 +1,6 @@
 /* sink.c - sluice-sink: mail exchangers with the manners of real ISPs, for tests, demonstrations and benchmarks. */
 #include "bench/sink_shard.h"
+#include "bench/sink_store.h"
 
 #include <fcntl.h>
 #include <getopt.h>
@@ -21,11 +22,15 @@ enum {
 
 static const char usage[] =
     "usage: sluice-sink [-c FILE] [--listen ADDRESS:PORT]... [options]\n"
-    "Accepts mail over SMTP, keeps none of it, and behaves like the ISPs that FILE describes.\n"
+    "Accepts mail over SMTP, keeps none of it unless told to, and behaves like the ISPs that FILE describes.\n"
     "\n"
     "  -c, --config FILE      ISPs with their addresses and manners (bench/README.md shows every key)\n"
     "  -l, --listen ADDRESS   listen here too as an obliging ISP named \"sink\": 127.0.0.1:2525, [::1]:2525\n"
     "      --no-pipelining    this one does not advertise PIPELINING\n"
+    "      --starttls         but it does offer STARTTLS, with a certificate of the test's CA\n"
+    "      --tls-ca FILE      write the certificate of that CA, which is made at each start, as PEM\n"
+    "      --tls-chains DIR   write what each ISP sends there, as NAME.pem, the leaf first\n"
+    "      --store DIR        keep each accepted message as CAMPAIGN.SEQ.THREAD-CONNECTION-NUMBER.eml\n"
     "      --ledger FILE      append a line for each accepted recipient, tab-separated, with a heading\n"
     "      --starts FILE      append a line for each MAIL command: time_us, isp, source, connection\n"
     "      --threads N        limits and rates hold for each of them (default 1)\n"
@@ -264,22 +269,32 @@ static unsigned connections_allowed(unsigned threads)
     return room < SINK_CONNECTIONS ? (unsigned)room : SINK_CONNECTIONS;
 }
 
+/* What the command line says beside the options that the threads need. */
+struct arguments {
+    char **listen; /* owns the array */
+    unsigned listen_count;
+    const char *file, *tls_ca, *tls_chains;
+    bool no_pipelining, starttls;
+};
+
 /* Appends an ISP named "sink" with the given addresses. */
-static void add_plain_isp(struct mx_config *config, char **listen, unsigned count, bool pipelining)
+static void add_plain_isp(struct mx_config *config, const struct arguments *arguments)
 {
     config->personalities =
         realloc(config->personalities, (config->personality_count + 1) * sizeof *config->personalities);
-    config->listeners = realloc(config->listeners, (config->listener_count + count) * sizeof *config->listeners);
+    config->listeners =
+        realloc(config->listeners, (config->listener_count + arguments->listen_count) * sizeof *config->listeners);
     sluice_assert(config->personalities && config->listeners);
     struct mx_personality *personality = &config->personalities[config->personality_count];
     mx_personality_init(personality, "sink");
-    personality->pipelining = pipelining;
-    for (unsigned i = 0; i < count; i++) {
+    personality->pipelining = !arguments->no_pipelining;
+    personality->starttls = arguments->starttls;
+    for (unsigned i = 0; i < arguments->listen_count; i++) {
         struct mx_listener *listener = &config->listeners[config->listener_count++];
         listener->personality = config->personality_count;
-        if (strlen(listen[i]) >= sizeof listener->address)
-            fail("no address to listen on", listen[i]);
-        slice_copy(listener->address, sizeof listener->address, slice_of(listen[i]));
+        if (strlen(arguments->listen[i]) >= sizeof listener->address)
+            fail("no address to listen on", arguments->listen[i]);
+        slice_copy(listener->address, sizeof listener->address, slice_of(arguments->listen[i]));
     }
     config->personality_count++;
 }
@@ -308,21 +323,58 @@ static int watch_signals(void)
     return fd;
 }
 
+/* The keys and certificates of all that have TLS; NULL: nobody has. */
+static struct mx_tls *prepare_tls(const struct mx_config *config, const struct arguments *arguments)
+{
+    struct mx_tls *tls = NULL;
+    char error[512], path[4096];
+    for (unsigned i = 0; i < config->personality_count; i++) {
+        const struct mx_personality *personality = &config->personalities[i];
+        if (!personality->starttls && !personality->tls_implicit)
+            continue;
+        if (!tls)
+            tls = mx_tls_new();
+        if (!mx_tls_prepare(tls, personality, error, sizeof error))
+            fail(personality->name, error);
+        if (!arguments->tls_chains)
+            continue;
+        char *chain = mx_tls_chain(tls, personality);
+        snprintf(path, sizeof path, "%s/%s.pem", arguments->tls_chains, personality->name);
+        sink_store_file(path, slice_of(chain));
+        free(chain);
+    }
+    if (arguments->tls_ca) {
+        if (!tls)
+            tls = mx_tls_new();
+        sink_store_file(arguments->tls_ca, slice_of(mx_tls_ca(tls)));
+    }
+    return tls;
+}
+
 /* Over 70 lines: one table of options and one switch over them. */
-/* What the command line says beside the options that the threads need. */
-struct arguments {
-    char **listen; /* owns the array */
-    unsigned listen_count;
-    const char *file;
-    bool no_pipelining;
-};
 
 static void parse(struct arguments *arguments, struct sink_options *sink, int argc, char **argv)
 {
-    enum { NO_PIPELINING = 256, LEDGER, STARTS, THREADS, CONNECTIONS, SEED, JSON };
+    enum {
+        NO_PIPELINING = 256,
+        WITH_STARTTLS,
+        TLS_CA,
+        TLS_CHAINS,
+        STORE,
+        LEDGER,
+        STARTS,
+        THREADS,
+        CONNECTIONS,
+        SEED,
+        JSON
+    };
     static const struct option options[] = {{"config", required_argument, NULL, 'c'},
                                             {"listen", required_argument, NULL, 'l'},
                                             {"no-pipelining", no_argument, NULL, NO_PIPELINING},
+                                            {"starttls", no_argument, NULL, WITH_STARTTLS},
+                                            {"tls-ca", required_argument, NULL, TLS_CA},
+                                            {"tls-chains", required_argument, NULL, TLS_CHAINS},
+                                            {"store", required_argument, NULL, STORE},
                                             {"ledger", required_argument, NULL, LEDGER},
                                             {"starts", required_argument, NULL, STARTS},
                                             {"threads", required_argument, NULL, THREADS},
@@ -340,6 +392,14 @@ static void parse(struct arguments *arguments, struct sink_options *sink, int ar
             arguments->listen[arguments->listen_count++] = optarg;
         } else if (option == NO_PIPELINING) {
             arguments->no_pipelining = true;
+        } else if (option == WITH_STARTTLS) {
+            arguments->starttls = true;
+        } else if (option == TLS_CA) {
+            arguments->tls_ca = optarg;
+        } else if (option == TLS_CHAINS) {
+            arguments->tls_chains = optarg;
+        } else if (option == STORE) {
+            sink->store = optarg;
         } else if (option == LEDGER) {
             sink->ledger_fd = open_file(optarg, heading);
         } else if (option == STARTS) {
@@ -369,14 +429,16 @@ int main(int argc, char **argv)
     parse(&arguments, &sink.options, argc, argv);
     struct mx_config *config = read_config(arguments.file);
     if (arguments.listen_count)
-        add_plain_isp(config, arguments.listen, arguments.listen_count, !arguments.no_pipelining);
+        add_plain_isp(config, &arguments);
     if (!config->listener_count)
         fail("nowhere to listen", "say -c FILE or --listen 127.0.0.1:2525");
     if (!sink.options.connections)
         sink.options.connections = connections_allowed(sink.options.threads);
     sink.options.config = config;
+    sink.options.tls = prepare_tls(config, &arguments);
     sink.options.signal_fd = watch_signals();
     int result = run(&sink);
+    mx_tls_free(sink.options.tls);
     mx_config_free(config);
     free(arguments.listen);
     return result;

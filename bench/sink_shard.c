@@ -2,6 +2,7 @@
 #include "bench/sink_shard.h"
 
 #include "bench/sink_file.h"
+#include "bench/sink_store.h"
 
 #include <errno.h>
 #include <netinet/in.h>
@@ -59,6 +60,7 @@ struct sink_shard {
     struct io_op signal;
     struct io_timer flush;
     bool ending;
+    uint64_t stored; /* messages, in files */
     struct sink_file accepted, starts;
     void (*report)(void *context, const struct sink_shard *shard);
     void *context;
@@ -85,9 +87,11 @@ static void on_accepted_message(void *context, const struct mx_ledger *ledger, c
                                 struct slice text)
 {
     struct sink_shard *shard = context;
-    (void)text;
     char line[MX_LEDGER_LINE];
-    add_line(shard, &shard->accepted, line, mx_ledger_line(ledger, record, line, sizeof line));
+    if (shard->options->store) /* before the line that tells of it */
+        sink_store_message(shard->options->store, shard->index, ledger, record, shard->stored++, text);
+    if (shard->options->ledger_fd >= 0)
+        add_line(shard, &shard->accepted, line, mx_ledger_line(ledger, record, line, sizeof line));
 }
 
 static void write_starts(struct sink_shard *shard)
@@ -390,7 +394,8 @@ static void set_up_servers(struct sink_shard *shard)
     shard->ledger.forgetful = true;
     shard->ledger.keep_starts = options->starts_fd >= 0;
     shard->ledger.wall_offset = io_wall(shard->io) - io_now(shard->io);
-    if (options->ledger_fd >= 0) {
+    shard->ledger.keep_text = options->store != NULL;
+    if (options->ledger_fd >= 0 || options->store) {
         shard->ledger.on_accept = on_accepted_message;
         shard->ledger.context = shard;
     }
@@ -400,9 +405,11 @@ static void set_up_servers(struct sink_shard *shard)
     shard->servers = calloc(options->config->personality_count, sizeof *shard->servers);
     shard->listeners = calloc(options->config->listener_count, sizeof *shard->listeners);
     sluice_assert(shard->servers && shard->listeners);
-    for (unsigned i = 0; i < options->config->personality_count; i++)
+    for (unsigned i = 0; i < options->config->personality_count; i++) {
         mx_server_init(&shard->servers[i], &options->config->personalities[i], &shard->ledger,
                        options->seed + shard->index * 1000 + i);
+        shard->servers[i].tls = options->tls;
+    }
 }
 
 struct sink_shard *sink_shard_open(const struct sink_options *options, struct io_group *group, unsigned index,
@@ -467,31 +474,10 @@ void sink_shard_close(struct sink_shard *shard)
     free(shard);
 }
 
-static void add_server(const struct mx_server *server, struct sink_total *total)
-{
-    slice_copy(total->name, sizeof total->name, slice_of(server->personality->name));
-    total->connections += server->connections;
-    total->refused += server->connections_refused;
-    total->mails += server->mails;
-    total->accepted += server->accepted;
-    total->bytes += server->bytes;
-    total->limited += server->limited;
-    total->resets += server->aborts;
-    if (server->open_peak > total->open_peak)
-        total->open_peak = server->open_peak;
-    for (unsigned i = 0; i < server->source_count; i++)
-        if (server->sources[i].open_peak > total->source_peak)
-            total->source_peak = server->sources[i].open_peak;
-    for (unsigned stage = 0; stage < MX_STAGE_COUNT; stage++) {
-        total->replies_4 += server->replies[stage][4];
-        total->replies_5 += server->replies[stage][5];
-    }
-}
-
 void sink_shard_add(const struct sink_shard *shard, struct sink_sum *sum)
 {
     for (unsigned i = 0; i < shard->options->config->personality_count; i++)
-        add_server(&shard->servers[i], &sum->totals[i]);
+        sink_report_add(&sum->totals[i], &shard->servers[i]);
     for (unsigned i = 0; i < MX_VIOLATION_COUNT; i++)
         sum->violations[i] += shard->ledger.violations[i];
     if (!sum->first_violation[0])

@@ -4,7 +4,8 @@
 #ifndef BENCH_SINK_SHARD_H
 #define BENCH_SINK_SHARD_H
 
-#include "bench/mx.h"
+#include "bench/mx_tls.h"
+#include "bench/sink_report.h"
 #include "io/io.h"
 
 struct sink_options {
@@ -15,19 +16,8 @@ struct sink_options {
     int ledger_fd, starts_fd; /* appended to in whole lines; -1: none */
     int signal_fd;            /* SIGTERM and SIGINT end, SIGUSR1 reports; watched by thread 0 */
     bool json;
-};
-
-struct sink_total {
-    char name[MX_NAME_MAX];
-    uint32_t open_peak; /* of one thread and, second, of one client address */
-    uint32_t source_peak;
-    uint64_t connections, refused, mails, accepted, bytes, limited, replies_4, replies_5, resets;
-};
-
-struct sink_sum {
-    struct sink_total *totals; /* by personality */
-    uint64_t violations[MX_VIOLATION_COUNT];
-    char first_violation[512];
+    struct mx_tls *tls; /* shared; NULL: no ISP has TLS */
+    const char *store;  /* directory for messages as they came, see sink_store.h; NULL: they are not kept */
 };
 
 struct sink_shard;
