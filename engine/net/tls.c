@@ -61,6 +61,7 @@ static enum tls_step handshake(struct tls_link *link, struct tls_result *result)
     if (done == 1) {
         link->secured = true;
         link->barren = (uint32_t)link->in.n;
+        tls_verify_trim(link->ssl);
         say_secured(link, result);
         link->tls->counts.full += !result->resumed;
         link->tls->counts.resumed += result->resumed;

@@ -78,6 +78,9 @@ must_use bool tls_identity(struct tls *tls, const struct tls_demand *demand, uin
 must_use const char *tls_verify_demand(SSL *ssl, const struct tls_demand *demand, nsec wall);
 /* What a context of this check needs once. NULL: done; else why not. */
 must_use const char *tls_verify_context(SSL_CTX *context, enum tls_check check, const char *ca);
+/* The handshake is over: forgets the certificates that the server sent beside its own, 3 KiB each, which the connection
+ * and every session of it would hold. */
+void tls_verify_trim(const SSL *ssl);
 /* How long what this connection has checked may be relied on, from `wall` on. */
 nsec tls_verify_lasts(const SSL *ssl, enum tls_check check, nsec wall);
 /* Why the handshake failed, from OpenSSL's queue of errors, which is empty after it. */

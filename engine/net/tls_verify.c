@@ -116,6 +116,15 @@ const char *tls_verify_demand(SSL *ssl, const struct tls_demand *demand, nsec wa
     return demand->check == TLS_CHECK_DANE ? add_records(ssl, demand) : NULL;
 }
 
+/* OpenSSL would keep the chain that it has built for as long as the connection lasts. */
+static int check_chain(X509_STORE_CTX *store, void *context)
+{
+    int result = X509_verify_cert(store);
+    (void)context;
+    X509_STORE_CTX_set0_verified_chain(store, NULL);
+    return result;
+}
+
 static int accept_any(X509_STORE_CTX *store, void *context)
 {
     (void)context;
@@ -134,11 +143,19 @@ const char *tls_verify_context(SSL_CTX *context, enum tls_check check, const cha
         return NULL;
     }
     SSL_CTX_set_verify(context, SSL_VERIFY_PEER, NULL);
+    SSL_CTX_set_cert_verify_callback(context, check_chain, NULL);
     if (check == TLS_CHECK_DANE)
         return SSL_CTX_dane_enable(context) > 0 ? NULL : "DANE cannot be had";
     if (ca && ca[0])
         return SSL_CTX_load_verify_file(context, ca) == 1 ? NULL : "the file of tls_ca cannot be read";
     return SSL_CTX_set_default_verify_paths(context) == 1 ? NULL : "the system's trusted certificates cannot be read";
+}
+
+void tls_verify_trim(const SSL *ssl)
+{
+    STACK_OF(X509) *sent = SSL_get_peer_cert_chain(ssl); /* the server's own is the first */
+    while (sent && sk_X509_num(sent) > 1)
+        X509_free(sk_X509_pop(sent));
 }
 
 nsec tls_verify_lasts(const SSL *ssl, enum tls_check check, nsec wall)

@@ -386,6 +386,24 @@ static void small_parts_share_a_record(void **state)
     test_free(block);
 }
 
+/* The chain that a server sends is checked, and then let go. */
+static void an_idle_link_holds_one_certificate(void **state)
+{
+    struct scene *scene = *state;
+    struct tls_demand demands[] = {any(), pkix()};
+    scene_server(scene, &(struct server_config){.party = &scene->mx, .chain = 3, .tickets = 2});
+    for (size_t i = 0; i < 2 * countof(demands); i++) {
+        struct side side;
+        side_open(&side, scene, &demands[i / 2]);
+        run(&side);
+        assert_true(side.result.ok);
+        assert_int_equal(side.result.resumed, i % 2);
+        assert_int_equal(sk_X509_num(SSL_get_peer_cert_chain(side.link.ssl)), 1);
+        assert_null(SSL_get0_verified_chain(side.link.ssl));
+        side_close(&side);
+    }
+}
+
 static void one_connection_too_many(void **state)
 {
     struct scene *scene = *state;
@@ -458,6 +476,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_failed_handshake_drops_its_session, set_up, tear_down),
         cmocka_unit_test_setup_teardown(nobody_waits_for_a_stuck_connection, set_up, tear_down),
         cmocka_unit_test_setup_teardown(small_parts_share_a_record, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(an_idle_link_holds_one_certificate, set_up, tear_down),
         cmocka_unit_test_setup_teardown(one_connection_too_many, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_crash_leaves_nothing, set_up, tear_down),
         cmocka_unit_test_setup_teardown(records_for_smtp_alone_are_usable, set_up, tear_down),
