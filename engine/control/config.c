@@ -296,10 +296,10 @@ void config_free(struct config *config)
     config_relays_free(config);
     config_dkims_free(config);
     for (unsigned i = 0; i < config->isp_count; i++) {
-        for (unsigned j = 0; j < config->isps[i].mx_count; j++)
-            free((void *)(uintptr_t)config->isps[i].mx[j]);
-        free(config->isps[i].mx);
+        config_rows_free(CONFIG_ISP, &config->isps[i]);
+        config_limits_free(config, &config->isps[i].limits);
     }
+    config_limits_free(config, &config->defaults);
     free(config->isps);
     free(config->sources);
     free(config->pools);

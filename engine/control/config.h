@@ -48,6 +48,10 @@ struct config_limits {
     nsec idle;               /* an idle session is ended after this */
     bool pipelining, across; /* may be used at all */
     enum config_tls tls;
+    const char **chunking; /* mail exchangers that BDAT is tried with: suffixes or whole host names; owned by `defaults`
+                              where it is the same list */
+    unsigned chunking_count;
+    unsigned in_flight; /* messages of one session by BDAT whose reply is outstanding */
 };
 
 struct config_isp {
@@ -133,6 +137,7 @@ struct config {
     char *resolver;  /* "127.0.0.1:5353, ..."; "": resolv.conf */
     nsec resolver_timeout;
     unsigned resolver_tries;
+    nsec tls_broken_for; /* a host that fails at TLS has its mail in plain text so long, where that is allowed */
     char *tls_ca; /* file of trusted authorities; "": the system's */
     uint16_t smtp_port;
     uint16_t sts_port;  /* of policy hosts */

@@ -26,6 +26,18 @@ bool config_build_no_memory(struct config_build *b)
 
 /* ---- rows ---- */
 
+struct names {
+    const char **items;
+    unsigned count;
+};
+
+static void free_names(struct names *names)
+{
+    for (unsigned i = 0; i < names->count; i++)
+        free((void *)(uintptr_t)names->items[i]);
+    free(names->items);
+}
+
 void config_rows_free(enum config_scope scope, void *base)
 {
     size_t count;
@@ -33,6 +45,14 @@ void config_rows_free(enum config_scope scope, void *base)
     for (size_t i = 0; i < count; i++)
         if (rows[i].scope == scope && config_row_is_owned_text(&rows[i]))
             free(*(char **)(void *)((char *)base + rows[i].offset));
+        else if (rows[i].scope == scope && rows[i].type == CONFIG_SUFFIXES)
+            free_names((void *)((char *)base + rows[i].offset));
+}
+
+void config_limits_free(const struct config *config, struct config_limits *limits)
+{
+    if (limits == &config->defaults || limits->chunking != config->defaults.chunking)
+        config_rows_free(CONFIG_LIMITS, limits);
 }
 
 bool config_build_default(struct config_build *b, const struct config_row *row, void *base, const char *text)

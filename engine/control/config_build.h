@@ -38,7 +38,9 @@ void config_relays_free(struct config *config);
 must_use bool config_build_dkims(struct config_build *b);
 void config_dkims_free(struct config *config);
 
-/* Frees the texts that rows of a scope own. */
+/* Frees the texts and lists that rows of a scope own. */
 void config_rows_free(enum config_scope scope, void *base);
+/* The same of limits, which share with the defaults what they do not give themselves: those are freed last. */
+void config_limits_free(const struct config *config, struct config_limits *limits);
 
 #endif

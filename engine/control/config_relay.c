@@ -145,14 +145,11 @@ void config_relays_free(struct config *config)
 {
     for (unsigned i = 0; i < config->relay_count; i++) {
         config_rows_free(CONFIG_RELAY, &config->relays[i]);
+        config_limits_free(config, &config->relays[i].limits);
         free(config->relays[i].file);
     }
-    for (unsigned i = 0; i < config->route_count; i++) {
+    for (unsigned i = 0; i < config->route_count; i++)
         config_rows_free(CONFIG_ROUTE, &config->routes[i]);
-        for (unsigned j = 0; j < config->routes[i].domain_count; j++)
-            free((void *)(uintptr_t)config->routes[i].domains[j]);
-        free(config->routes[i].domains);
-    }
     free(config->relays);
     free(config->routes);
 }

@@ -85,6 +85,9 @@ static const struct config_row table[] = {
         "Whether mail hosts in signed zones are authenticated by their TLSA records (DANE, RFC 7672). It takes a "
         "resolver that validates DNSSEC and sets the AD bit, on this machine or on a network that is trusted; with any "
         "other resolver nothing is secure, and nothing is demanded."),
+    ROW(TOP(tls_broken_for), "tls_broken_for", CONFIG_DURATION, 0, 30 * DAY, "24h", NULL,
+        "How long a host that refuses STARTTLS, or fails in the handshake, has its mail in plain text where tls is "
+        "opportunistic. With 0 it is not sent in plain text for that: it waits."),
     ROW(TOP(tls_ca), "tls_ca", CONFIG_PATH, 0, 1024, "", "the system's",
         "A file of certificates (PEM) of the authorities that are trusted where a server's certificate is verified."),
     ROW(TOP(ipv4), "ipv4", CONFIG_BOOL, 0, 1, "yes", NULL,
@@ -154,6 +157,12 @@ static const struct config_row table[] = {
         "Whether sessions are encrypted: off; opportunistic, where the server offers it, whatever its certificate, and in "
         "plain text where it does not or its TLS is broken; required, whatever its certificate, and never in plain text; "
         "verified, only with a certificate of a trusted authority for the host's name."),
+    ROW(LIMITS(chunking), "chunking", CONFIG_SUFFIXES, 1, LIMIT_DOMAIN, NULL, "none",
+        "Mail exchangers with which BDAT (RFC 3030) is used where they offer it and prove that they do it well: suffixes "
+        "that begin with a dot, or whole host names."),
+    ROW(LIMITS(in_flight), "in_flight", CONFIG_COUNT, 1, 8, "4", NULL,
+        "Messages that are sent by BDAT in one session before the first of them is answered. After a crash or a lost "
+        "connection so many may be in doubt for each session."),
 
     ROW(SOURCE(name), "name", CONFIG_NAME, 1, LIMIT_SOURCE_NAME, NULL, "the address",
         "The source's name in events, metrics and Redis."),

@@ -202,13 +202,16 @@ struct suffixes {
 };
 _Static_assert(offsetof(struct config_isp, mx_count) - offsetof(struct config_isp, mx) ==
                        offsetof(struct suffixes, count) &&
+                   offsetof(struct config_limits, chunking_count) - offsetof(struct config_limits, chunking) ==
+                       offsetof(struct suffixes, count) &&
                    offsetof(struct config_route, domain_count) - offsetof(struct config_route, domains) ==
                        offsetof(struct suffixes, count),
                "a list of names is followed by its length");
 
 static bool store_suffixes(struct suffixes *names, struct config_value *const *values, unsigned count)
 {
-    names->items = calloc(count, sizeof *names->items);
+    names->count = 0; /* in place of an inherited list */
+    names->items = calloc(count + 1, sizeof *names->items);
     if (!names->items)
         return false;
     for (; names->count < count; names->count++) {

@@ -40,6 +40,7 @@ static const struct row table[] = {
     {METRIC_SESSIONS_FAILED_CONNECT, KIND_COUNTER, "sluice_sessions_failed_total", "stage=\"connect\"",
      "SMTP sessions that ended before they were ready, by what failed."},
     {METRIC_SESSIONS_FAILED_GREETING, KIND_COUNTER, "sluice_sessions_failed_total", "stage=\"greeting\"", NULL},
+    {METRIC_SESSIONS_FAILED_TLS, KIND_COUNTER, "sluice_sessions_failed_total", "stage=\"starttls\"", NULL},
     {METRIC_SESSIONS_LOST, KIND_COUNTER, "sluice_sessions_lost_total", "", "Ready SMTP sessions that the peer or a time-out ended."},
     {METRIC_DNS_CACHED, KIND_COUNTER, "sluice_dns_lookups_total", "result=\"cached\"", "DNS look-ups, by result."},
     {METRIC_DNS_OK, KIND_COUNTER, "sluice_dns_lookups_total", "result=\"ok\"", NULL},

@@ -40,6 +40,7 @@ enum metric {
     METRIC_SESSIONS_OPENED,         /* greeted and ready */
     METRIC_SESSIONS_FAILED_CONNECT, /* ended before they were ready, by what failed */
     METRIC_SESSIONS_FAILED_GREETING,
+    METRIC_SESSIONS_FAILED_TLS,
     METRIC_SESSIONS_LOST, /* ended by the peer or a time-out after they were ready */
     METRIC_DNS_CACHED,    /* look-ups answered from the cache */
     METRIC_DNS_OK,

@@ -4,8 +4,6 @@
 #include <stdio.h>
 #include <string.h>
 
-static const nsec remember_objection = 7 * 24 * 3600 * NSEC_PER_S;
-
 static void mark_lane(struct shard *shard, struct lane *lane) { carry_mark(shard, &lane->own); }
 
 /* ---- sessions ---- */
@@ -169,7 +167,7 @@ static void on_ready(void *context, struct session *session)
     struct shard *shard = context;
     lane_ready(session->owner);
     carry_relay_ready(shard, session);
-    sites_worked(&session->target);
+    sites_worked(session->site, &session->target);
     metrics_add(shard->metrics, METRIC_SESSIONS_OPENED, 1);
     metrics_observe(shard->metrics, METRICS_CONNECT, io_now(shard->io) - session->opened_at);
 }
@@ -200,19 +198,6 @@ static void on_message_ended(void *context, struct session *session, struct atte
     lane->bounced += type == EVENT_BOUNCED;
 }
 
-/* True: the server cannot stand a way of sending that is not used there from now on. */
-static bool remember_objections(struct shard *shard, struct session *session)
-{
-    nsec until = io_now(shard->io) + remember_objection;
-    if (client_objects_to_pipelining(&session->client))
-        session->site->no_pipelining_until = until;
-    else if (client_objects_to_across(&session->client))
-        session->site->no_across_until = until;
-    else
-        return false;
-    return true;
-}
-
 /* It was turned away, or gave back its first message: the lane waits, and if that goes on, its mates send what waits,
  * or, if they are turned away too, it is deferred. */
 static void turned_away(struct shard *shard, struct lane *lane, struct session *session, const struct outcome *why)
@@ -235,13 +220,16 @@ static void on_closed(void *context, struct session *session, const struct outco
     struct lane *lane = session->owner;
     session_forget_idle(shard, lane, session);
     lane_closed(lane, session->ready, session->worked);
-    bool objected = remember_objections(shard, session), scolded = carry_relay_closed(shard, session, why);
-    if (why->stage == STAGE_CONNECT && why->happening == HAPPENING_LOCAL) {
+    bool objected = carry_learn(shard, session), scolded = carry_relay_closed(shard, session, why);
+    enum carry_insecure insecure = carry_learn_tls(shard, session, why);
+    if (insecure == CARRY_INSECURE_LOCAL || (why->stage == STAGE_CONNECT && why->happening == HAPPENING_LOCAL)) {
         carry_wake_at(shard, lane, lane_turned_away(lane, io_now(shard->io)));
     } else if (why->stage == STAGE_CONNECT) {
         metrics_add(shard->metrics, METRIC_SESSIONS_FAILED_CONNECT, 1);
         sites_failed(&shard->route.sites, &session->target);
         session->site->last_failure = *why;
+    } else if (insecure) {
+        metrics_add(shard->metrics, METRIC_SESSIONS_FAILED_TLS, 1);
     } else if (scolded) {
         metrics_add(shard->metrics, METRIC_SESSIONS_FAILED_GREETING, !session->ready);
     } else if (shard->phase == SHARD_RUNNING && (session->one_too_many || was_turned_away(session, objected))) {
@@ -273,7 +261,7 @@ bool carry_open_session(struct shard *shard, struct lane *lane, struct site *sit
         .wants = on_wants, .idle = on_idle, .ready = on_ready, .ended = on_message_ended, .closed = on_closed};
     const struct config_source *source = &shard->config->sources[lane->source];
     struct route_target target;
-    nsec alive_at, now = io_now(shard->io);
+    nsec alive_at;
     if (!probes && !carry_relay_may(shard, site))
         return false;
     if (!sites_target(&shard->route.sites, site, &source->address, &target, &alive_at)) {
@@ -294,14 +282,11 @@ bool carry_open_session(struct shard *shard, struct lane *lane, struct site *sit
                                     .press = &shard->press,
                                     .on = &events,
                                     .context = shard,
-                                    .limits = lane->limits,
                                     .source = &source->address,
                                     .to = &target.host->addresses[target.address],
                                     .ehlo = source->ehlo,
-                                    .mx = target.host->name,
-                                    .pipelining = lane->limits->pipelining && site->no_pipelining_until <= now,
-                                    .across = lane->limits->across && site->no_across_until <= now,
-                                    .credentials = carry_relay_credentials(shard, session)};
+                                    .mx = target.host->name};
+    carry_terms(shard, lane, session, &config);
     int result = session_open(session, &config);
     if (result < 0) {
         carry_relay_signed_in(session);

@@ -364,7 +364,7 @@ static bool open_parts(struct shard *shard, const struct shard_config *config)
                                    .shard = shard->index,
                                    .incarnation = config->incarnation};
     if (!intake_open(&shard->intake, arena, &intake, &intake_events, shard) || !carry_open_route(shard) ||
-        !relay_open(&shard->relay_table, arena, shard->config) ||
+        !relay_open(&shard->relay_table, arena, shard->config) || !security_open(&shard->security, arena) ||
         !lanes_open(&shard->lanes, arena, shard->config, shard->index, shard->shards, INTAKE_ATTEMPTS) ||
         !ledger_open(&shard->ledger, arena, shard->store, &ledger_events, shard) ||
         !events_open(&shard->events, arena, shard->store, intake_attempts_max(shard->config), on_answered, shard) ||

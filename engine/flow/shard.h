@@ -60,6 +60,7 @@ struct shard {
     struct route route;
     struct relays *relays; /* the engine's; NULL where there are none */
     struct relay_table relay_table;
+    struct security security;
     struct lanes lanes;
     struct ledger ledger;
     struct events events;
@@ -155,6 +156,21 @@ void carry_give_up(struct shard *shard, struct lane *lane, struct site *site, co
 bool carry_open_session(struct shard *shard, struct lane *lane, struct site *site, bool probes);
 /* The lane is looked at again at `when`, unless it is before; NSEC_NEVER: never by itself. */
 void carry_wake_at(struct shard *shard, struct lane *lane, nsec when);
+/* On what terms a session is begun (terms.c): what its server is asked for, by what is configured, demanded by DNS and
+ * known of it. Requires site and target. */
+void carry_terms(struct shard *shard, const struct lane *lane, struct session *session, struct session_config *config);
+/* What a session has learned about its server is remembered. True: it cannot stand a way of sending that is not used
+ * there from now on. */
+bool carry_learn(struct shard *shard, struct session *session);
+/* The same of a session that was not encrypted as it should have been. */
+enum carry_insecure {
+    CARRY_SECURE = 0,      /* it did not end for that */
+    CARRY_INSECURE_LOCAL,  /* we could not */
+    CARRY_INSECURE_BROKEN, /* it goes again, in plain text, at once */
+    CARRY_INSECURE_UNFIT,  /* the site's other hosts are tried; this one later */
+};
+enum carry_insecure carry_learn_tls(struct shard *shard, struct session *session, const struct outcome *why);
+
 /* Signing in at a relay (smarthost.c): what a session that is about to be opened says there, held until
  * carry_relay_signed_in, which _ready and _closed call too; NULL: nothing. */
 const struct client_credentials *carry_relay_credentials(struct shard *shard, struct session *session);

@@ -371,14 +371,16 @@ bool sites_target(struct sites *sites, struct site *site, const struct io_addres
                 *alive_at = nsec_min(*alive_at, host->expires);
             continue;
         }
+        nsec fit_at = site->unfit[mx.order[i]].until;
         for (unsigned j = 0; j < host->count; j++) {
             if (!reachable(source, &host->addresses[j]))
                 continue;
-            if (host->health[j].dead_until <= now) {
+            nsec usable_at = nsec_max(host->health[j].dead_until, fit_at);
+            if (usable_at <= now) {
                 *target = (struct route_target){host, j};
                 return true;
             }
-            *alive_at = nsec_min(*alive_at, host->health[j].dead_until);
+            *alive_at = nsec_min(*alive_at, usable_at);
         }
     }
     return false;
@@ -395,10 +397,21 @@ void sites_failed(struct sites *sites, const struct route_target *target)
     target->host->health[target->address].dead_until = now + backoff_dead_host(failures);
 }
 
-void sites_worked(const struct route_target *target)
+void sites_worked(struct site *site, const struct route_target *target)
 {
     if (target->address < target->host->count)
         target->host->health[target->address].failures = 0;
+    for (unsigned i = 0; i < site->route.count; i++)
+        if (site->hosts[i] == target->host)
+            site->unfit[i].failures = 0;
+}
+
+void sites_unfit(struct sites *sites, struct site *site, const struct host *host)
+{
+    nsec now = io_now(sites->io);
+    for (unsigned i = 0; i < site->route.count; i++)
+        if (site->hosts[i] == host && site->unfit[i].until <= now)
+            site->unfit[i].until = now + backoff_dead_host(++site->unfit[i].failures);
 }
 
 /* ---- start ---- */

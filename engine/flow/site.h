@@ -78,6 +78,11 @@ struct site {
     uint64_t isp_hash;
     const struct config_limits *limits;
     nsec no_pipelining_until, no_across_until; /* what its servers could not stand */
+    nsec no_chunking_until, chunking_until;    /* BDAT: what it needs was disproved, proved */
+    struct {
+        unsigned failures;
+        nsec until;
+    } unfit[LIMIT_MX_HOSTS]; /* hosts that are not encrypted as this site demands; for others they may do */
     struct domain *waiting;                    /* domains that wait for its hosts */
     struct outcome last_failure;               /* the owner's: why its hosts are dead */
 };
@@ -141,6 +146,8 @@ nsec sites_lifetime(uint32_t ttl_s);
 must_use bool sites_target(struct sites *sites, struct site *site, const struct io_address *source,
                            struct route_target *target, nsec *alive_at);
 void sites_failed(struct sites *sites, const struct route_target *target);
-void sites_worked(const struct route_target *target);
+void sites_worked(struct site *site, const struct route_target *target);
+/* This site does not use the host for a while, which is not encrypted as the site demands. */
+void sites_unfit(struct sites *sites, struct site *site, const struct host *host);
 
 #endif

@@ -448,12 +448,13 @@ static const char whole[] =
     "resolver = \"127.0.0.1:5353, ::1, [::1]:53\" resolver_timeout = 250ms resolver_tries = 1 smtp_port = 2525\n"
     "ipv6 = off http = \"[::1]:80\" shutdown = 1m30s poll = 1s500ms keep = 1d1s default_pool = q log_level = debug "
     "dkim_engine = openssl\n"
-    "defaults { rate = 7/day connections = 2 idle = 0 }\n"
+    "defaults { rate = 7/day connections = 2 idle = 0 chunking = {.one.example, mx.two.example} in_flight = 8 }\n"
     "pool p { source 127.0.0.1 { ehlo = m1.example } source ::1 { name = six ehlo = [IPv6:::1] } }\n"
     "pool q { source 0:0:0:0:0:0:0:1 { name = six ehlo = [IPv6:::1] } source 127.0.0.3 { } }\n"
     "isp a { mx = {.A.example, mx.a.example} mx += {.b.example} rate = 500/min burst = 5 }\n"
-    "isp b { mx = .sub.a.example rate = none retry = 10ms pipelining = no expire = 90d }\n"
-    "relay s { host = smtp.s.example auth = plain user = \"a \\\"b\\\"\" password_file = /run/s rate = 14/s }\n"
+    "isp b { mx = .sub.a.example rate = none retry = 10ms pipelining = no expire = 90d chunking = .sub.a.example }\n"
+    "relay s { host = smtp.s.example auth = plain user = \"a \\\"b\\\"\" password_file = /run/s rate = 14/s\n"
+    "          chunking = {smtp.s.example} }\n"
     "relay t { host = smtp.t.example port = 465 auth = xoauth2 user = u token_file = /run/t tls = required }\n"
     "relay u { host = smtp.u.example port = 25 tls = off auth = login user = u password_file = /run/u\n"
     "          auth_plain_text = yes implicit_tls = no }\n"
@@ -563,7 +564,8 @@ static void print_is_a_fixpoint(void **state)
         size_t count;
         const struct config_row *rows = config_rows(&count);
         for (size_t j = 0; j < count; j++)
-            if (rows[j].scope == CONFIG_TOP || rows[j].scope == CONFIG_LIMITS)
+            if ((rows[j].scope == CONFIG_TOP || rows[j].scope == CONFIG_LIMITS) &&
+                (rows[j].type != CONFIG_SUFFIXES || files[i] == whole)) /* an empty list is left out */
                 assert_non_null(strstr(first.text, rows[j].name));
         free(first.text);
         free(second.text);

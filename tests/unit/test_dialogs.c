@@ -14,7 +14,7 @@
 
 enum {
     DIALOG_MAX = 16 * 1024,
-    DIALOGS_MIN = 30,
+    DIALOGS_MIN = 160,
     PENDING_MAX = CLIENT_SLOTS_MAX + 1,
     SLOTS = CLIENT_SLOTS_MAX,
     CUT_NOWHERE = -1,
@@ -386,7 +386,7 @@ static void do_lost(struct run *run, struct slice word)
             client_lost(&run->client, happening_words[i].happening);
             return;
         }
-    expect(run, false, "closed, reset, timeout, garbage, local or unreachable");
+    expect(run, false, "closed, reset, timeout, garbage, local, unreachable or tls");
 }
 
 static void act(struct run *run, struct slice words)
