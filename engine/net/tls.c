@@ -63,6 +63,8 @@ static enum tls_step handshake(struct tls_link *link, struct tls_result *result)
         link->barren = (uint32_t)link->in.n;
         tls_verify_trim(link->ssl);
         say_secured(link, result);
+        if (!result->resumed && link->low)
+            tls_sessions_forget(&link->tls->sessions, link->identity);
         link->tls->counts.full += !result->resumed;
         link->tls->counts.resumed += result->resumed;
         return TLS_STEP_SECURED;
@@ -200,13 +202,17 @@ static int on_session(SSL *ssl, SSL_SESSION *session)
     const unsigned char *ticket;
     size_t n;
     SSL_SESSION_get0_ticket(session, &ticket, &n);
-    nsec lasts = nsec_min(KEPT_MOST, tls_verify_lasts(ssl, link->check, io_wall(tls->io)));
+    nsec now = io_now(tls->io), relied_until = link->relied_until, lasts = KEPT_MOST;
     unsigned long hint_s = SSL_SESSION_get_ticket_lifetime_hint(session); /* 0: unknown */
     if (hint_s && hint_s < (unsigned long)(KEPT_MOST / NSEC_PER_S))
-        lasts = nsec_min(lasts, (nsec)hint_s * NSEC_PER_S);
-    if (n > TLS_TICKET_MOST || lasts <= 0)
+        lasts = (nsec)hint_s * NSEC_PER_S;
+    if (!SSL_session_reused(ssl))
+        relied_until = now + nsec_min(KEPT_MOST, tls_verify_lasts(ssl, link->check, io_wall(tls->io)));
+    /* A new session of a handshake that was kept low would keep the next ones low. */
+    bool wanted = !link->low || SSL_session_reused(ssl);
+    if (!wanted || n > TLS_TICKET_MOST || relied_until <= now)
         return 0;
-    tls_sessions_keep(&tls->sessions, link->identity, session, io_now(tls->io) + lasts);
+    tls_sessions_keep(&tls->sessions, link->identity, session, now + lasts, relied_until);
     return 1;
 }
 
@@ -265,6 +271,19 @@ static void link_remove(struct tls *tls, struct tls_link *link)
     tls->counts.connections--;
 }
 
+/* If there is none, or it cannot be offered, the handshake is a full one. */
+static void offer_session(struct tls_link *link)
+{
+    struct tls *tls = link->tls;
+    const struct tls_kept *kept = tls_sessions_find(&tls->sessions, link->identity, io_now(tls->io));
+    if (!kept || !SSL_set_session(link->ssl, kept->session))
+        return;
+    link->relied_until = kept->relied_until;
+    /* To offer TLS 1.3 as well would take the making of a key that is not used, a third of such a handshake. */
+    link->low = SSL_SESSION_get_protocol_version(kept->session) == TLS1_2_VERSION &&
+                SSL_set_max_proto_version(link->ssl, TLS1_2_VERSION);
+}
+
 /* The SSL of the demand, with its ClientHello written; NULL: `why` says why not. */
 static const char *begin(struct tls_link *link, SSL_CTX *context, const struct tls_demand *demand)
 {
@@ -282,9 +301,7 @@ static const char *begin(struct tls_link *link, SSL_CTX *context, const struct t
         return why;
     if (!tls_identity(tls, demand, link->identity))
         return "no memory for TLS";
-    SSL_SESSION *session = tls_sessions_find(&tls->sessions, link->identity, io_now(tls->io));
-    if (session)
-        (void)SSL_set_session(link->ssl, session); /* else the handshake is a full one */
+    offer_session(link);
     int done = SSL_do_handshake(link->ssl);
     return SSL_get_error(link->ssl, done) == SSL_ERROR_WANT_READ ? NULL : "the handshake cannot begin";
 }

@@ -112,6 +112,8 @@ struct tls_link {
     enum tls_check check;
     bool secured;          /* the handshake is over */
     bool broken;           /* nothing more can be read or written */
+    bool low;              /* TLS 1.3 was not offered, for the sake of a session */
+    nsec relied_until;     /* of the session that was offered */
     uint8_t count, flying; /* buffers that hold something; the first `flying` of them are lent to a send */
     uint8_t extra;         /* of these, such as are not one's own by right */
     struct tls_buffer *buffers[TLS_LINK_BUFFERS];

@@ -26,7 +26,8 @@ struct tls_buffer {
 /* One kept session. */
 struct tls_kept {
     SSL_SESSION *session; /* owned; NULL: free */
-    nsec until;
+    nsec until;           /* the server's word for the ticket, and relied_until */
+    nsec relied_until;    /* what the full handshake has checked is not relied on longer, however often it is resumed */
     uint8_t identity[32];
     struct tls_kept *newer, *older; /* by last use */
     struct tls_kept *bucket_next;
@@ -66,9 +67,10 @@ must_use bool tls_sessions_open(struct tls_sessions *sessions, struct arena *are
 size_t tls_sessions_bytes(unsigned capacity);
 void tls_sessions_close(struct tls_sessions *sessions);
 /* The session of this identity, or NULL; borrowed until the next call. */
-SSL_SESSION *tls_sessions_find(struct tls_sessions *sessions, const uint8_t identity[32], nsec now);
+const struct tls_kept *tls_sessions_find(struct tls_sessions *sessions, const uint8_t identity[32], nsec now);
 /* Takes `session` over, in place of one that is there. */
-void tls_sessions_keep(struct tls_sessions *sessions, const uint8_t identity[32], SSL_SESSION *session, nsec until);
+void tls_sessions_keep(struct tls_sessions *sessions, const uint8_t identity[32], SSL_SESSION *session, nsec until,
+                       nsec relied_until);
 void tls_sessions_forget(struct tls_sessions *sessions, const uint8_t identity[32]);
 
 /* tls_verify.c: what a demand asks of a certificate, and what was wrong in people's words. */

@@ -44,7 +44,7 @@ static struct tls_kept *find(struct tls_sessions *sessions, const uint8_t identi
     return kept;
 }
 
-SSL_SESSION *tls_sessions_find(struct tls_sessions *sessions, const uint8_t identity[32], nsec now)
+const struct tls_kept *tls_sessions_find(struct tls_sessions *sessions, const uint8_t identity[32], nsec now)
 {
     struct tls_kept *kept = find(sessions, identity);
     if (!kept)
@@ -56,10 +56,11 @@ SSL_SESSION *tls_sessions_find(struct tls_sessions *sessions, const uint8_t iden
     }
     order_remove(sessions, kept);
     order_push(sessions, kept);
-    return kept->session;
+    return kept;
 }
 
-void tls_sessions_keep(struct tls_sessions *sessions, const uint8_t identity[32], SSL_SESSION *session, nsec until)
+void tls_sessions_keep(struct tls_sessions *sessions, const uint8_t identity[32], SSL_SESSION *session, nsec until,
+                       nsec relied_until)
 {
     struct tls_kept *kept = find(sessions, identity);
     if (kept) {
@@ -80,7 +81,8 @@ void tls_sessions_keep(struct tls_sessions *sessions, const uint8_t identity[32]
         sessions->count++;
     }
     kept->session = session;
-    kept->until = until;
+    kept->until = nsec_min(until, relied_until);
+    kept->relied_until = relied_until;
     order_push(sessions, kept);
 }
 

@@ -230,7 +230,7 @@ static void no_session_crosses_demands(void **state)
     demands[n] = base, demands[n++].server_name = NULL;
     demands[n] = base, demands[n++].server_name = "MX.example";
     demands[n] = base, demands[n].names[1] = "other.example", demands[n++].name_count = 2;
-    demands[n++] = any();
+    demands[n] = base, demands[n++].check = TLS_CHECK_ANY;
     demands[n] = base, demands[n].check = TLS_CHECK_DANE, demands[n].tlsa[0] = match, demands[n++].tlsa_count = 1;
     demands[n] = demands[n - 1], demands[n].tlsa[1] = nothing, demands[n++].tlsa_count = 2;
     tls_close(scene->tls);
@@ -253,6 +253,15 @@ static void sessions_age(void **state)
     scene->io.now += DAY / 12 - NSEC_PER_S; /* OpenSSL's servers give their tickets two hours */
     assert_true(resumes(scene, &demand));
     scene->io.now += DAY / 12;
+    assert_false(resumes(scene, &demand));
+    /* A server gives a new ticket at each resumption; what was checked is a day old some time all the same. */
+    demand.key = 2;
+    assert_false(resumes(scene, &demand));
+    for (unsigned hour = 1; hour < 24; hour++) {
+        scene->io.now += DAY / 24;
+        assert_true(resumes(scene, &demand));
+    }
+    scene->io.now += DAY / 24;
     assert_false(resumes(scene, &demand));
     /* What was checked is not relied on past the certificate's end. */
     scene->io.wall = EPOCH + 90 * DAY - 60 * NSEC_PER_S;
@@ -293,6 +302,22 @@ static void a_server_that_forgot_gets_a_full_handshake(void **state)
     assert_false(resumes(scene, &demand));
     scene_server(scene, &(struct server_config){.party = &scene->mx, .tickets = 2});
     assert_false(resumes(scene, &demand));
+    assert_true(resumes(scene, &demand));
+}
+
+/* A session of TLS 1.2 does not keep a server down that has learned better. */
+static void a_server_that_learned_is_followed(void **state)
+{
+    struct scene *scene = *state;
+    struct tls_demand demand = any();
+    scene_server(scene, &(struct server_config){.party = &scene->mx, .most = TLS1_2_VERSION});
+    assert_false(resumes(scene, &demand));
+    assert_true(resumes(scene, &demand));
+    scene_server(scene, &(struct server_config){.party = &scene->mx, .tickets = 2});
+    assert_string_equal(visit(scene, &demand).version, "TLSv1.2");
+    struct tls_result result = visit(scene, &demand);
+    assert_false(result.resumed);
+    assert_string_equal(result.version, "TLSv1.3");
     assert_true(resumes(scene, &demand));
 }
 
@@ -473,6 +498,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(sessions_age, set_up, tear_down),
         cmocka_unit_test_setup_teardown(the_least_used_session_goes, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_server_that_forgot_gets_a_full_handshake, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_server_that_learned_is_followed, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_failed_handshake_drops_its_session, set_up, tear_down),
         cmocka_unit_test_setup_teardown(nobody_waits_for_a_stuck_connection, set_up, tear_down),
         cmocka_unit_test_setup_teardown(small_parts_share_a_record, set_up, tear_down),
