@@ -224,12 +224,32 @@ static void feeds_itself(void **state)
         BN_free(before[lane]);
 }
 
+#define EACH(what)                                                                                                     \
+    what(0) what(1) what(2) what(3) what(4) what(5) what(6) what(7) what(8) what(9) what(10) what(11) what(12)         \
+        what(13) what(14) what(15) what(16) what(17) what(18) what(19) what(20) what(21) what(22) what(23) what(24)    \
+            what(25) what(26) what(27) what(28) what(29) what(30) what(31)
+#define SET(n)  "vpternlogd $0xff, %%zmm" #n ", %%zmm" #n ", %%zmm" #n "\n\t"
+#define SHOW(n) "vmovdqu64 %%zmm" #n ", 64*" #n "(%0)\n\t"
+
+static void forgets_registers(void **state)
+{
+    FIXTURE(state);
+    (void)fixture;
+    static uint8_t registers[32][64];
+    static const uint8_t zeros[32][64];
+    __asm__ volatile(EACH(SET)::: "memory");
+    rsa_ifma_forget();
+    __asm__ volatile(EACH(SHOW)::"r"(registers) : "memory");
+    assert_memory_equal(registers, zeros, sizeof(zeros));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(multiplies_at_every_digit),
         cmocka_unit_test(multiplies_around_the_modulus),
         cmocka_unit_test(feeds_itself),
+        cmocka_unit_test(forgets_registers),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

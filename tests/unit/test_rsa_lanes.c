@@ -20,6 +20,7 @@
 #include <openssl/evp.h>
 #include <openssl/rsa.h>
 
+#include "sign/rsa_ifma.h"
 #include "sign/rsa_lanes.h"
 
 enum { BYTES = RSA_LANES_BYTES, KEYS_PER_SET = 4, SIGNATURES_PER_SET = 8000, DIGIT_BITS = 52, FLAGS = 512 };
@@ -348,7 +349,22 @@ static void is_not_used_where_the_known_batch_differs(void **state)
     assert_int_equal(why, RSA_LANES_MISMATCH);
 }
 
-/* ---- what the operating system is asked for ---- */
+/* ---- what is left of secrets ---- */
+
+static void wipes_what_it_computed(void **state)
+{
+    FIXTURE(state);
+    const struct pair *pairs[RSA_LANES];
+    uint8_t em[RSA_LANES][BYTES] = {{0}};
+    for (unsigned i = 0; i < RSA_LANES; i++) {
+        pairs[i] = &fixture->keys[i % KEYS_PER_SET];
+        em[i][BYTES - 1] = (uint8_t)(i + 2);
+    }
+    batch_check(fixture, pairs, em, RSA_LANES);
+    const uint8_t *batch = (const uint8_t *)fixture->lanes; /* begins with it */
+    for (size_t i = 0; i < sizeof(struct rsa_ifma_batch); i++)
+        assert_int_equal(batch[i], 0);
+}
 
 /* The flags of the mapping that `address` lies in, from /proc/self/smaps. */
 static void flags_of(const void *address, char flags[FLAGS])
@@ -402,6 +418,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(catches_every_turned_bit),
         cmocka_unit_test(catches_a_wrong_half),
         cmocka_unit_test(is_not_used_where_the_known_batch_differs),
+        cmocka_unit_test(wipes_what_it_computed),
         cmocka_unit_test(keeps_secrets_out_of_swap_and_dumps),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
