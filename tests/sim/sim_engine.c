@@ -26,6 +26,11 @@ struct sim_engine *sim_engine_new(struct sim_host *host, const char *text, int l
     struct sim_engine *engine = calloc(1, sizeof *engine);
     sluice_assert(engine);
     engine->config = config_of(text);
+    char error[1024];
+    engine->keys = sign_keys_load(engine->config, NULL, NULL, error, sizeof error);
+    if (!engine->keys)
+        fprintf(stderr, "%s\n", error);
+    sluice_assert(engine->keys);
     sluice_assert(engine->config->shards && engine->config->redis[0]); /* neither is guessed here */
     engine->shard_count = engine->config->shards;
     engine->world = sim_host_world(host);
@@ -35,7 +40,6 @@ struct sim_engine *sim_engine_new(struct sim_host *host, const char *text, int l
     engine->logs = log_fd >= 0;
     if (engine->logs)
         log_init(&engine->log, log_fd, engine->config->log_level);
-    char error[512];
     engine->relays = relays_open(engine->config, engine->logs ? &engine->log : NULL, error, sizeof error);
     if (!engine->relays)
         fprintf(stderr, "%s\n", error);
@@ -63,6 +67,7 @@ void sim_engine_start(struct sim_engine *engine)
                                       .metrics = metrics_of(engine->metrics, i),
                                       .log = engine->logs ? &engine->log : NULL,
                                       .redis = engine->config->redis,
+                                      .keys = engine->keys,
                                       .sts = engine->config->mta_sts ? sim_sts(engine->world) : NULL,
                                       .relays = engine->relays,
                                       .index = i,
@@ -126,6 +131,7 @@ void sim_engine_free(struct sim_engine *engine)
     if (sim_engine_runs(engine))
         sim_engine_crash(engine);
     relays_close(engine->relays);
+    sign_keys_release(engine->keys);
     config_free(engine->config);
     free(engine->shards);
     free(engine);

@@ -13,6 +13,7 @@ struct sim_engine {
     struct sim_world *world;
     struct io_group *group;
     struct config *config;
+    struct sign_keys *keys;
     struct metrics *metrics; /* of this incarnation */
     struct relays *relays;   /* of all; relays_refresh is the test's to call */
     struct sim_shard {

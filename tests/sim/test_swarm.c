@@ -128,12 +128,13 @@ static void calm_down(struct run *run)
 static void one_run(uint64_t seed, struct town_reach *reach)
 {
     struct run run = {.shards = 1 + (unsigned)(seed % 3)};
-    struct town *town = run.town =
-        town_new(seed, run.shards,
-                 "defaults { retry = {20s, 60s, 120s}  expire = 1h  connections = 5 }\n"
-                 "isp isp0.example { mx = {.isp0.example}  connections = 2  rate = 5/s }\n"
-                 "isp isp1.example { mx = {.isp1.example}  connections = 8  rate = 900/min  burst = 4 }\n"
-                 "isp isp2.example { mx = {.isp2.example}  connections = 3  per_connection = 7 }\n");
+    bool signs = seed % 4 == 0;
+    struct town *town = run.town = (signs ? town_new_signing : town_new)(
+        seed, run.shards,
+        "defaults { retry = {20s, 60s, 120s}  expire = 1h  connections = 5 }\n"
+        "isp isp0.example { mx = {.isp0.example}  connections = 2  rate = 5/s }\n"
+        "isp isp1.example { mx = {.isp1.example}  connections = 8  rate = 900/min  burst = 4 }\n"
+        "isp isp2.example { mx = {.isp2.example}  connections = 3  per_connection = 7 }\n");
     settle_isps(&run, reach);
     settle_campaigns(&run);
     weather_storm(town->world);
@@ -155,6 +156,7 @@ static void one_run(uint64_t seed, struct town_reach *reach)
             reach->events[type] += account.events[type];
     }
     town_judge_limits(town);
+    town_judge_letters(town);
     town_judge_empty(town);
     town_finish(town);
     town_reach_add(reach, town);

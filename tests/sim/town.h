@@ -33,10 +33,16 @@ struct town {
     struct town_campaign campaigns[TOWN_CAMPAIGNS];
     unsigned campaign_count;
     uint64_t seed;
+    struct {
+        uint64_t count, of_a, of_b; /* letters; that say "edition-A" and "edition-B" */
+        char fault[4096];           /* of the first that is not as it should be */
+    } letters;                      /* of a town that signs */
 };
 
 /* `settings`: lines of configuration besides what every town has (pool "p" of TOWN_SOURCES sources s0..s3). */
 struct town *town_new(uint64_t seed, unsigned shards, const char *settings);
+/* The same, and all that it sends is signed twice, with RSA and with Ed25519. */
+struct town *town_new_signing(uint64_t seed, unsigned shards, const char *settings);
 void town_free(struct town *town);
 
 /* The engine starts, dies between two turns, or is asked to end (town_up is false once it has). */
@@ -78,6 +84,9 @@ struct town_account town_judge(struct town *town, const char *id);
 void town_judge_empty(struct town *town);
 /* Every lane kept its rate, burst and connections, in every interval; the exchangers saw no breach of the protocol. */
 void town_judge_limits(struct town *town);
+/* In a town that signs: each letter that was accepted verifies, was signed not long before and not in the future, has
+ * each header once, and is of one edition. */
+void town_judge_letters(struct town *town);
 
 /* ---- reach: what the suite has seen at least once ---- */
 struct town_reach {
