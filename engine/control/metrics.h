@@ -56,6 +56,8 @@ enum metric {
     METRIC_REDIS_LOST,  /* times that the connection to Redis was lost */
     METRIC_RENDERED,    /* messages that were pressed */
     METRIC_SIGNATURES,  /* DKIM signatures that were computed for them */
+    METRIC_SIGNED_IN_LANES,
+    METRIC_SIGNED_AGAIN, /* signatures that a lane got wrong */
     METRIC_THROWN_AWAY, /* of the messages, those that were not sent */
     METRIC_UNSIGNED,    /* messages that were not sent because they could not be signed */
     METRIC_TURNS,       /* turns of the shard's loop */

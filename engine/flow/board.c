@@ -81,6 +81,9 @@ static void set_gauges(struct shard *shard)
     metrics_set(shard->metrics, METRIC_STEPS_FENCED, shard->ledger.fenced + shard->events.fenced);
     metrics_set(shard->metrics, METRIC_RENDERED, shard->press.rendered);
     metrics_set(shard->metrics, METRIC_SIGNATURES, shard->press.signatures);
+    struct signer_counts signed_by = signer_counts(shard->press.signer);
+    metrics_set(shard->metrics, METRIC_SIGNED_IN_LANES, signed_by.lanes);
+    metrics_set(shard->metrics, METRIC_SIGNED_AGAIN, signed_by.again);
     metrics_set(shard->metrics, METRIC_THROWN_AWAY, shard->press.thrown_away);
     metrics_set(shard->metrics, METRIC_UNSIGNED, shard->press.unsigned_);
     metrics_set(shard->metrics, METRIC_PRESS_BYTES, press_used(&shard->press));

@@ -371,6 +371,7 @@ static bool open_parts(struct shard *shard, const struct shard_config *config)
         !press_open(&shard->press, arena, shard->config->press_bytes, config->keys) ||
         !pool_open(&shard->session_pool, arena, sizeof(struct session), shard->config->sessions_max))
         return false;
+    signer_log(shard->press.signer, &shard->log);
     if (shard->index == 0 && config->keys &&
         !published_open(&shard->published, shard->resolver, &shard->log, config->keys))
         return false;
