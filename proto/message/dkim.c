@@ -79,14 +79,10 @@ static struct slice name_of(struct slice field)
 
 /* ---- what is hashed (§3.4.2) ---- */
 
-/* The field without the CRLF at its end. */
-static void hash_field(struct gather *gather, struct slice field)
+/* The field without the CRLF at its end; `name` is its name in lower case. */
+static void hash_field(struct gather *gather, struct slice name, struct slice field)
 {
-    struct slice name = name_of(field);
-    for (size_t i = 0; i < name.n; i++) {
-        char lower = ascii_lower(name.p[i]);
-        gather_write(gather, &lower, 1);
-    }
+    gather_write(gather, name.p, name.n);
     gather_write(gather, ":", 1);
     const char *p = (const char *)memchr(field.p, ':', field.n) + 1, *end = field.p + field.n;
     bool any = false, space = false;
@@ -147,7 +143,7 @@ bool dkim_header_read(struct dkim_header *header, struct slice fields)
         for (unsigned i = standing.count; i-- > 0;) { /* §5.4.2: the last one first */
             if (standing.rows[i] != row)
                 continue;
-            hash_field(&gather, standing.fields[i]);
+            hash_field(&gather, covered[row].name, standing.fields[i]);
             gather_write(&gather, "\r\n", 2);
             found++;
         }
@@ -227,10 +223,13 @@ static void put_body_hash(struct writer *w, const uint8_t hash[DKIM_HASH])
 /* Leaves room for the signature, folded as it will be. */
 static void put_room(struct writer *w, size_t signature_bytes)
 {
-    for (size_t digits = (signature_bytes + 2) / 3 * 4; digits > 0; digits--) {
+    static const char spaces[HEADER_LINE + 1] =
+        "                                                                              ";
+    for (size_t digits = (signature_bytes + 2) / 3 * 4, n; digits > 0; digits -= n) {
         if (w->column == HEADER_LINE)
             fold(w);
-        put(w, SLICE(" "));
+        n = digits < HEADER_LINE - w->column ? digits : HEADER_LINE - w->column;
+        put(w, (struct slice){spaces, n});
     }
     out_write(&w->out, "\r\n", 2);
 }
@@ -261,7 +260,8 @@ bool dkim_field_write(const struct dkim_header *header, const struct dkim_signin
     SHA256_CTX sha = header->sha;
     struct gather gather;
     gather_start(&gather, &sha);
-    hash_field(&gather, (struct slice){to, field->signature}); /* §3.7: b= is empty, and no CRLF follows */
+    hash_field(&gather, SLICE("dkim-signature"),
+               (struct slice){to, field->signature}); /* §3.7: b= is empty, and no CRLF follows */
     gather_flush(&gather);
     SHA256_Final(digest, &sha);
     return true;
