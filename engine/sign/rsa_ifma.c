@@ -9,7 +9,7 @@
  * each exponentiation.
  *
  * What bounds it is the rate of VPMADD52, two a cycle where there are two 512-bit ports: so the loops are unrolled
- * until all sums stand in registers, and a digit is loaded once for its low and its high product. Loops over constants
+ * until all sums stand in registers, and a digit is loaded once for several products. Loops over constants
  * with UNROLLED are straight code; gcc keeps its order, which is laid out so that what the next digit waits for comes
  * first. */
 #include "sign/rsa_ifma.h"
@@ -76,27 +76,30 @@ static __attribute__((noinline)) void square(uint64_t (*column)[LANES], const ui
     square_columns(column, a, &next, 32);
 }
 
-/* column[0..40) = a*b, or += where `adds`. Two digits of b a row. */
+/* column[0..40) = a*b, or += where `adds`. Four digits of b a row, so that a digit of a is loaded once for eight
+ * products. */
 INLINE void product(uint64_t (*column)[LANES], const uint64_t (*a)[LANES], const uint64_t (*b)[LANES], const bool adds)
 {
-    __m512i sum[D + 2];
+    __m512i sum[D + 4];
     UNROLLED for (int j = 0; j < D; j++) sum[j] = adds ? load(column[j]) : zero();
-    ROLLED for (int i = 0; i < D; i += 2)
+    ROLLED for (int i = 0; i < D; i += 4)
     {
-        sum[D] = adds ? load(column[i + D]) : zero();
-        sum[D + 1] = adds ? load(column[i + D + 1]) : zero();
-        __m512i b0 = load(b[i]), b1 = load(b[i + 1]);
+        UNROLLED for (int j = D; j < D + 4; j++) sum[j] = adds ? load(column[i + j]) : zero();
+        __m512i b0 = load(b[i]), b1 = load(b[i + 1]), b2 = load(b[i + 2]), b3 = load(b[i + 3]);
         UNROLLED for (int j = 0; j < D; j++)
         {
             __m512i digit = load(a[j]);
             sum[j] = low(sum[j], digit, b0);
             sum[j + 1] = high(sum[j + 1], digit, b0);
-            sum[j + 1] = low(sum[j + 1], digit, b1);
             sum[j + 2] = high(sum[j + 2], digit, b1);
+            sum[j + 3] = high(sum[j + 3], digit, b2);
+            sum[j + 1] = low(sum[j + 1], digit, b1);
+            sum[j + 2] = low(sum[j + 2], digit, b2);
+            sum[j + 3] = low(sum[j + 3], digit, b3);
+            sum[j + 4] = high(sum[j + 4], digit, b3);
         }
-        store(column[i], sum[0]);
-        store(column[i + 1], sum[1]);
-        UNROLLED for (int j = 0; j < D; j++) sum[j] = sum[j + 2];
+        UNROLLED for (int j = 0; j < 4; j++) store(column[i + j], sum[j]);
+        UNROLLED for (int j = 0; j < D; j++) sum[j] = sum[j + 4];
     }
     UNROLLED for (int j = 0; j < D; j++) store(column[D + j], sum[j]);
 }
@@ -115,54 +118,73 @@ static __attribute__((noinline)) void multiply_add(uint64_t (*column)[LANES], co
 
 /* ---- Montgomery's reduction ---- */
 
-/* y*m[from..to) for the columns of the row after the one that found y, so one lower. Its first two columns are not due
- * here: the lowest is known to become zero, and reduce_rows has seen to the second. */
-INLINE void reduce_part(__m512i sum[D + 1], const uint64_t (*m)[LANES], __m512i y, const int from, const int to)
+/* (y0 + y1*2^52) * m[from..to), for the columns of the pair after the one that found y0 and y1, so two lower. A digit
+ * is loaded once for four products: what is loaded costs power, and so frequency. */
+INLINE void reduce_part(__m512i sum[D + 2], const uint64_t (*m)[LANES], const __m512i y[2], const int from,
+                        const int to)
 {
     UNROLLED for (int j = from; j < to; j++)
     {
         __m512i digit = load(m[j]);
-        if (j > 1)
-            sum[j - 1] = low(sum[j - 1], digit, y);
-        sum[j] = high(sum[j], digit, y);
+        sum[j - 2] = low(sum[j - 2], digit, y[0]);
+        sum[j - 1] = low(sum[j - 1], digit, y[1]);
+        sum[j] = high(sum[j], digit, y[1]);
+        sum[j - 1] = high(sum[j - 1], digit, y[0]);
     }
 }
 
-/* Adds y[i]*m to columns i.. of column[0..40) so that the lower 20 become zero; leaves the upper 20 in `sum`. Most of
- * what a row adds is added while the next row's y is being computed. `quotient`: where the y go, or NULL. */
-INLINE void reduce_rows(__m512i sum[D + 1], const uint64_t (*column)[LANES], const uint64_t (*m)[LANES],
+/* Adds y[i]*m to columns i.. of column[0..40) so that the lower 20 become zero; leaves the upper 20 in `sum`. It goes
+ * by pairs of y. Each needs the one before, so most of what a pair adds is added while the next is being computed: what
+ * a column owes to the lowest two digits of m comes first, the rest in parts between. `quotient`: where the y go, or
+ * NULL.
+ *
+ * The lowest 52 bits of sum + low(y*m[0]) are zero, so what is carried is sum / 2^52, rounded up. Whatever is above 52
+ * bits of a sum, or of a y, does not count as a factor. */
+INLINE void reduce_rows(__m512i sum[D + 2], const uint64_t (*column)[LANES], const uint64_t (*m)[LANES],
                         const uint64_t *inverse, uint64_t (*quotient)[LANES])
 {
-    __m512i k = load(inverse), m0 = load(m[0]), m1 = load(m[1]), y = zero();
+    __m512i k = load(inverse), y[2] = {zero(), zero()};
     UNROLLED for (int j = 0; j < D; j++) sum[j] = load(column[j]);
-    UNROLLED for (int i = 0; i < D; i++)
+    UNROLLED for (int i = 0; i < D; i += 2)
     {
+        const __m512i last[2] = {y[0], y[1]};
+        const int whole = i > 0 ? D : 0; /* there is a pair before */
         RELOAD(m);
-        __m512i last = y;
-        y = low(zero(), sum[0], k); /* whatever is above 52 bits of sum[0] and of y does not count as a factor */
-        if (quotient)
-            store(quotient[i], y);
-        /* The lowest 52 bits of sum[0] + low(y*m0) are zero; so what is carried is sum[0] / 2^52, rounded up. */
+        reduce_part(sum, m, last, 2, whole ? 4 : 0);
+        y[0] = low(zero(), sum[0], k);
         __m512i carried = carry(add(sum[0], mask()));
-        if (i > 0)
-            reduce_part(sum, m, last, 1, D / 2);
-        sum[1] = high(sum[1], y, m0);
-        carried = low(carried, y, m1);
-        if (i > 0)
-            reduce_part(sum, m, last, D / 2, D);
-        sum[D] = load(column[D + i]);
+        reduce_part(sum, m, last, 4, whole ? 8 : 0);
+        sum[1] = high(sum[1], y[0], load(m[0]));
+        carried = low(carried, y[0], load(m[1]));
+        sum[2] = high(sum[2], y[0], load(m[1]));
+        reduce_part(sum, m, last, 8, whole ? 12 : 0);
         sum[1] = add(sum[1], carried);
-        UNROLLED for (int j = 0; j < D; j++) sum[j] = sum[j + 1];
+        y[1] = low(zero(), sum[1], k);
+        carried = carry(add(sum[1], mask()));
+        reduce_part(sum, m, last, 12, whole ? 16 : 0);
+        RELOAD(m);
+        sum[2] = high(sum[2], y[1], load(m[0]));
+        carried = low(carried, y[1], load(m[1]));
+        sum[3] = high(sum[3], y[1], load(m[1]));
+        reduce_part(sum, m, last, 16, whole);
+        sum[2] = add(sum[2], carried);
+        if (quotient) {
+            store(quotient[i], y[0]);
+            store(quotient[i + 1], y[1]);
+        }
+        sum[D] = load(column[D + i]);
+        sum[D + 1] = load(column[D + i + 1]);
+        UNROLLED for (int j = 0; j < D; j++) sum[j] = sum[j + 2];
     }
     RELOAD(m);
-    reduce_part(sum, m, y, 1, D);
+    reduce_part(sum, m, y, 2, D);
 }
 
 /* result = column[0..40) / R mod m, carried: digits of 52 bits. */
 static __attribute__((noinline)) void reduce(uint64_t (*result)[LANES], const uint64_t (*column)[LANES],
                                              const struct rsa_ifma_modulus *modulus)
 {
-    __m512i sum[D + 1];
+    __m512i sum[D + 2];
     reduce_rows(sum, column, modulus->m, modulus->k, NULL);
     UNROLLED for (int j = 0; j < D; j++)
     {
@@ -176,7 +198,7 @@ static __attribute__((noinline)) void reduce(uint64_t (*result)[LANES], const ui
 static __attribute__((noinline)) void reduce_half(uint64_t (*column)[LANES], const uint64_t (*m)[LANES],
                                                   const uint64_t *inverse, uint64_t (*quotient)[LANES])
 {
-    __m512i sum[D + 1];
+    __m512i sum[D + 2];
     reduce_rows(sum, column, m, inverse, quotient);
     UNROLLED for (int j = 0; j < D; j++) store(column[D + j], sum[j]);
 }
