@@ -2,6 +2,7 @@
 #include "talk.h"
 
 #include <errno.h>
+#include <stdlib.h>
 
 /* A handshake with such a server fails, and this is why. */
 static void fails(struct house *house, const struct server_config *server, const struct manners *manners,
@@ -206,6 +207,47 @@ static void gone_in_the_middle_of_a_send(void **state)
     test_free(much);
 }
 
+/* Many at once, cut off and closed at any moment: whatever happens, each is told in the order that stream.h gives, and
+ * nothing is left. What talk.c checks in its callbacks is the test. */
+static void a_bad_day(void **state)
+{
+    enum { TALKS = SERVED_MOST };
+    struct house *house = *state;
+    struct tls_demand demand = demand_any();
+    struct talk *talks = test_calloc(TALKS, sizeof *talks);
+    char *much = test_calloc(1, 1 << 18);
+    unsigned well = 0, heard = 0;
+    house_serve(
+        house, &(struct server_config){.tickets = 2},
+        &(struct manners){.echo = true, .piece_most = 3000, .cut_after = 200000, .cut_before = true, .reset = true});
+    for (unsigned i = 0; i < TALKS; i++) {
+        demand.key = i % 5;
+        talks[i].close_in_secured = house_random(house) % 8 == 0;
+        talks[i].close_in_bytes = house_random(house) % 8 == 0;
+        talk_begin(&talks[i], house, &demand);
+        for (unsigned j = 0; j <= i; j++) {
+            struct talk *talk = &talks[j];
+            bool open = talk->stream.state == STREAM_OPEN && !stream_sending(&talk->stream);
+            if (open && house_random(house) % 2)
+                stream_send(&talk->stream, &(struct slice){much, 1 + house_random(house) % (1 << 18)}, 1);
+            else if (house_random(house) % 64 == 0)
+                stream_close(&talk->stream);
+        }
+        house_wait(house, (nsec)(house_random(house) % 3) * NSEC_PER_MS / 2);
+    }
+    for (unsigned i = 0; i < TALKS; i++) {
+        well += talks[i].secured && talks[i].result.ok;
+        heard += talks[i].got_n > 0;
+        stream_close(&talks[i].stream);
+        house_until(house, talk_is_closed, &talks[i]);
+        free(talks[i].got);
+    }
+    assert_true(well > TALKS / 8 && well < TALKS);
+    assert_true(heard > 0);
+    test_free(much);
+    test_free(talks);
+}
+
 const struct CMUnitTest tls_hostile_tests[TLS_TESTS_MAX] = {
     cmocka_unit_test(no_tls_at_all),
     cmocka_unit_test(truncated_records),
@@ -218,4 +260,5 @@ const struct CMUnitTest tls_hostile_tests[TLS_TESTS_MAX] = {
     cmocka_unit_test(injections_end_the_connection),
     cmocka_unit_test(tickets_without_end),
     cmocka_unit_test(gone_in_the_middle_of_a_send),
+    cmocka_unit_test(a_bad_day),
 };

@@ -80,12 +80,12 @@ static void served_pump(struct served *served)
         served->echoed = peer->got_n;
     }
     size_t most = manners->piece_most ? 1 + house_random(house) % manners->piece_most : sizeof served->out;
-    if (manners->cut_after && served->sent + most > manners->cut_after)
-        most = manners->cut_after - served->sent;
+    if (served->cut_after && served->sent + most > served->cut_after)
+        most = served->cut_after - served->sent;
     size_t n = next_raw(served);
     if (!n)
         n = peer_take(peer, served->out, most);
-    bool over = (manners->cut_after && served->sent + n == manners->cut_after) ||
+    bool over = (served->cut_after && served->sent + n == served->cut_after) ||
                 (manners->close_after_raw && served->raw_begun && !served->raw_left);
     served->sent += n;
     if (n)
@@ -140,6 +140,9 @@ static void on_accepted(struct io_accept *accept, int fd)
     served->recv.op.done = on_served_end;
     served->recv.bytes = on_served_bytes;
     served->send.op.done = on_served_sent;
+    served->cut_after = house->manners.cut_after;
+    if (house->manners.cut_before)
+        served->cut_after = 1 + house_random(house) % (house_random(house) % 2 ? served->cut_after : 2000);
     peer_open(&served->peer, house->server);
     if (!house->manners.slow)
         server_read(served);

@@ -25,6 +25,7 @@ struct manners {
     bool deaf;             /* what the client says is read and not understood: `raw` is all there is */
     bool close_after_raw;  /* else it stays open */
     size_t cut_after;      /* closes after so many bytes; 0: never */
+    bool cut_before;       /* or after any number of bytes up to that, often within the handshake */
     bool reset;            /* closes with RST where it closes */
     unsigned piece_most;   /* sends at most so many bytes at once, and a random number of them; 0: all */
     bool echo;             /* says again what it hears */
@@ -41,7 +42,7 @@ struct served {
     struct io_send send;
     struct peer peer;
     char out[65536];
-    size_t sent, echoed, heard, all_heard;
+    size_t sent, echoed, heard, all_heard, cut_after;
     uint8_t head[5]; /* of the ClientHello's record */
     unsigned raw_left;
     bool raw_begun, greeted, client_closed, closing;
