@@ -75,84 +75,10 @@ static double cpu_seconds(void)
            (double)(used.ru_utime.tv_usec + used.ru_stime.tv_usec) / 1e6;
 }
 
-static uint64_t violations_in(const struct sink_sum *sum)
-{
-    uint64_t total = 0;
-    for (unsigned i = 0; i < MX_VIOLATION_COUNT; i++)
-        total += sum->violations[i];
-    return total;
-}
-
-/* Names come from a file of ours or are our own; what would break the JSON is left out of them. */
-static void print_json_text(const char *text)
-{
-    putchar('"');
-    for (; *text; text++)
-        if ((unsigned char)*text >= 0x20 && *text != '"' && *text != '\\')
-            putchar(*text);
-    putchar('"');
-}
-
-static void print_json(const struct sink *sink, const struct sink_sum *sum)
-{
-    printf("{\"seconds\":%.3f,\"cpu_seconds\":%.6f,\"isps\":[", seconds_since(&sink->began), cpu_seconds());
-    for (unsigned i = 0; i < sink->options.config->personality_count; i++) {
-        const struct sink_total *t = &sum->totals[i];
-        printf("%s{\"isp\":", i ? "," : "");
-        print_json_text(t->name);
-        printf(",\"connections\":%llu,\"refused\":%llu,\"open_peak\":%u,\"source_peak\":%u,\"mails\":%llu,"
-               "\"accepted\":%llu,\"bytes\":%llu,\"limited\":%llu,\"replies_4\":%llu,\"replies_5\":%llu,"
-               "\"resets\":%llu}",
-               (unsigned long long)t->connections, (unsigned long long)t->refused, t->open_peak, t->source_peak,
-               (unsigned long long)t->mails, (unsigned long long)t->accepted, (unsigned long long)t->bytes,
-               (unsigned long long)t->limited, (unsigned long long)t->replies_4, (unsigned long long)t->replies_5,
-               (unsigned long long)t->resets);
-    }
-    printf("],\"violation_total\":%llu,\"violations\":{", (unsigned long long)violations_in(sum));
-    bool first = true;
-    for (unsigned i = 1; i < MX_VIOLATION_COUNT; i++) {
-        if (!sum->violations[i])
-            continue;
-        printf("%s\"%s\":%llu", first ? "" : ",", mx_violation_name((enum mx_violation)i),
-               (unsigned long long)sum->violations[i]);
-        first = false;
-    }
-    printf("},\"first_violation\":");
-    print_json_text(sum->first_violation);
-    printf("}\n");
-}
-
-static void print_table(const struct sink *sink, const struct sink_sum *sum)
-{
-    uint64_t accepted = 0;
-    double cpu = cpu_seconds();
-    printf("%-20s %10s %10s %8s %12s %6s %10s %10s %14s\n", "isp", "mail", "accepted", "limited", "connections", "peak",
-           "4xx", "5xx", "bytes");
-    for (unsigned i = 0; i < sink->options.config->personality_count; i++) {
-        const struct sink_total *t = &sum->totals[i];
-        printf("%-20s %10llu %10llu %8llu %12llu %6u %10llu %10llu %14llu\n", t->name, (unsigned long long)t->mails,
-               (unsigned long long)t->accepted, (unsigned long long)t->limited, (unsigned long long)t->connections,
-               t->open_peak, (unsigned long long)t->replies_4, (unsigned long long)t->replies_5,
-               (unsigned long long)t->bytes);
-        accepted += t->accepted;
-    }
-    printf("%llu accepted in %.1f s, CPU %.2f s (%.1f us each), %llu breaches of the protocol\n",
-           (unsigned long long)accepted, seconds_since(&sink->began), cpu,
-           accepted ? cpu * 1e6 / (double)accepted : 0.0, (unsigned long long)violations_in(sum));
-    for (unsigned i = 1; i < MX_VIOLATION_COUNT; i++)
-        if (sum->violations[i])
-            printf("  %s: %llu\n", mx_violation_name((enum mx_violation)i), (unsigned long long)sum->violations[i]);
-    if (sum->first_violation[0])
-        printf("  the first: %s\n", sum->first_violation);
-}
-
 static void print_report(const struct sink *sink, const struct sink_sum *sum)
 {
-    if (sink->options.json)
-        print_json(sink, sum);
-    else
-        print_table(sink, sum);
-    fflush(stdout);
+    sink_report_print(sum, sink->options.config->personality_count, seconds_since(&sink->began), cpu_seconds(),
+                      sink->options.json);
 }
 
 static void report_on_signal(void *context, const struct sink_shard *shard)
