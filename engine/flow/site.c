@@ -321,7 +321,9 @@ bool sites_known(struct sites *sites, struct site *site)
         for (; i < site->route.count && site->records[i].preference == level; i++) {
             const struct host *host = site->hosts[i];
             bool usable = is_usable(site, host);
-            all = all && host->asked && (usable || !host->asking); /* what is of no use may be when it is answered */
+            /* What is of no use now may be when it is answered; and what was secure is so for its time alone. */
+            bool waits = host->asking && (!usable || site->secure);
+            all = all && host->asked && !waits;
             some = some || usable;
         }
         if (!all)
