@@ -4,6 +4,8 @@
 usage: test_signed.py SLUICE SLUICE-SINK [unittest's options]
 """
 import base64
+import email
+import email.policy
 import glob
 import itertools
 import os
@@ -64,6 +66,16 @@ class Signed(house.Case):
             with open(file, "rb") as stream:
                 yield stream.read()
 
+    def parses(self, message):
+        """Without a defect, in its structure and in each field."""
+        parsed = email.message_from_bytes(message, policy=email.policy.strict)
+        for part in parsed.walk():
+            self.assertEqual(part.defects, [])
+            for name, value in part.items():
+                self.assertEqual(value.defects, (), name)
+            if not part.is_multipart():
+                part.get_content()
+
     def test_every_message_verifies(self):
         self.key("shop.example", "s1")
         self.begin()
@@ -74,6 +86,7 @@ class Signed(house.Case):
             for i, message in enumerate(self.arrived(name, len(own))):
                 with self.subTest(f"{name} {i}"):
                     dkim_verify.check(self, message, self.records, ["shop.example"])
+                    self.parses(message)
 
     def test_who_signs(self):
         self.key("shop.example", "s1")
