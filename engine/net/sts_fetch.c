@@ -155,12 +155,12 @@ static void job_over(struct sts *sts, struct job *job, const struct sts_policy *
         job->waiting = fetch->next;
         answer(fetch);
     }
-    job->domain[0] = 0;
     pthread_mutex_unlock(&sts->lock);
     sts->changed = sts->changed || policy;
     if (tell)
         log_warning(sts->log, "a domain's MTA-STS policy could not be fetched", log_slice("domain", domain),
                     log_text("error", job->transfer.error));
+    job->domain[0] = 0; /* free: nobody but this thread looks for one */
 }
 
 static struct job *job_of(struct sts *sts, const char *domain)
