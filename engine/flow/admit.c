@@ -241,19 +241,26 @@ unsigned carry_room(struct shard *shard, const struct campaign *campaign, struct
     return backlog ? backlog_room(backlog, now) + backlog_open(backlog) : 0;
 }
 
+/* Another pool may be another relay's. */
+static void place_anew(struct shard *shard, struct attempt *attempt)
+{
+    if (attempt->site->relay == relay_for(shard, attempt)) {
+        carry_place(shard, attempt, false);
+        return;
+    }
+    sites_release(&shard->route.sites, attempt->site);
+    attempt->site = NULL;
+    carry_admit(shard, attempt);
+}
+
 void carry_stop(struct shard *shard, struct campaign *campaign)
 {
     struct attempt *attempt = lanes_take_of(&shard->lanes, campaign);
     while (attempt) {
         struct attempt *next = attempt->next;
         attempt->next = NULL;
-        if (attempt->site->relay == relay_for(shard, attempt)) {
-            carry_place(shard, attempt, false); /* ends it, or lets it wait where the campaign's mail goes now */
-        } else { /* its pool has changed, and another relay is that pool's */
-            sites_release(&shard->route.sites, attempt->site);
-            attempt->site = NULL;
-            carry_admit(shard, attempt);
-        }
+        if (!carry_stopped(shard, attempt)) /* it waits where the campaign's mail goes now */
+            place_anew(shard, attempt);
         attempt = next;
     }
 }

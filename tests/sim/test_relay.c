@@ -116,6 +116,32 @@ static void a_relay_without_address(void **unused)
     town_free(town);
 }
 
+/* A campaign that is given another pool goes where that pool's mail goes, with what waits in memory and in Redis. */
+static void another_pool_is_another_way(void **unused)
+{
+    (void)unused;
+    struct town *town = town_new(3, 2,
+                                 "pool q { source 203.0.113.12 { name = s2  ehlo = s2.town.example } }\n"
+                                 "relay " RELAY " { host = mx1." RELAY " port = 25 tls = off rate = 5/s }\n"
+                                 "route { pool = p relay = " RELAY " }\n");
+    struct mx_personality personality = relay_like(MX_MAIL, 0, NULL);
+    struct sim_isp *relay = isp_new(town, &personality), *a = plain_isp(town, "a.example");
+    town_campaign(town, "c", "");
+    town_push(town, "c", "r%llu@a.example", 0, 2000);
+    town_start(town);
+    town_run(town, 20 * NSEC_PER_S);
+    assert_in_range(judge_accepted(relay), 300, 420); /* four lanes */
+    assert_int_equal(judge_accepted(a), 0);
+    town_set(town, "c", "pool", "q");
+    town_run(town, 5 * NSEC_PER_S);
+    uint64_t accepted = judge_accepted(relay);
+    struct town_account account = end(town, 600 * NSEC_PER_S);
+    only_delivered(&account, 2000);
+    assert_int_equal(judge_accepted(relay), accepted);
+    assert_int_equal(judge_accepted(a), 2000 - accepted);
+    town_free(town);
+}
+
 /* ---- what a relay says ---- */
 
 static const char slow[] = "relay " RELAY " { host = mx1." RELAY " port = 25 tls = off connections = 4 retry = {1h} }\n"
@@ -443,6 +469,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(routes_decide),
         cmocka_unit_test(a_relay_without_address),
+        cmocka_unit_test(another_pool_is_another_way),
         cmocka_unit_test(a_relay_that_does_not_know_us),
         cmocka_unit_test(a_relay_that_throttles),
         cmocka_unit_test(a_relay_whose_quota_is_used_up),

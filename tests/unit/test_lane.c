@@ -260,6 +260,63 @@ static void idle_lanes_are_forgotten(void **unused)
     end(&f);
 }
 
+static enum lane_why asked(const struct fixture *f, const struct lane *lane, nsec now, nsec *when)
+{
+    return lane_ask(&f->lanes, lane, now, when);
+}
+
+/* A relay's lane: told to be slower it waits, twice as long when it is told again soon, and never beyond the most. */
+static void a_relay_slows_its_lane_down(void **unused)
+{
+    (void)unused;
+    struct fixture f;
+    begin(&f, 0, 1);
+    struct config_relay relay = {.name = "r", .limits = f.limits};
+    f.config.relays = &relay;
+    f.config.relay_count = 1;
+    assert_true(lanes_open(&f.lanes, &f.arena, &f.config, 0, 1, ATTEMPTS));
+    f.lanes.held_until[0] = f.lanes.held_until[1] = NSEC_NEVER;
+    struct backlog *backlog = lanes_backlog(&f.lanes, 0, SLICE("r"), 5, &relay.limits, 0);
+    struct lane *lane = backlog_lane(&f.lanes, backlog, SLICE("a"));
+    assert_int_equal(lane->relay, 0);
+    assert_int_equal(backlog_of(&f, 0)->lanes[0]->relay, -1);
+
+    nsec now = 0, when, most = 0;
+    assert_int_equal(asked(&f, lane, now, &when), LANE_READY);
+    for (unsigned i = 0; i < 15; i++) {
+        nsec until = lane_slow_down(lane, LANE_SLOW, now);
+        assert_int_equal(lane_slow_down(lane, LANE_SLOW, now), until); /* several are told together */
+        assert_int_equal(until - now, nsec_min(NSEC_PER_S << i, 600 * NSEC_PER_S));
+        assert_int_equal(asked(&f, lane, until - 1, &when), LANE_SLOW);
+        assert_int_equal(when, until);
+        assert_false(lane_may_open(&f.lanes, lane, until - 1, &when));
+        assert_int_equal(asked(&f, lane, until, &when), LANE_READY);
+        most = until - now;
+        now = until + 1;
+    }
+    assert_int_equal(most, 600 * NSEC_PER_S);
+    now += 600 * NSEC_PER_S; /* all was well for as long: it begins anew */
+    assert_int_equal(lane_slow_down(lane, LANE_SLOW, now), now + NSEC_PER_S);
+
+    /* A quota waits longer, and is not cut short by a rate. */
+    nsec quota = lane_slow_down(lane, LANE_QUOTA, now);
+    assert_int_equal(quota, now + 600 * NSEC_PER_S);
+    assert_int_equal(lane_slow_down(lane, LANE_SLOW, now + 1), quota);
+    assert_int_equal(asked(&f, lane, now + 1, &when), LANE_QUOTA);
+    for (unsigned i = 1; i < 5; i++)
+        quota = lane_slow_down(lane, LANE_QUOTA, quota);
+    assert_int_equal(lane_slow_down(lane, LANE_QUOTA, quota), quota + 3600 * NSEC_PER_S);
+
+    /* A stopped relay stops it, whatever else there is; but a probe would find out only when it may start. */
+    f.lanes.stopped[0] = true;
+    assert_int_equal(asked(&f, lane, now, &when), LANE_STOPPED);
+    assert_int_equal(when, NSEC_NEVER);
+    assert_false(lane_may_probe(&f.lanes, lane, now));
+    assert_true(lane_may_probe(&f.lanes, lane, NSEC_NEVER - 1));
+    assert_int_equal(asked(&f, backlog_of(&f, 0)->lanes[0], now, &when), LANE_READY);
+    end(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -272,6 +329,7 @@ int main(void)
         cmocka_unit_test(shards_share_a_lane),
         cmocka_unit_test(a_campaign_can_be_found),
         cmocka_unit_test(idle_lanes_are_forgotten),
+        cmocka_unit_test(a_relay_slows_its_lane_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
