@@ -345,7 +345,7 @@ struct mx_server {
     uint64_t replies[MX_STAGE_COUNT][6]; /* by first digit */
     uint64_t hang_ups, aborts, silences, overruns;
     uint64_t tls_full, tls_resumed, tls_failed; /* handshakes; failed: begun and not ended, by whomever */
-    uint64_t tls_nameless;                      /* without SNI */
+    uint64_t tls_nameless;                      /* of the full ones: without SNI */
     uint64_t accepted_tls, accepted_chunked, accepted_authenticated; /* of `accepted` */
     uint64_t logins, logins_refused;
     uint64_t

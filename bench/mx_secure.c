@@ -87,7 +87,7 @@ static void secured(struct mx_conn *conn, nsec now)
     conn->resumed = mx_link_resumed(conn->link);
     server->tls_resumed += conn->resumed;
     server->tls_full += !conn->resumed;
-    server->tls_nameless += !mx_link_named(conn->link);
+    server->tls_nameless += !conn->resumed && !mx_link_named(conn->link);
     if (conn->greeting == 0) {
         mx_greet(conn, now);
         return;

@@ -452,6 +452,7 @@ void sink_shard_run(struct sink_shard *shard, void (*report)(void *context, cons
         pump_dirty(shard);
         write_starts(shard);
     }
+    io_turn(shard->io, 0); /* what was posted to threads that sleep leaves with a turn */
     flush_files(shard);
 }
 

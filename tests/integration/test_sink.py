@@ -9,6 +9,7 @@ import random
 import signal
 import smtplib
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -31,7 +32,12 @@ class Sink:
         self.directory = tempfile.TemporaryDirectory(prefix="sluice-sink-")
         self.ledger = os.path.join(self.directory.name, "ledger.tsv")
         self.starts = os.path.join(self.directory.name, "starts.tsv")
-        command = [SINK, "--json", "--ledger", self.ledger, "--starts", self.starts, *arguments]
+        self.ca, self.store = (os.path.join(self.directory.name, name) for name in ("ca.pem", "mail"))
+        self.chains = os.path.join(self.directory.name, "chains")
+        os.mkdir(self.store)
+        os.mkdir(self.chains)
+        command = [SINK, "--json", "--ledger", self.ledger, "--starts", self.starts, "--store", self.store,
+                   "--tls-ca", self.ca, "--tls-chains", self.chains, *arguments]
         if config:
             path = os.path.join(self.directory.name, "sink.conf")
             with open(path, "w") as file:
@@ -61,6 +67,18 @@ class Sink:
         line = self.process.stdout.readline()
         assert self.process.wait(timeout=20) == 0
         return json.loads(line)
+
+    def stored(self):
+        """The messages as they came, by the beginning of their names: CAMPAIGN.SEQ."""
+        messages = {}
+        for name in os.listdir(self.store):
+            with open(os.path.join(self.store, name), "rb") as file:
+                messages[name.rsplit(".", 2)[0]] = file.read()
+        return messages
+
+    def tls(self):
+        """A client's context that trusts the sink's CA alone."""
+        return ssl.create_default_context(cafile=self.ca)
 
     def lines(self):
         with open(self.ledger) as file:
@@ -163,10 +181,140 @@ class Polite(unittest.TestCase):
             self.assertEqual([l["seq"] for l in sink.lines()], ["4"])
 
 
+class Secure(unittest.TestCase):
+    def test_starttls_by_python(self):
+        """Verified by name, resumed, over two threads; and kept byte for byte."""
+        for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+            for key in ("rsa", "ecdsa"):
+                port = free_port()
+                config = f"""isp big {{ listen = {{"127.0.0.1:{port}"}} tls = starttls tls_demand = refused
+                                        banner = mx.big.example key = {key} }}"""
+                with Sink("--threads", "2", config=config) as sink:
+                    context = sink.tls()
+                    context.minimum_version = context.maximum_version = version
+                    for seq in range(6):
+                        with smtplib.SMTP("127.0.0.1", port, local_hostname="me.example") as client:
+                            client._host = "mx1.big.example"  # by which the certificate is checked
+                            self.assertTrue(client.ehlo()[1] and client.has_extn("starttls"))
+                            client.starttls(context=context)
+                            client.ehlo()
+                            self.assertFalse(client.has_extn("starttls"))
+                            self.assertEqual(client.sock.version(), version.name.replace("_", "."))
+                            client.sendmail("a@b.example", ["r@x.example"], message(f"c/{seq}"))
+                    report = sink.end()
+                    self.assertEqual(report["violation_total"], 0, report)
+                    isp = report["isps"][0]
+                    self.assertEqual((isp["accepted"], isp["accepted_tls"], isp["tls_full"]), (6, 6, 6))
+                    self.assertEqual({line["how"] for line in sink.lines()}, {"tls"})
+                    stored = sink.stored()
+                    self.assertEqual(set(stored), {f"c.{seq}" for seq in range(6)})
+                    self.assertEqual(stored["c.4"], message("c/4").replace("\n", "\r\n").encode())
+
+    def test_resumption_by_openssl(self):
+        """s_client asks for one new session and two resumed ones; tickets hold over threads."""
+        port = free_port()
+        config = f'isp big {{ listen = {{"127.0.0.1:{port}"}} tls = starttls banner = mx.big.example }}'
+        with Sink("--threads", "2", config=config) as sink:
+            for version in ("-tls1_2", "-tls1_3"):
+                session = os.path.join(sink.directory.name, "session" + version)
+                for use in ("-sess_out", "-sess_in", "-sess_in"):
+                    said = subprocess.run(
+                        ["openssl", "s_client", "-connect", f"127.0.0.1:{port}", "-starttls", "smtp", version,
+                         "-CAfile", sink.ca, "-verify_return_error", "-verify_hostname", "mx.big.example",
+                         "-servername", "mx.big.example", "-crlf", "-ign_eof", use, session],
+                        input="EHLO me.example\nQUIT\n", capture_output=True, text=True, timeout=30)
+                    self.assertEqual(said.returncode, 0, said.stderr)
+                    self.assertIn("Verify return code: 0 (ok)", said.stdout)
+                    self.assertIn("Reused," if use == "-sess_in" else "New,", said.stdout)
+            report = sink.end()
+            isp = report["isps"][0]
+            self.assertEqual((isp["tls_full"], isp["tls_resumed"], isp["tls_nameless"]), (2, 4, 0))
+
+    def test_implicit_and_login(self):
+        port = free_port()
+        config = f"""isp relay {{ listen = {{"127.0.0.1:{port}"}} tls = implicit names = {{relay.example}}
+                     mechanisms = {{plain, login}} auth_required = true account ann {{ secret = geheim }} }}"""
+        with Sink(config=config) as sink:
+            for mechanism in ("auth_plain", "auth_login"):
+                client = smtplib.SMTP_SSL("127.0.0.1", port, context=self.unchecked(sink))
+                client.ehlo()
+                with self.assertRaises(smtplib.SMTPSenderRefused) as refused:
+                    client.sendmail("a@b.example", ["r@x.example"], message("c/1"))
+                self.assertEqual(refused.exception.smtp_code, 530)
+                client.user, client.password = "ann", "wrong"
+                with self.assertRaises(smtplib.SMTPAuthenticationError) as wrong:
+                    client.auth(mechanism[5:], getattr(client, mechanism))
+                self.assertEqual(wrong.exception.smtp_code, 535)
+                client.password = "geheim"
+                client.auth(mechanism[5:], getattr(client, mechanism))
+                client.sendmail("a@b.example", ["r@x.example"], message("c/1"))
+                client.quit()
+            report = sink.end()
+            self.assertEqual(report["violation_total"], 0, report)
+            isp = report["isps"][0]
+            self.assertEqual((isp["accepted_authenticated"], isp["logins"], isp["logins_refused"]), (2, 2, 2))
+            self.assertEqual({line["how"] for line in sink.lines()}, {"tls,auth"})
+
+    @staticmethod
+    def unchecked(sink):
+        context = sink.tls()
+        context.check_hostname = False  # the client knows it by its address
+        return context
+
+    def test_certificates_are_wrong_in_their_ways(self):
+        complaints = {"self": "self-signed", "stranger": "self-signed certificate in certificate chain",
+                      "expired": "expired", "wrong_name": "mismatch", "broken": "unable to get local issuer"}
+        port = free_port()
+        config = "".join(f"""isp {issue} {{ listen = {{"127.20.1.{i + 1}:{port}"}} tls = implicit
+                             banner = mx.example.org certificate = {issue} }}\n"""
+                         for i, issue in enumerate(complaints))
+        with Sink(config=config) as sink:
+            for i, issue in enumerate(complaints):
+                with socket.create_connection((f"127.20.1.{i + 1}", port)) as s:
+                    with self.assertRaisesRegex(ssl.SSLCertVerificationError, complaints[issue]):
+                        sink.tls().wrap_socket(s, server_hostname="mx.example.org")
+                with open(os.path.join(sink.chains, issue + ".pem")) as file:
+                    self.assertIn("BEGIN CERTIFICATE", file.read())
+            self.assertEqual([isp["tls_full"] for isp in sink.end()["isps"]], [0] * len(complaints))
+
+    def test_chunks_arrive_as_data_does(self):
+        text = b"X-Campaign: c/%d\r\nSubject: x\r\n\r\n.\r\n..two\r\nlast\r\n"
+        port = free_port()
+        with Sink(config=f'isp big {{ listen = {{"127.0.0.1:{port}"}} chunking = true }}') as sink:
+            with smtplib.SMTP("127.0.0.1", port) as client:
+                client.ehlo()
+                self.assertTrue(client.has_extn("chunking"))
+                for seq, cut in ((1, 0), (2, 9), (3, 40)):
+                    own = text % seq
+                    client.mail("a@b.example")
+                    client.rcpt("r@x.example")
+                    if cut:
+                        client.send(b"BDAT %d\r\n%s" % (cut, own[:cut]))
+                        self.assertEqual(client.getreply()[0], 250)
+                    client.send(b"BDAT %d LAST\r\n%s" % (len(own) - cut, own[cut:]))
+                    self.assertEqual(client.getreply()[0], 250)
+                client.sendmail("a@b.example", ["r@x.example"], text % 4)
+            report = sink.end()
+            self.assertEqual(report["violation_total"], 0, report)
+            self.assertEqual(sink.stored(), {f"c.{seq}": text % seq for seq in (1, 2, 3, 4)})
+            self.assertEqual([line["how"] for line in sink.lines()], ["bdat", "bdat", "bdat", "-"])
+
+    def test_names_of_campaigns_lead_nowhere(self):
+        port = free_port()
+        with Sink("--listen", f"127.0.0.1:{port}") as sink:
+            with smtplib.SMTP("127.0.0.1", port) as client:
+                client.sendmail("a@b.example", ["r@x.example"], message("../../evil/1"))
+                client.sendmail("a@b.example", ["r@x.example"], "Subject: no token\n\n")
+            sink.end()
+            self.assertEqual(set(sink.stored()), {"_._.._evil.1", "-.-"})
+
+
 class Hostile(unittest.TestCase):
     def setUp(self):
         self.port = free_port()
-        self.sink = Sink("--listen", f"127.0.0.1:{self.port}").__enter__()
+        config = f"""isp all {{ listen = {{"127.0.0.1:{self.port}"}} tls = starttls chunking = true mechanisms = {{plain}}
+                                auth_plain_text = true }}"""
+        self.sink = Sink(config=config).__enter__()
         self.addCleanup(self.sink.__exit__)
 
     def check_alive(self):
@@ -186,7 +334,8 @@ class Hostile(unittest.TestCase):
         print("seed", seed)
         draw = random.Random(seed)
         words = [b"EHLO x\r\n", b"MAIL FROM:<a@b>\r\n", b"RCPT TO:<c@d>\r\n", b"DATA\r\n", b".\r\n", b"\r", b"\n", b"\0",
-                 b"BDAT 99999999999999999999 LAST\r\n", b"AUTH PLAIN\r\n", b"\xff\xfe", b"X-Campaign: /\r\n", b"A" * 3000]
+                 b"BDAT 99999999999999999999 LAST\r\n", b"AUTH PLAIN\r\n", b"BDAT 9\r\n", b"BDAT 0 LAST\r\n",
+                 b"STARTTLS\r\n", b"\x16\x03\x01\x00\xff\x01", b"*\r\n", b"\xff\xfe", b"X-Campaign: /\r\n", b"A" * 3000]
         for i in range(100):
             data = b"".join(draw.choice(words) for _ in range(draw.randrange(1, 60)))
             if i % 3 == 0:
@@ -241,12 +390,20 @@ class Hostile(unittest.TestCase):
 
 
 class CommandLine(unittest.TestCase):
+    def wrong_key(self):
+        file = tempfile.NamedTemporaryFile("w", suffix=".conf")
+        self.addCleanup(file.close)
+        file.write('isp a { listen = {"127.0.0.1:1"} tls = starttls certificate_file = "/nonexistent.pem" }')
+        file.flush()
+        return file.name
+
     def test_mistakes_are_named(self):
         for arguments, complaint in (
             ([], "nowhere to listen"),
             (["--listen", "nonsense"], "no address to listen on"),
             (["--threads", "0", "--listen", "127.0.0.1:1"], "--threads"),
             (["-c", "/nonexistent"], "cannot be read"),
+            (["-c", self.wrong_key()], "/nonexistent.pem"),
             (["--what"], "--help"),
         ):
             result = subprocess.run([SINK, *arguments], capture_output=True, text=True, timeout=20)
