@@ -427,6 +427,7 @@ static void empty_is_the_defaults(void **state)
     assert_int_equal(config->log_level, LOG_LEVEL_INFO);
     assert_int_equal(config->dkim_engine, CONFIG_DKIM_AUTO);
     assert_true(config->ipv4 && config->ipv6 && !config->http_public);
+    assert_true(config->mta_sts && config->dane && config->sts_port == 443);
     const struct config_limits *limits = config_limits_for(config, SLICE("nobody"));
     assert_ptr_equal(limits, &config->defaults);
     assert_int_equal(limits->connections, 10);
