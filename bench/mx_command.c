@@ -350,7 +350,10 @@ void mx_command(struct mx_conn *conn, nsec now, struct slice line)
             continue;
         if (line.n > commands[i].line_max)
             break;
+        uint64_t last_reply = conn->last_reply;
         commands[i].run(conn, now, argument);
+        if (spilt) /* the client said no such thing: it may go on behind it */
+            conn->last_reply = last_reply;
         return;
     }
     bool too_long = line.n > 512;

@@ -13,8 +13,8 @@
  * an answer that may mean just that (500, 503, 554, 421, a close) gives the message back untouched, and the client goes
  * on more slowly by itself; no chunk goes out ahead of the answers to its own envelope until such a group was answered
  * as it should be. BDAT is used only where it is proved that the server swallows a refused chunk, lest a message be
- * taken for commands: with no transaction open it is sent a chunk that reads "NOOP", and EHLO behind it. The proof is
- * one refusal and then the answer to EHLO. And several are in flight only where an accepted chunk has one reply, lest
+ * taken for commands: with no transaction open it is sent a chunk that reads "NOOP", and EHLO when that is refused. The
+ * proof is that the next reply is EHLO's. And several are in flight only where an accepted chunk has one reply, lest
  * each be taken for the next one's: behind the first EHLO is asked again. Anything else ends the session.
  *
  * Guarantees:
@@ -52,7 +52,7 @@ enum client_state {
     CLIENT_AUTH,      /* AUTH is out */
     CLIENT_AUTH_MORE, /* LOGIN: the user is out */
     CLIENT_AUTH_LAST, /* the last thing is out that we have to say to it */
-    CLIENT_TRIAL,     /* the chunk of the proof is out, and EHLO behind it; its refusal is outstanding */
+    CLIENT_TRIAL,     /* the chunk of the proof is out, its refusal outstanding */
     CLIENT_TRIAL_END, /* it was refused, or a first one accepted: is the next reply that to EHLO? */
     CLIENT_READY,     /* no open slot; a message may be offered */
     CLIENT_MAIL,      /* the reply to MAIL is outstanding; with PIPELINING those to RCPT and DATA behind it */

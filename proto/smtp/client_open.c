@@ -11,32 +11,19 @@ static enum client_state try_chunking(struct client *client, const struct client
     bool may = client->options.in_flight > 0 && client->caps.chunking && client_step_pipelines(client);
     if (!may || client->swallows)
         return CLIENT_READY;
-    client_say_trial(client, turn->out);
+    client_say_trial(turn->out);
     return CLIENT_TRIAL;
 }
 
-/* RFC 3030 §2: a receiver that refuses BDAT accepts and discards the octets of its chunk. */
-enum client_state client_open_trial_refused(struct client *client, const struct client_turn *turn)
-{
-    (void)client;
-    (void)turn;
-    return CLIENT_TRIAL_END;
-}
-
-enum client_state client_open_trial_lost(struct client *client, const struct client_turn *turn)
+/* How many replies are still to come is anybody's guess now; so not even QUIT can be said. */
+enum client_state client_open_trial_failed(struct client *client, const struct client_turn *turn)
 {
     client->chunking_objected = turn->happening != HAPPENING_LOCAL;
     return client_end_session(client, turn);
 }
 
-/* How many replies are still to come is anybody's guess now. */
-enum client_state client_open_trial_failed(struct client *client, const struct client_turn *turn)
-{
-    client->chunking_objected = true;
-    return client_end_refused(client, turn);
-}
-
-enum client_state client_open_ask_again(struct client *client, const struct client_turn *turn)
+/* RFC 3030 §2: a receiver that refuses BDAT accepts and discards the octets of its chunk. Does it? */
+enum client_state client_open_ask(struct client *client, const struct client_turn *turn)
 {
     client_say_ehlo(client, turn->out);
     return CLIENT_TRIAL_END;

@@ -13,11 +13,10 @@ enum client_state client_open_handshake(struct client *client, const struct clie
 enum client_state client_open_secured(struct client *client, const struct client_turn *turn);
 enum client_state client_open_auth_more(struct client *client, const struct client_turn *turn);
 enum client_state client_open_authenticated(struct client *client, const struct client_turn *turn);
-/* The first chunk was accepted: nothing is in flight, and nothing may be before it is known that nothing follows. */
-enum client_state client_open_ask_again(struct client *client, const struct client_turn *turn);
-enum client_state client_open_trial_refused(struct client *client, const struct client_turn *turn);
+/* A chunk was refused as it should be, or the first one accepted: nothing is in flight, and nothing may be before it is
+ * known that nothing follows. */
+enum client_state client_open_ask(struct client *client, const struct client_turn *turn);
 enum client_state client_open_trial_end(struct client *client, const struct client_turn *turn);
 enum client_state client_open_trial_failed(struct client *client, const struct client_turn *turn);
-enum client_state client_open_trial_lost(struct client *client, const struct client_turn *turn);
 
 #endif

@@ -50,14 +50,13 @@ void client_say_nothing(struct client_out *out)
     wrote(out, 2);
 }
 
-void client_say_trial(const struct client *client, struct client_out *out)
+void client_say_trial(struct client_out *out)
 {
     static const struct slice command = {"NOOP\r\n", 6};
     wrote(out, write_bdat(room(out), left(out), command.n, false));
     sluice_assert(left(out) >= command.n);
     memcpy(room(out), command.p, command.n);
     wrote(out, command.n);
-    client_say_ehlo(client, out);
 }
 
 void client_say_mail(const struct client *client, const struct client_envelope *envelope, struct client_out *out)

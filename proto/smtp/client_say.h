@@ -13,7 +13,7 @@ void client_say_starttls(struct client_out *out);
 void client_say_auth(const struct client *client, struct client_out *out);
 void client_say_secret(struct client_out *out, struct slice secret); /* a line of its own */
 void client_say_nothing(struct client_out *out);                     /* an empty line */
-void client_say_trial(const struct client *client, struct client_out *out);
+void client_say_trial(struct client_out *out);                       /* a chunk that reads "NOOP" */
 void client_say_mail(const struct client *client, const struct client_envelope *envelope, struct client_out *out);
 void client_say_rcpt(const struct client_envelope *envelope, struct client_out *out);
 void client_say_data(struct client_out *out);

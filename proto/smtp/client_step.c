@@ -252,7 +252,7 @@ static enum client_state body_answered(struct client *client, const struct clien
     if (turn->input != CLIENT_INPUT_OK)
         return advance_unclean(client);
     enum client_state next = advance(client);
-    return client->chunking_proved ? next : client_open_ask_again(client, turn);
+    return client->chunking_proved ? next : client_open_ask(client, turn);
 }
 
 static enum client_state was_reset(struct client *client, const struct client_turn *turn)
@@ -350,11 +350,11 @@ static const struct row table[CLIENT_STATE_COUNT] = {
     [CLIENT_AUTH_LAST] = {{ENDS, [CLIENT_INPUT_OK] = client_open_authenticated, NO(client_end_refused)}},
     [CLIENT_TRIAL] = {{
         [CLIENT_INPUT_OK] = client_open_trial_failed, [CLIENT_INPUT_LATER] = client_open_trial_failed,
-        [CLIENT_INPUT_NEVER] = client_open_trial_refused,
-        [CLIENT_INPUT_CLOSING] = client_open_trial_lost, [CLIENT_INPUT_LOST] = client_open_trial_lost}},
+        [CLIENT_INPUT_NEVER] = client_open_ask,
+        [CLIENT_INPUT_CLOSING] = client_open_trial_failed, [CLIENT_INPUT_LOST] = client_open_trial_failed}},
     [CLIENT_TRIAL_END] = {{
         [CLIENT_INPUT_OK] = client_open_trial_end, NO(client_open_trial_failed),
-        [CLIENT_INPUT_CLOSING] = client_open_trial_lost, [CLIENT_INPUT_LOST] = client_open_trial_lost}},
+        [CLIENT_INPUT_CLOSING] = client_open_trial_failed, [CLIENT_INPUT_LOST] = client_open_trial_failed}},
     [CLIENT_READY] = {{ENDS, [CLIENT_INPUT_OFFER] = offered, [CLIENT_INPUT_QUIT] = quit}},
     [CLIENT_MAIL] = {{ENDS,
         [CLIENT_INPUT_OK] = mail_accepted, NO(mail_refused),
