@@ -12,6 +12,7 @@
 /* ---- a signer that can fail ---- */
 
 static bool broken;
+static uint64_t batches, jobs_in_batches;
 
 unsigned __wrap_sign_batch(struct signer *signer, struct sign_job *jobs, unsigned count);
 unsigned __real_sign_batch(struct signer *signer, struct sign_job *jobs, unsigned count);
@@ -19,6 +20,8 @@ unsigned __real_sign_batch(struct signer *signer, struct sign_job *jobs, unsigne
 unsigned __wrap_sign_batch(struct signer *signer, struct sign_job *jobs, unsigned count)
 {
     unsigned failed = __real_sign_batch(signer, jobs, count);
+    batches++;
+    jobs_in_batches += count;
     for (unsigned i = 0; broken && i < count; i += 2) /* of each message one of the two */
         jobs[i].failed = true;
     return broken ? (count + 1) / 2 : failed;
@@ -63,6 +66,32 @@ static struct town *slow_town(uint64_t seed, const char *fields, uint64_t count)
 }
 
 /* ---- stories ---- */
+
+/* Of each message there are two signatures. */
+static double messages_in_a_batch(void) { return (double)jobs_in_batches / 2 / (double)batches; }
+
+/* Whether a list has one large provider or a hundred small ones: most are signed in company. */
+static void most_are_signed_in_company(void **unused)
+{
+    (void)unused;
+    for (unsigned isps = 1; isps <= 100; isps += 99) {
+        struct town *town = town_new_signing(9, 1, "");
+        town_campaign(town, "c", "");
+        for (unsigned i = 0; i < isps; i++) {
+            char name[32], entry[64];
+            snprintf(name, sizeof name, "isp%u.example", i);
+            isp_of(town, name);
+            snprintf(entry, sizeof entry, "r%%llu@%s", name);
+            town_push(town, "c", entry, 0, 600 / isps);
+        }
+        batches = jobs_in_batches = 0;
+        town_start(town);
+        assert_true(town_drain(town, 600 * NSEC_PER_S));
+        print_message("%u providers: %.1f messages in a batch\n", isps, messages_in_a_batch());
+        assert_true(messages_in_a_batch() > 4);
+        close_town(town);
+    }
+}
 
 static void every_letter_is_signed(void **unused)
 {
@@ -239,6 +268,7 @@ int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_letter_is_signed),
+        cmocka_unit_test(most_are_signed_in_company),
         cmocka_unit_test(a_pause_throws_away_what_was_pressed),
         cmocka_unit_test(a_cancelled_campaign_frees_all),
         cmocka_unit_test(no_letter_mixes_two_editions),

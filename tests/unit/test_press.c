@@ -404,6 +404,39 @@ static void a_sender_that_varies_is_looked_up_each_time(void **state)
     close_shop(&shop);
 }
 
+/* A campaign whose envelope cannot be written is not complete, and says why. */
+static void a_return_path_must_be_an_address(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *from, *return_path, *expected; /* the return path, or the beginning of the reason */
+    } cases[] = {
+        {"Shop <news@shop.example>", "", "news@shop.example"},
+        {"news@shop.example",
+         "bounce@b\xC3\xBC"
+         "cher.example",
+         "bounce@xn--bcher-kva.example"},
+        {"news@shop.example", "bounce", "return_path: "},
+        {"news@shop.example", "bounce@-.example", "return_path: "},
+        {"{{sender}}", "", "return_path: is needed"},
+        {"", "bounce@shop.example", "from: missing"},
+    };
+    struct editions editions = {NULL, false};
+    for (size_t i = 0; i < countof(cases); i++) {
+        struct slice items[] = {SLICE("from"), slice_of(cases[i].from), SLICE("text"),
+                                SLICE("Hi"),   SLICE("return_path"),    slice_of(cases[i].return_path)};
+        char reason[256] = "";
+        struct edition *edition = edition_make(&editions, items, countof(items), reason, sizeof reason);
+        const char *got = edition ? edition->return_path : reason;
+        if (strncmp(got, cases[i].expected, strlen(cases[i].expected)) != 0)
+            fail_msg("%s, %s: %s", cases[i].from, cases[i].return_path, got);
+        assert_int_equal(!edition, strchr(cases[i].expected, ' ') != NULL);
+        if (edition)
+            edition_release(edition);
+        assert_null(editions.first);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -415,6 +448,7 @@ int main(void)
         cmocka_unit_test(who_waits_keeps_nobody_from_starting),
         cmocka_unit_test(one_who_is_invalid_is_alone_with_it),
         cmocka_unit_test(a_sender_that_varies_is_looked_up_each_time),
+        cmocka_unit_test(a_return_path_must_be_an_address),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
