@@ -357,7 +357,7 @@ static void on_secured(struct stream *stream, const struct tls_result *result)
         work(session);
         return;
     }
-    end_insecure(session, result->local ? HAPPENING_LOCAL : HAPPENING_TLS, result->reason);
+    end_insecure(session, result->local || result->stale ? HAPPENING_LOCAL : HAPPENING_TLS, result->reason);
 }
 
 static void on_ended(struct stream *stream, int result)

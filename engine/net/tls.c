@@ -18,7 +18,7 @@ static void say_secured(const struct tls_link *link, struct tls_result *result)
 /* A handshake failed: its session is not offered again, in case that was what the peer choked on. */
 static void say_failed(struct tls_link *link, struct tls_result *result)
 {
-    *result = (struct tls_result){0};
+    *result = (struct tls_result){.stale = link->relied_until != 0};
     link->broken = true;
     link->tls->counts.failed++;
     tls_sessions_forget(&link->tls->sessions, link->identity);
@@ -78,6 +78,7 @@ static enum tls_step handshake(struct tls_link *link, struct tls_result *result)
         tls_say(result, "handshake: it has no end");
     else
         tls_explain(link->ssl, link->check, result);
+    result->stale &= !result->certificate; /* that came of a full handshake */
     return stop(link, TLS_STEP_FAILED);
 }
 

@@ -64,8 +64,10 @@ struct tls_demand {
 struct tls_result {
     bool ok;
     bool resumed;
-    bool certificate;        /* not ok: name, chain, validity or TLSA records were wrong, not the handshake as such */
-    bool local;              /* not ok: for our own lack (memory, `ca` cannot be read); says nothing of the peer */
+    bool certificate; /* not ok: name, chain, validity or TLSA records were wrong, not the handshake as such */
+    bool local;       /* not ok: for our own lack (memory, `ca` cannot be read); says nothing of the peer */
+    bool stale; /* not ok: a session had been offered, which may be why. It is forgotten; another try says more, and
+                   till then nothing is to be concluded of the peer */
     char version[12];        /* "TLSv1.3" */
     char cipher[48];         /* "TLS_AES_256_GCM_SHA384" */
     char reason[TLS_REASON]; /* not ok: one line of printable ASCII */

@@ -321,6 +321,21 @@ static void a_server_that_learned_is_followed(void **state)
     assert_true(resumes(scene, &demand));
 }
 
+/* Nor is it broken for those who come with a session that it does not want any more. */
+static void a_server_that_gave_up_the_old_is_asked_again(void **state)
+{
+    struct scene *scene = *state;
+    struct tls_demand demand = any();
+    scene_server(scene, &(struct server_config){.party = &scene->mx, .most = TLS1_2_VERSION});
+    assert_false(resumes(scene, &demand));
+    scene_server(scene, &(struct server_config){.party = &scene->mx, .least = TLS1_3_VERSION, .tickets = 1});
+    struct tls_result result = visit(scene, &demand);
+    assert_false(result.ok);
+    assert_true(result.stale);
+    assert_string_equal(result.reason, "handshake: tlsv1 alert protocol version");
+    assert_string_equal(visit(scene, &demand).version, "TLSv1.3");
+}
+
 static void a_failed_handshake_drops_its_session(void **state)
 {
     struct scene *scene = *state;
@@ -332,9 +347,14 @@ static void a_failed_handshake_drops_its_session(void **state)
     tls_link_cut(&side.link, -ECONNRESET, &side.result);
     assert_string_equal(side.result.reason, "handshake: the connection broke: Connection reset by peer");
     assert_false(side.result.certificate || side.result.local || side.result.ok);
+    assert_true(side.result.stale);
     side_close(&side);
     assert_int_equal(tls_counts(scene->tls).sessions, 0);
     assert_int_equal(tls_counts(scene->tls).failed, 1);
+    side_open(&side, scene, &demand);
+    tls_link_cut(&side.link, 0, &side.result);
+    assert_false(side.result.stale);
+    side_close(&side);
     assert_false(resumes(scene, &demand));
 }
 
@@ -499,6 +519,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(the_least_used_session_goes, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_server_that_forgot_gets_a_full_handshake, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_server_that_learned_is_followed, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_server_that_gave_up_the_old_is_asked_again, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_failed_handshake_drops_its_session, set_up, tear_down),
         cmocka_unit_test_setup_teardown(nobody_waits_for_a_stuck_connection, set_up, tear_down),
         cmocka_unit_test_setup_teardown(small_parts_share_a_record, set_up, tear_down),
