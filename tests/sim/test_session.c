@@ -329,6 +329,30 @@ static void a_crash_in_flight(void **unused)
     }
 }
 
+/* Redis is slow to answer and dies, and so do we: a chunk whose permit Redis never heard of has not left. */
+static void no_chunk_leaves_before_its_permit(void **unused)
+{
+    (void)unused;
+    for (uint64_t seed = 100; seed < 104; seed++) {
+        struct mx_personality personality = chunking();
+        struct town *town = begin(seed, by_bdat, &personality, 6000);
+        sim_link(town->world, town->engine_host, town->redis_host, &(struct sim_link){20 * NSEC_PER_MS, 0, 0});
+        town_set(town, "c", "in_doubt", "resend");
+        town_run(town, 2500 * NSEC_PER_MS);
+        town_redis_stop(town);
+        town_run(town, 2 * NSEC_PER_MS);
+        town_crash(town);
+        assert_in_range(server_of(town)->accepted_chunked, 50, 5900);
+        town_redis_start(town);
+        town_start(town);
+        if (!town_drain(town, 600 * NSEC_PER_S))
+            fail_msg("not done in time");
+        town_judge(town, "c"); /* no more copies than one and those in doubt */
+        town_finish(town);
+        town_free(town);
+    }
+}
+
 /* A server that hangs up with messages in flight: those whose chunk was out are in doubt, and no other. */
 static void a_close_in_flight(void **unused)
 {
@@ -363,6 +387,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_server_that_says_it_twice),
         cmocka_unit_test(refusals_in_flight),
         cmocka_unit_test(a_crash_in_flight),
+        cmocka_unit_test(no_chunk_leaves_before_its_permit),
         cmocka_unit_test(a_close_in_flight),
     };
     if (argc > 1)
