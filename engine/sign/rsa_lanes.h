@@ -1,7 +1,7 @@
 /* rsa_lanes.h - RSA-2048 signatures eight at a time, in the lanes of AVX-512 IFMA registers.
  *
- * An optional engine behind sign_batch: about a quarter of what OpenSSL takes for as many signatures, where the CPU can
- * and the keys fit; where not, only speed is lost. RSASP1 of RFC 8017 §5.2.1 by the Chinese remainder theorem.
+ * An optional engine behind sign_batch: less than a third of what OpenSSL takes for as many signatures, where the CPU
+ * can and the keys fit; where not, only speed is lost. RSASP1 of RFC 8017 §5.2.1 by the Chinese remainder theorem.
  *
  * Guarantees:
  *   - A signature that is handed out has been verified, s^e mod n = em, against the public key as it was imported
@@ -54,7 +54,7 @@ struct rsa_lanes_fault {
 
 struct rsa_lanes;
 
-/* Asks CPU and operating system, takes some 50 KiB and signs a known batch, in 2 ms. NULL unless READY. `state` may not
+/* Asks CPU and operating system, takes some 60 KiB and signs a known batch, in 2 ms. NULL unless READY. `state` may not
  * be NULL. `fault`: NULL but in tests; its context is
  * borrowed until rsa_lanes_close. */
 must_use struct rsa_lanes *rsa_lanes_open(const struct rsa_lanes_fault *fault, enum rsa_lanes_state *state);
@@ -66,7 +66,7 @@ bool rsa_lanes_locked(const struct rsa_lanes *lanes);
 void rsa_lanes_encode(const uint8_t digest[RSA_LANES_DIGEST], uint8_t em[RSA_LANES_BYTES]);
 
 /* Signs `count` (1 to RSA_LANES) encoded messages, each below the modulus of its key. Returns the lanes that failed,
- * one bit each; `signatures` of these are zero. Takes as long for one as for eight: some 0.6 ms. Keys are borrowed
+ * one bit each; `signatures` of these are zero. Takes as long for one as for eight: some 0.9 ms. Keys are borrowed
  * until return and may be equal. */
 must_use unsigned rsa_lanes_sign(struct rsa_lanes *lanes, const struct rsa_lanes_key *const keys[],
                                  const uint8_t (*em)[RSA_LANES_BYTES], uint8_t (*signatures)[RSA_LANES_BYTES],
