@@ -6,8 +6,11 @@
 
 static struct mx_queued *enqueue(struct mx_conn *conn, nsec due, size_t size, enum mx_act act)
 {
-    if (conn->queue_at == conn->queue_used)
-        conn->queue_at = conn->queue_used = 0;
+    if (conn->queue_at > conn->queue_used / 2) { /* a client with more in flight than one never lets it run empty */
+        conn->queue_used -= conn->queue_at;
+        memmove(conn->queue, conn->queue + conn->queue_at, conn->queue_used * sizeof *conn->queue);
+        conn->queue_at = 0;
+    }
     conn->queue = mx_grow(conn->queue, &conn->queue_cap, conn->queue_used + 1, sizeof *conn->queue);
     struct mx_queued *queued = &conn->queue[conn->queue_used++];
     *queued = (struct mx_queued){
@@ -58,8 +61,11 @@ static size_t put_lines(struct mx_conn *conn, const char *text)
 /* Makes room in `out`. False: there is none, and the connection is reset. */
 static bool room_for(struct mx_conn *conn, nsec now, size_t most)
 {
-    if (conn->out_at == conn->out_used)
-        conn->out_at = conn->out_used = 0;
+    if (conn->out_at > conn->out_used / 2) {
+        conn->out_used -= conn->out_at;
+        memmove(conn->out, conn->out + conn->out_at, conn->out_used);
+        conn->out_at = 0;
+    }
     if (conn->out_used + most > MX_OUT_MAX) {
         /* The peer writes without reading: nothing that it is owed is worth the memory. */
         conn->server->overruns++;

@@ -263,6 +263,25 @@ static void test_refused_envelopes_are_no_breach(void **state)
     part(&s, 1);
 }
 
+/* Memory is for what is owed, not for what has been: with several messages in flight there is always a reply to come.
+ */
+static void test_always_something_in_flight(void **state)
+{
+    (void)state;
+    struct scene s;
+    begin(&s);
+    meet_politely(&s);
+    s.personality.latency[MX_STAGE_BROKEN] = (struct mx_latency){10 * NSEC_PER_MS, 0};
+    mx_conn_input(&s.conn, s.now, SLICE("RSET\r\n"));
+    for (int i = 0; i < 100000; i++) {
+        mx_conn_input(&s.conn, s.now, SLICE("RSET\r\n"));
+        s.now += 10 * NSEC_PER_MS;
+        assert_string_equal(hear(&s), "250 2.0.0 ok\r\n");
+    }
+    assert_true(s.conn.queue_cap < 64 && s.conn.out_cap < 4096);
+    part(&s, 0);
+}
+
 /* Who never reads is dropped before it costs memory; who sends rubbish is answered. */
 static void test_hostile(void **state)
 {
@@ -316,6 +335,7 @@ int main(void)
         cmocka_unit_test(test_pipelining_not_advertised),
         cmocka_unit_test(test_early_talk),
         cmocka_unit_test(test_refused_envelopes_are_no_breach),
+        cmocka_unit_test(test_always_something_in_flight),
         cmocka_unit_test(test_hostile),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
