@@ -178,6 +178,10 @@ static void a_full_press_costs_no_turns(void **unused)
     struct town *town = town_new(12, 1, "press_bytes = 1MiB\ndefaults { connections = 100  timeout_mail = 60s }\n");
     struct sim_isp *isp = silent_isp(town, "silent.example");
     town_campaign(town, "c", "");
+    char text[5000] = "Hello {{name}}\n"; /* what stands behind a field is each message's own */
+    memset(text + strlen(text), 'x', sizeof text - 1 - strlen(text));
+    text[sizeof text - 1] = 0;
+    town_set(town, "c", "text", text);
     town_push(town, "c", "r%llu@silent.example", 0, 2000);
     town_start(town);
     town_run(town, 10 * NSEC_PER_S);
