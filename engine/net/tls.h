@@ -13,6 +13,8 @@
  *  - A peer can make us hold a bounded amount: a handshake or a run of records without a byte of content ends the
  *    connection after TLS_BARREN_BYTES, and OpenSSL refuses a chain of certificates of more than 100 KiB.
  *  - A connection that has something to send always finds a buffer for it, however many others are stuck.
+ *  - An idle connection holds no buffer and no certificate but the server's own: with OpenSSL 3.0 that is 17.6 KB of
+ *    OpenSSL's memory, 14.7 KB (TLS 1.3) or 11.4 KB (TLS 1.2) when it was resumed, however long the chain was.
  *
  * Everything lives in the arena that tls_open is given, but for OpenSSL's own objects; tls_close frees those, also of
  * connections that were never closed (a crash). Used by one thread alone; contexts are not shared between shards. */
