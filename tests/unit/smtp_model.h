@@ -12,7 +12,7 @@
 
 #include <cmocka.h>
 
-enum { MESSAGES = 6, PIPE = 16 * 1024, LINE = 600 };
+enum { MESSAGES = 9, CHUNK = 22, PIPE = 16 * 1024, LINE = 600 };
 
 /* ---- chance ---- */
 
@@ -54,7 +54,16 @@ struct known {
     enum stage stage;
 };
 
-enum phase { PHASE_NONE = 0, PHASE_START, PHASE_COMMANDS, PHASE_TEXT, PHASE_HUNG, PHASE_CLOSED };
+enum phase {
+    PHASE_NONE = 0,
+    PHASE_START,
+    PHASE_COMMANDS,
+    PHASE_TEXT,
+    PHASE_CHUNK,
+    PHASE_HANDSHAKE,
+    PHASE_HUNG,
+    PHASE_CLOSED
+};
 
 struct server {
     uint64_t *seed;
@@ -65,10 +74,18 @@ struct server {
     bool pipelining;                     /* advertised */
     bool hates_pipelining, hates_across; /* and yet ... */
     bool sloppy;                         /* 354 without a recipient */
+    bool starttls, auth;                 /* advertised */
+    bool chunking;                       /* advertised with PIPELINING */
+    bool spills, twice, sticky;          /* chunks: refused ones are commands, accepted ones have two replies, refused
+                                            ones leave the transaction open */
     bool reset;                          /* what is in `out` at the end never arrives */
     unsigned trouble;                    /* percent of answers that are refusals */
     unsigned disaster;                   /* permille of answers that are 421, a close, garbage or silence */
     bool greeted, has_mail, has_rcpt, text_empty, out_of_step;
+    bool last;           /* of the chunk that comes */
+    unsigned chunk_left; /* octets of it */
+    unsigned asked;      /* by AUTH LOGIN */
+    bool authenticated;
     unsigned id, text_lines, last_code;
     unsigned objections;
     struct known known[MESSAGES];
@@ -233,6 +250,103 @@ static void on_text(struct server *server, const char *line, size_t n)
     }
 }
 
+/* All octets of a chunk have come. */
+static void on_chunk(struct server *server, const char *octets, unsigned n)
+{
+    struct known *known = &server->known[server->id];
+    unsigned id = MESSAGES;
+    server->phase = PHASE_COMMANDS;
+    if (!server->last) { /* the proof: no other chunk but the last is ever sent */
+        assert_false(server->has_mail);
+        assert_int_equal(n, 6);
+        assert_memory_equal(octets, "NOOP\r\n", 6);
+        if (disaster(server))
+            return;
+        say(server, 503, "5.5.1 need MAIL");
+        if (server->spills)
+            say(server, 250, "2.0.0 ok");
+        return;
+    }
+    assert_false(server->spills); /* that was found out */
+    assert_true(id_in(octets, "text ", &id));
+    assert_int_equal(id, server->id);
+    bool wanted = server->has_mail && server->has_rcpt, refused = !wanted || chance(server->seed, server->trouble);
+    known->body_came |= wanted;
+    if (!refused || !server->sticky)
+        server->has_mail = server->has_rcpt = false;
+    server->last_code = 0;
+    if (disaster(server)) {
+        known->accepted = server->last_code == 0 && !refused;
+        return;
+    }
+    known->accepted = !refused;
+    if (!wanted) {
+        say(server, chance(server->seed, 50) ? 503 : 554, "5.5.1 nobody to send to");
+    } else if (refused) {
+        refuse(server, STAGE_BODY, chance(server->seed, 50) ? 452 : 554, "5.7.1 not that");
+    } else {
+        known->code = 250;
+        known->stage = STAGE_BODY;
+        say(server, 250, "2.6.0 queued");
+        if (server->twice)
+            say(server, 250, "2.6.0 queued");
+    }
+}
+
+static void on_ehlo(struct server *server)
+{
+    server->has_mail = server->has_rcpt = false;
+    if (disaster(server))
+        return;
+    if (chance(server->seed, server->greeted ? 0 : 10)) {
+        say(server, 502, "5.5.2 no such thing");
+        return;
+    }
+    server->greeted = true;
+    push(&server->out, "250-mx.example\r\n", 16);
+    if (server->pipelining)
+        push(&server->out, "250-PIPELINING\r\n", 16);
+    if (server->pipelining && server->chunking)
+        push(&server->out, "250-CHUNKING\r\n", 14);
+    if (server->starttls)
+        push(&server->out, "250-STARTTLS\r\n", 14);
+    if (server->auth)
+        push(&server->out, "250-AUTH LOGIN\r\n", 16);
+    push(&server->out, "250 HELP\r\n", 10);
+}
+
+static void on_starttls(struct server *server)
+{
+    assert_true(server->starttls);
+    if (disaster(server))
+        return;
+    if (chance(server->seed, 10)) {
+        say(server, 454, "4.7.0 not now");
+        return;
+    }
+    server->starttls = false;
+    server->phase = PHASE_HANDSHAKE;
+    say(server, 220, "2.0.0 go");
+    if (chance(server->seed, 30)) /* somebody in between */
+        push(&server->out, "250 injected\r\n250 inje", 22);
+}
+
+/* A line of AUTH LOGIN, the first among them. */
+static void on_auth(struct server *server)
+{
+    assert_false(server->authenticated);
+    if (disaster(server))
+        return;
+    if (server->asked++ < 2)
+        say(server, 334, "VXNlcm5hbWU6");
+    else if (chance(server->seed, 20))
+        say(server, chance(server->seed, 50) ? 535 : 454, "5.7.8 no");
+    else {
+        server->authenticated = true;
+        say(server, 235, "2.7.0 welcome");
+    }
+}
+
 static void on_command(struct server *server, const char *line)
 {
     bool more = server->in.n + server->coming->n > 0;
@@ -240,17 +354,20 @@ static void on_command(struct server *server, const char *line)
         assert_false(more); /* one at a time */
     if (strcmp(line, "EHLO m1.example.com") == 0) {
         assert_false(more);
-        if (disaster(server))
-            return;
-        if (chance(server->seed, 10))
-            say(server, 502, "5.5.2 no such thing");
-        else if (server->pipelining)
-            push(&server->out, "250-mx.example\r\n250 PIPELINING\r\n", 32);
-        else
-            say(server, 250, "mx.example");
+        on_ehlo(server);
+    } else if (strcmp(line, "STARTTLS") == 0) {
+        assert_false(more);
+        on_starttls(server);
+    } else if (strcmp(line, "AUTH LOGIN") == 0 || strcmp(line, "dXNlcg==") == 0 || strcmp(line, "cGFzcw==") == 0) {
+        assert_false(more);
+        assert_int_equal(server->asked, line[0] == 'A' ? 0 : line[0] == 'd' ? 1 : 2);
+        on_auth(server);
+    } else if (sscanf(line, "BDAT %u", &server->chunk_left) == 1) {
+        server->last = strstr(line, " LAST");
+        server->phase = PHASE_CHUNK;
     } else if (strcmp(line, "HELO m1.example.com") == 0) {
         assert_false(more);
-        server->pipelining = false;
+        server->pipelining = server->starttls = server->auth = false;
         say(server, chance(server->seed, 90) ? 250 : 550, "mx.example");
     } else if (id_in(line, "MAIL FROM:<s", &server->id)) {
         on_mail(server, more);
@@ -282,6 +399,15 @@ static bool server_step(struct server *server)
         server->phase = PHASE_COMMANDS;
         if (!disaster(server))
             say(server, chance(server->seed, 95) ? 220 : 554, "mx.example ESMTP");
+        return true;
+    }
+    if (server->phase == PHASE_CHUNK && server->in.n >= server->chunk_left) {
+        char octets[LINE] = "";
+        unsigned n = server->chunk_left;
+        assert_true(n < sizeof octets);
+        memcpy(octets, server->in.p, n);
+        drop(&server->in, n);
+        on_chunk(server, octets, n);
         return true;
     }
     if (server->phase != PHASE_COMMANDS && server->phase != PHASE_TEXT)
