@@ -149,7 +149,10 @@ static bool is_dead(struct shard *shard, struct site *site, const struct backlog
 
 static void why_dead(const struct site *site, struct outcome *outcome)
 {
-    if (site->last_failure.stage)
+    if (sites_reach(site) == SITES_NOT_BELIEVED)
+        outcome_make(outcome, STAGE_ROUTE, HAPPENING_DNS_FAILURE,
+                     SLICE("no answer from DNS about TLSA (DANE) of the mail hosts"));
+    else if (site->last_failure.stage)
         *outcome = site->last_failure;
     else
         outcome_make(outcome, STAGE_CONNECT, HAPPENING_UNREACHABLE,

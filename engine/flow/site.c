@@ -94,13 +94,18 @@ static void tlsa_answered(struct resolver_query *query, const struct resolver_an
 static void tlsa_ask(struct host *host, const char *base)
 {
     char name[LIMIT_DOMAIN + 1];
-    slice_copy(host->tlsa_base, sizeof host->tlsa_base, slice_of(base));
-    if (dane_name(slice_of(base), host->port, name)) {
+    bool fits = dane_name(slice_of(base), host->port, name);
+    if (!fits) { /* where no name fits there is no record */
+        base = host->name;
+        fits = dane_name(slice_of(base), host->port, name);
+    }
+    slice_copy(host->tlsa_asked, sizeof host->tlsa_asked, slice_of(base));
+    if (fits) {
         host->query.done = tlsa_answered;
         resolver_tlsa_query(host->sites->resolver, &host->query, slice_of(name));
         return;
     }
-    host->dane = HOST_DANE_NONE; /* where no name fits there is no record */
+    host->dane = HOST_DANE_NONE;
     host_told(host);
 }
 
@@ -111,10 +116,11 @@ static void tlsa_answered(struct resolver_query *query, const struct resolver_an
     bool found = answer->status == RESOLVER_OK && answer->secure;
     if (is_failure(answer)) { /* also what does not validate: RFC 7672 §2.1.2 */
         dane_failed(host);
-    } else if (!found && !slice_equal_nocase(slice_of(host->tlsa_base), slice_of(host->name))) {
+    } else if (!found && !slice_equal_nocase(slice_of(host->tlsa_asked), slice_of(host->name))) {
         tlsa_ask(host, host->name);
         return;
     } else {
+        memcpy(host->tlsa_base, host->tlsa_asked, sizeof host->tlsa_base);
         host->tlsa_count = found ? dane_read_all(answer->records, answer->record_count, host->tlsa, LIMIT_TLSA) : 0;
         host->dane = !found             ? HOST_DANE_NONE
                      : host->tlsa_count ? HOST_DANE_RECORDS

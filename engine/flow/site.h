@@ -58,6 +58,7 @@ struct host {
     enum host_dane dane;              /* use sites_dane */
     char tlsa_base[LIMIT_DOMAIN + 1]; /* HOST_DANE_TLS, _RECORDS: the TLSA base domain (RFC 7672 §2.2.3), which is also
                                          the server's name in TLS; the host's own name counts beside it */
+    char tlsa_asked[LIMIT_DOMAIN + 1]; /* private: the base domain that is asked about */
     unsigned tlsa_count;
     struct dane_record tlsa[LIMIT_TLSA];
 };
@@ -82,9 +83,9 @@ struct site {
     struct {
         unsigned failures;
         nsec until;
-    } unfit[LIMIT_MX_HOSTS]; /* hosts that are not encrypted as this site demands; for others they may do */
-    struct domain *waiting;                    /* domains that wait for its hosts */
-    struct outcome last_failure;               /* the owner's: why its hosts are dead */
+    } unfit[LIMIT_MX_HOSTS];     /* hosts that are not encrypted as this site demands; for others they may do */
+    struct domain *waiting;      /* domains that wait for its hosts */
+    struct outcome last_failure; /* the owner's: why its hosts are dead */
 };
 
 /* One address of one host. */

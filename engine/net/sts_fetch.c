@@ -67,42 +67,57 @@ static nsec clock_now(clockid_t id)
 
 static const char heading[] = "sluice mta-sts 1";
 
-struct writing {
-    FILE *file;
-    bool failed;
-};
-
 static void write_line(void *context, const char *text)
 {
-    struct writing *writing = context;
-    writing->failed = fprintf(writing->file, "%s\n", text) < 0 || writing->failed;
+    fprintf(context, "%s\n", text); /* in memory: save_text looks whether there was enough */
+}
+
+/* All that is known as one text, to be freed. NULL: no memory. Nothing is written to a disk under the lock, for the
+ * shards wait for it. */
+static char *save_text(struct sts *sts, size_t *n)
+{
+    char *text = NULL;
+    FILE *memory = open_memstream(&text, n);
+    if (!memory)
+        return NULL;
+    write_line(memory, heading);
+    pthread_mutex_lock(&sts->lock);
+    sts_cache_save(sts->cache, clock_now(CLOCK_REALTIME), write_line, memory);
+    pthread_mutex_unlock(&sts->lock);
+    bool good = !ferror(memory);
+    if (fclose(memory) == 0 && good)
+        return text;
+    free(text);
+    return NULL;
 }
 
 /* Beside it, then in its place: what is there is always whole. */
-static bool write_file(struct sts *sts, const char *path)
+static bool write_file(struct sts *sts, const char *path, const char *text, size_t n)
 {
     int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    struct writing writing = {.file = fd < 0 ? NULL : fdopen(fd, "w")};
-    if (!writing.file) {
-        if (fd >= 0)
-            close(fd);
+    if (fd < 0)
         return false;
+    while (n > 0) {
+        ssize_t written = write(fd, text, n);
+        if (written < 0)
+            break;
+        text += written;
+        n -= (size_t)written;
     }
-    write_line(&writing, heading);
-    pthread_mutex_lock(&sts->lock); /* memory is written, and now and then a page of a file that nobody else reads */
-    sts_cache_save(sts->cache, clock_now(CLOCK_REALTIME), write_line, &writing);
-    pthread_mutex_unlock(&sts->lock);
-    writing.failed = fflush(writing.file) != 0 || fsync(fd) != 0 || writing.failed;
-    return fclose(writing.file) == 0 && !writing.failed && rename(path, sts->file) == 0;
+    bool good = n == 0 && fsync(fd) == 0;
+    return close(fd) == 0 && good && rename(path, sts->file) == 0;
 }
 
 static void save(struct sts *sts)
 {
     char path[PATH_OCTETS + 8];
+    size_t n = 0;
+    char *text = save_text(sts, &n);
     snprintf(path, sizeof path, "%s.new", sts->file);
-    if (!write_file(sts, path))
+    if (!text || !write_file(sts, path, text, n))
         log_warning(sts->log, "the MTA-STS policies could not be saved", log_text("file", sts->file),
                     log_text("error", strerror(errno)));
+    free(text);
     sts->changed = false;
     sts->saved = clock_now(CLOCK_MONOTONIC);
 }

@@ -38,6 +38,10 @@ static const char *whole_zone(void)
     for (unsigned i = 0; i < 12; i++)
         n += (size_t)snprintf(text + n, sizeof text - n, "wide IN A 192.0.2.%u\nwide IN AAAA 2001:db8::%u\n", 100 + i,
                               100 + i);
+    n += (size_t)snprintf(text + n, sizeof text - n,
+                          "_mta-sts.text IN CNAME policy\npolicy IN TXT \"v=STSv1; \" \"id=1\"\npolicy IN TXT \"else\"\n"
+                          "_25._tcp.mx IN TLSA 3 1 2 %0128d\n",
+                          7);
     assert_true(n < sizeof text);
     return text;
 }
@@ -107,6 +111,43 @@ static struct resolver_answer *ask_mx(struct world *world, struct resolver *reso
     assert_int_equal(question.done, 0);
     wait_for(world, &question);
     return &question.answer;
+}
+
+/* What was asked is to be looked at before the answer goes: records are borrowed. */
+struct records {
+    struct resolver_query query;
+    unsigned done, count;
+    enum resolver_status status;
+    bool secure;
+    size_t total;
+    char first[64], name[LIMIT_DOMAIN + 1];
+};
+
+static void on_records(struct resolver_query *query, const struct resolver_answer *answer)
+{
+    struct records *records = container_of(query, struct records, query);
+    records->done++;
+    records->status = answer->status;
+    records->secure = answer->secure;
+    records->count = answer->record_count;
+    slice_copy(records->name, sizeof records->name, slice_of(answer->name));
+    for (unsigned i = 0; i < answer->record_count; i++) {
+        records->total += answer->records[i].n;
+        if (slice_starts_with(answer->records[i], SLICE("v=")))
+            slice_copy(records->first, sizeof records->first, answer->records[i]);
+    }
+}
+
+static struct records ask_records(struct world *world, struct resolver *resolver, const char *name, bool tlsa)
+{
+    struct records records = {.query = {.done = on_records}};
+    nsec end = io_now(world->io) + 20 * NSEC_PER_S;
+    (tlsa ? resolver_tlsa_query : resolver_txt_query)(resolver, &records.query, slice_of(name));
+    while (!records.done) {
+        assert_true(io_now(world->io) < end);
+        io_turn(world->io, end);
+    }
+    return records;
 }
 
 static struct resolver_answer *ask_addresses(struct world *world, struct resolver *resolver, const char *name,
@@ -212,6 +253,26 @@ static void nothing_there_is_told_apart(void **state)
     assert_int_equal(ask_addresses(world, resolver, "text.example", true, true)->status, RESOLVER_NODATA);
     assert_int_equal(ask_addresses(world, resolver, "nowhere.example", true, true)->status, RESOLVER_NXDOMAIN);
     assert_int_equal(ask_addresses(world, resolver, "x.broken", true, true)->status, RESOLVER_SERVFAIL);
+    resolver_close(resolver);
+}
+
+/* nsd validates nothing, and says so: nothing of its is secure. test_safety.py asks a server that does. */
+static void texts_and_tlsa_come_whole(void **state)
+{
+    struct world *world = *state;
+    struct resolver *resolver = open_server(world, 4);
+    struct records text = ask_records(world, resolver, "_mta-sts.text.example", false);
+    assert_int_equal(text.status, RESOLVER_OK);
+    assert_int_equal(text.count, 2);
+    assert_string_equal(text.first, "v=STSv1; id=1");
+    assert_string_equal(text.name, "policy.example");
+    struct records tlsa = ask_records(world, resolver, "_25._tcp.mx.example", true);
+    assert_int_equal(tlsa.status, RESOLVER_OK);
+    assert_int_equal(tlsa.count, 1);
+    assert_int_equal(tlsa.total, 3 + 64);
+    assert_false(text.secure || tlsa.secure);
+    assert_int_equal(ask_records(world, resolver, "nobody.example", true).status, RESOLVER_NXDOMAIN);
+    assert_int_equal(ask_records(world, resolver, "policy.example", true).status, RESOLVER_NODATA);
     resolver_close(resolver);
 }
 
@@ -480,6 +541,7 @@ int main(void)
         cmocka_unit_test(mx_records_come_with_preference_and_ttl),
         cmocka_unit_test(null_mx_has_the_empty_host),
         cmocka_unit_test(nothing_there_is_told_apart),
+        cmocka_unit_test(texts_and_tlsa_come_whole),
         cmocka_unit_test(aliases_are_followed),
         cmocka_unit_test(both_families_are_asked_together),
         cmocka_unit_test(a_truncated_answer_comes_by_tcp),

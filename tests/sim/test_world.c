@@ -746,6 +746,10 @@ static enum resolver_status ask(struct scene *s, struct resolver *resolver, cons
     q->query.done = answered;
     if (kind == RESOLVER_MX)
         resolver_mx_query(resolver, &q->query, slice_of(name));
+    else if (kind == RESOLVER_TXT)
+        resolver_txt_query(resolver, &q->query, slice_of(name));
+    else if (kind == RESOLVER_TLSA)
+        resolver_tlsa_query(resolver, &q->query, slice_of(name));
     else
         resolver_address_query(resolver, &q->query, slice_of(name), true, false);
     assert_int_equal(q->answers, 0); /* never inside the call */
@@ -754,6 +758,49 @@ static enum resolver_status ask(struct scene *s, struct resolver *resolver, cons
     *answer = q->answer;
     free(q);
     return answer->status;
+}
+
+/* An answer is secure when every name on its way is in a signed zone, also the answer that there is nothing. */
+static void some_of_the_zone_is_signed(void **state)
+{
+    (void)state;
+    struct scene s;
+    struct resolver_answer a;
+    scene_open(&s, 6);
+    struct resolver *r = open_resolver(&s, 2, 4);
+    sim_zone_sign(s.world, "safe.example", true);
+    sim_zone_txt(s.world, "text.safe.example", 30, "v=STSv1; id=1");
+    sim_zone_txt(s.world, "text.safe.example", 20, "else");
+    sim_zone_tlsa(s.world, "_25._tcp.mx.safe.example", 40, 3, 1, 1, SLICE("hash"));
+    sim_zone_cname(s.world, "in.safe.example", 50, "text.safe.example");
+    sim_zone_cname(s.world, "out.safe.example", 50, "plain.example");
+    sim_zone_txt(s.world, "plain.example", 20, "text");
+    assert_int_equal(ask(&s, r, "Text.safe.example", RESOLVER_TXT, &a), RESOLVER_OK);
+    assert_int_equal(a.record_count, 2);
+    assert_true(slice_equal(a.records[0], SLICE("v=STSv1; id=1")));
+    assert_int_equal(a.ttl_s, 20);
+    assert_true(a.secure);
+    assert_int_equal(ask(&s, r, "_25._tcp.mx.safe.example", RESOLVER_TLSA, &a), RESOLVER_OK);
+    assert_true(slice_equal(a.records[0], SLICE("\3\1\1hash")) && a.record_count == 1 && a.secure);
+    assert_int_equal(ask(&s, r, "in.safe.example", RESOLVER_TXT, &a), RESOLVER_OK);
+    assert_true(a.secure);
+    assert_string_equal(a.name, "text.safe.example");
+    assert_int_equal(ask(&s, r, "out.safe.example", RESOLVER_TXT, &a), RESOLVER_OK);
+    assert_false(a.secure);
+    assert_int_equal(ask(&s, r, "text.safe.example", RESOLVER_TLSA, &a), RESOLVER_NODATA);
+    assert_true(a.secure);
+    assert_int_equal(ask(&s, r, "nothing.safe.example", RESOLVER_TXT, &a), RESOLVER_NXDOMAIN);
+    assert_true(a.secure);
+    assert_int_equal(ask(&s, r, "safe.example", RESOLVER_TXT, &a), RESOLVER_NXDOMAIN); /* signed alone is no record */
+    assert_int_equal(ask(&s, r, "xsafe.example", RESOLVER_TXT, &a), RESOLVER_NXDOMAIN);
+    assert_false(a.secure);
+    sim_zone_status(s.world, "text.safe.example", RESOLVER_SERVFAIL);
+    assert_int_equal(ask(&s, r, "text.safe.example", RESOLVER_TXT, &a), RESOLVER_SERVFAIL);
+    assert_false(a.secure);
+    sim_zone_remove(s.world, "text.safe.example");
+    assert_int_equal(ask(&s, r, "text.safe.example", RESOLVER_TXT, &a), RESOLVER_NXDOMAIN);
+    resolver_close(r);
+    scene_close(&s);
 }
 
 static void the_zone_answers(void **state)
@@ -859,6 +906,7 @@ int main(void)
         cmocka_unit_test(a_full_ring_says_so),
         cmocka_unit_test(bytes_know_when_they_were_sent_and_whence),
         cmocka_unit_test(the_zone_answers),
+        cmocka_unit_test(some_of_the_zone_is_signed),
         cmocka_unit_test(queries_wait_and_are_cancelled),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
