@@ -254,12 +254,39 @@ static void test_plain(void **state)
     }
 }
 
+/* What encrypts, signs in and announces chunks: whole lines, but for AUTH in front of its initial response. */
+static void test_extensions(void **state)
+{
+    (void)state;
+    char to[64];
+    assert_int_equal(write_starttls(to, sizeof to), 10);
+    assert_memory_equal(to, "STARTTLS\r\n", 10);
+    assert_int_equal(write_starttls(to, 9), 0);
+    assert_int_equal(write_auth(to, sizeof to, SLICE("LOGIN"), false), 12);
+    assert_memory_equal(to, "AUTH LOGIN\r\n", 12);
+    assert_int_equal(write_auth(to, sizeof to, SLICE("PLAIN"), true), 11);
+    assert_memory_equal(to, "AUTH PLAIN ", 11);
+    assert_int_equal(write_auth(to, 10, SLICE("PLAIN"), true), 0);
+    assert_int_equal(write_bdat(to, sizeof to, 6, false), 8);
+    assert_memory_equal(to, "BDAT 6\r\n", 8);
+    assert_int_equal(write_bdat(to, sizeof to, UINT64_MAX, true), 32);
+    assert_memory_equal(to, "BDAT 18446744073709551615 LAST\r\n", 32);
+    assert_int_equal(write_bdat(to, 31, UINT64_MAX, true), 0);
+    assert_true(write_base64_safe(SLICE("AZaz09+/=")));
+    assert_false(write_base64_safe(SLICE("")));
+    for (unsigned c = 0; c < 256; c++) {
+        char text[3] = {'A', (char)c, 'A'};
+        bool letter = (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
+        assert_int_equal(write_base64_safe((struct slice){text, 3}), letter || c == '+' || c == '/' || c == '=');
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_commands),         cmocka_unit_test(test_mail),      cmocka_unit_test(test_no_injection),
         cmocka_unit_test(test_bounds),           cmocka_unit_test(test_bodies),    cmocka_unit_test(test_plain),
-        cmocka_unit_test(test_every_small_body), cmocka_unit_test(test_long_line),
+        cmocka_unit_test(test_every_small_body), cmocka_unit_test(test_long_line), cmocka_unit_test(test_extensions),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
