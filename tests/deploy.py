@@ -38,13 +38,14 @@ class Deploy(unittest.TestCase):
         self.assertEqual(result.returncode, 0, result.stderr)
         self.assertNotIn("Sanitizer", result.stderr)
 
-    def check_data(self, names, more=""):
-        """A configuration that includes these files, as they lie there."""
+    def read_data(self, names, more=""):
+        """A configuration that includes these files, as they lie there: read, and shown with all that it comes to.
+        (--check would ask for the secrets too.)"""
         with tempfile.NamedTemporaryFile("w", suffix=".conf") as file:
             file.write("pool p { source 127.0.0.1 { ehlo = m.example } }\n" + more)
             file.write("".join(f'include += "{name}"\n' for name in names))
             file.flush()
-            return run("config", "-c", file.name, "--check")
+            return run("config", "-c", file.name, "--print")
 
     def test_provider_data_is_good_alone_and_together(self):
         isps = sorted((root / "deploy/isp").glob("*.conf"))
@@ -52,11 +53,11 @@ class Deploy(unittest.TestCase):
         self.assertGreaterEqual(len(isps), 10)
         self.assertGreaterEqual(len(relays), 5)
         for names in [[name] for name in isps + relays] + [[root / "deploy/isp/*.conf"], isps + relays]:
-            result = self.check_data(names)
+            result = self.read_data(names)
             self.assertEqual(result.returncode, 0, result.stderr)
-        together = self.check_data(isps + relays, "route { relay = ses }\n")
+        together = self.read_data(isps + relays, "route { relay = ses }\n")
         count = sum(len(re.findall(r"^isp ", name.read_text(), re.M)) for name in isps)
-        self.assertIn(f"{count} isps", together.stdout)
+        self.assertEqual(len(re.findall(r"^isp ", together.stdout, re.M)), count)
 
     def test_provider_data_says_where_it_is_from(self):
         for name in [*(root / "deploy/isp").glob("*.conf"), *(root / "deploy/isp/relay").glob("*.conf")]:

@@ -1,5 +1,7 @@
 /* sluice config: is this file good, and what does it come to? */
 #include "cli/cli.h"
+#include "control/relays.h"
+#include "net/tls.h"
 #include "sign/keys.h"
 
 #include <getopt.h>
@@ -8,7 +10,7 @@ static void print_help(void)
 {
     puts("usage: sluice config [-c FILE] --check | --print | --manual\n\n"
          "  --check    says whether the file is good, or where it is not and what is allowed there; reads the keys\n"
-         "             that it names, so whoever asks should be who runs the engine\n"
+         "             and secrets that it names, so whoever asks should be who runs the engine\n"
          "  --print    prints every key with the value in force, as a file that can be read again\n"
          "  --manual   prints sluice.conf(5): man -l <(sluice config --manual)");
 }
@@ -25,18 +27,25 @@ static void print_warning(void *context, const char *sentence)
     fprintf(stderr, "sluice: %s\n", sentence);
 }
 
+/* What the engine reads at start besides the configuration: keys, secrets, trusted certificates. */
 static int check(const struct config *config)
 {
     char error[2048];
-    struct sign_keys *keys = sign_keys_load(config, print_warning, NULL, error, sizeof error);
-    if (!keys) {
+    struct relays *relays = NULL;
+    struct sign_keys *keys = NULL;
+    bool good = !config->tls_ca[0] || tls_ca_usable(config->tls_ca, error, sizeof error);
+    if (good)
+        relays = relays_open(config, NULL, error, sizeof error);
+    if (relays)
+        keys = sign_keys_load(config, print_warning, NULL, error, sizeof error);
+    if (keys)
+        printf("%s: good: %u pools, %u sources, %u isps, %u relays, %u dkim keys\n", config->file, config->pool_count,
+               config->source_count, config->isp_count, config->relay_count, sign_keys_count(keys));
+    else
         cli_error("%s", error);
-        return CLI_FAILED;
-    }
-    printf("%s: good: %u pools, %u sources, %u isps, %u dkim keys\n", config->file, config->pool_count,
-           config->source_count, config->isp_count, sign_keys_count(keys));
+    relays_close(relays);
     sign_keys_release(keys);
-    return CLI_OK;
+    return keys ? CLI_OK : CLI_FAILED;
 }
 
 int cli_config_command(struct cli *cli, int argc, char **argv)

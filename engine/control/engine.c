@@ -20,6 +20,7 @@
 #include "control/metrics.h"
 #include "control/relays.h"
 #include "flow/shard.h"
+#include "net/tls.h"
 #include "sign/keys.h"
 
 /* How soon a shard that sleeps sees a signal. */
@@ -32,7 +33,7 @@ struct engine {
     struct io_group *group;
     struct embedded *embedded;
     struct http *http;
-    struct sts *sts; /* NULL: not in use */
+    struct sts *sts;        /* NULL: not in use */
     struct sign_keys *keys; /* held, until the threads hold them */
     struct relays *relays;
     char redis[512];
@@ -341,10 +342,8 @@ static bool open_sts(struct engine *engine, char *error, size_t cap)
     if (!engine->config->mta_sts)
         return true;
     snprintf(file, sizeof file, "%s/mta-sts", engine->config->state_dir);
-    struct sts_config config = {.file = file,
-                                .ca_file = engine->config->tls_ca,
-                                .port = engine->config->sts_port,
-                                .log = &engine->log};
+    struct sts_config config = {
+        .file = file, .ca_file = engine->config->tls_ca, .port = engine->config->sts_port, .log = &engine->log};
     engine->sts = sts_open(&config, error, cap);
     return engine->sts != NULL;
 }
@@ -364,6 +363,8 @@ static bool engine_open(struct engine *engine, char *error, size_t cap)
         snprintf(error, cap, "no memory");
         return false;
     }
+    if (engine->config->tls_ca[0] && !tls_ca_usable(engine->config->tls_ca, error, cap))
+        return false;
     engine->relays = relays_open(engine->config, &engine->log, error, cap);
     if (engine->relays)
         engine->keys = sign_keys_load(engine->config, warn_of_key, engine, error, cap);

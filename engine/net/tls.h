@@ -88,6 +88,9 @@ struct tls_config {
     unsigned sessions_max;    /* kept for resumption, the least recently used goes first; about 5 KiB each */
 };
 
+/* Can the file of trusted certificates be read, and does it hold one? For whoever starts with it: a context reads it
+ * when it needs it first. False: `error` names the file and what is wrong. */
+must_use bool tls_ca_usable(const char *ca, char *error, size_t error_cap);
 /* The arena bytes that tls_open takes at most; they are address space until they are used. */
 size_t tls_bytes(const struct tls_config *config);
 /* Taken from `arena` until it is dropped. NULL: the arena is too small. */

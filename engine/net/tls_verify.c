@@ -151,6 +151,17 @@ const char *tls_verify_context(SSL_CTX *context, enum tls_check check, const cha
     return SSL_CTX_set_default_verify_paths(context) == 1 ? NULL : "the system's trusted certificates cannot be read";
 }
 
+bool tls_ca_usable(const char *ca, char *error, size_t error_cap)
+{
+    X509_STORE *store = X509_STORE_new();
+    bool usable = store && X509_STORE_load_file(store, ca) == 1;
+    X509_STORE_free(store);
+    if (!usable)
+        snprintf(error, error_cap, "tls_ca: %s holds no certificate that can be read, in PEM", ca);
+    ERR_clear_error();
+    return usable;
+}
+
 void tls_verify_trim(const SSL *ssl)
 {
     STACK_OF(X509) *sent = SSL_get_peer_cert_chain(ssl); /* the server's own is the first */

@@ -86,8 +86,17 @@ class Words(Case):
         self.ends(named, 1, f"{bad}:2: no such option 'rate'; allowed here: redis")
         for result in (self.sluice("config", "--check", cwd=here, config=good, env={"SLUICE_CONFIG": bad}),
                        self.sluice("config", "--check", "-c", good, cwd=here)):
-            self.assertEqual(self.ends(result, 0), f"{good}: good: 1 pools, 1 sources, 0 isps, 0 dkim keys\n")
+            self.assertEqual(self.ends(result, 0), f"{good}: good: 1 pools, 1 sources, 0 isps, 0 relays, 0 dkim keys\n")
         self.ends(self.sluice("config", "--check", config="/nonexistent"), 1, "/nonexistent: cannot be read")
+
+    def test_files_that_the_configuration_names_are_read(self):
+        ca = self.house.write("ca.pem", "-----BEGIN CERTIFICATE-----\nrubbish\n-----END CERTIFICATE-----\n")
+        relay = 'relay r { host = r.example  auth = plain  user = u  password_file = "/nonexistent/secret" }\n'
+        for words in (["run"], ["config", "--check"]):
+            self.ends(self.sluice(*words, config=self.config(f'tls_ca = "{ca}"\n' + POOL)), 1,
+                      f"tls_ca: {ca} holds no certificate that can be read, in PEM")
+            self.ends(self.sluice(*words, config=self.config(POOL + relay)), 1, "sluice.conf:4: relay r: ",
+                      "/nonexistent/secret: No such file or directory")
 
     def test_the_configuration_prints_itself(self):
         first = self.ends(self.sluice("config", "--print", config=self.config(redis="unix:/x")), 0)
