@@ -36,12 +36,11 @@ static const struct word abilities[] = {{"pipelining", MX_CAN_PIPELINING},
 static const struct word mechanisms[] = {
     {"plain", MX_AUTH_PLAIN}, {"login", MX_AUTH_LOGIN}, {"xoauth2", MX_AUTH_XOAUTH2}, {0}};
 
-bool mx_reading_wrong(const struct mx_reading *reading, cfg_t *section, const char *key, const char *value,
-                      const char *allowed)
+void mx_reading_complain(const struct mx_reading *reading, cfg_t *section, const char *key, const char *value,
+                         const char *allowed)
 {
     snprintf(reading->error, reading->error_cap, "%s: %s %s: %s = \"%s\" is none of: %s", reading->file,
              cfg_name(section), cfg_title(section) ? cfg_title(section) : "", key, value, allowed);
-    return false;
 }
 
 static bool find_word(const struct mx_reading *reading, cfg_t *section, const char *key, const char *text,

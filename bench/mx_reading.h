@@ -14,9 +14,16 @@ struct mx_reading {
     size_t error_cap;
 };
 
-/* Writes the sentence; returns false. */
-bool mx_reading_wrong(const struct mx_reading *reading, cfg_t *section, const char *key, const char *value,
-                      const char *allowed);
+/* Writes the sentence. */
+void mx_reading_complain(const struct mx_reading *reading, cfg_t *section, const char *key, const char *value,
+                         const char *allowed);
+/* And returns false; here, so that compilers see that nobody goes on with what was not read. */
+static inline bool mx_reading_wrong(const struct mx_reading *reading, cfg_t *section, const char *key,
+                                    const char *value, const char *allowed)
+{
+    mx_reading_complain(reading, section, key, value, allowed);
+    return false;
+}
 
 /* Keys of an ISP for TLS, AUTH and CHUNKING: as many as there are options, for a table that holds others too. */
 enum { MX_READING_OPTIONS = 20 };
