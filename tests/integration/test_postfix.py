@@ -6,125 +6,11 @@ usage: test_postfix.py SLUICE SLUICE-SINK [unittest's options]
 import email
 import email.policy
 import os
-import pwd
-import shutil
-import signal
-import socket
-import subprocess
 import unittest
 
 import house
-from house import Server, judge, wait_until
-
-ACCESS = """
-gone@big.example 550 5.1.1 no such user here
-full@big.example 452 4.2.2 mailbox full
-listed@big.example 554 5.7.1 you are listed
-"""
-
-
-class Postfix(Server):
-    """A private instance: all it has lies in one directory. It takes all mail for big.example into one maildir."""
-
-    last_signal = signal.SIGTERM  # its daemons end with it
-
-    def __init__(self, at, port):
-        directory = at.path("postfix")
-        self.etc, self.mail = os.path.join(directory, "etc"), os.path.join(directory, "mail")
-        nobody = pwd.getpwnam("nobody").pw_uid
-        for name in ("", "etc", "queue", "data", "mail"):
-            os.mkdir(os.path.join(directory, name), 0o755)
-        shutil.chown(os.path.join(directory, "data"), "postfix")
-        os.chown(self.mail, nobody, -1)
-        self.write("access", ACCESS)
-        self.write("headers", "/^Subject: .*forbidden/ REJECT 5.7.1 not this subject\n")
-        self.write("main.cf", f"""
-compatibility_level = 3.6
-queue_directory = {directory}/queue
-data_directory = {directory}/data
-command_directory = /usr/sbin
-daemon_directory = /usr/lib/postfix/sbin
-mail_owner = postfix
-setgid_group = postdrop
-myhostname = mx.big.example
-mydestination =
-mynetworks =
-inet_interfaces = all
-inet_protocols = ipv4
-alias_maps =
-alias_database =
-virtual_mailbox_domains = big.example
-virtual_mailbox_base = {self.mail}
-virtual_mailbox_maps = static:inbox/
-virtual_uid_maps = static:{nobody}
-virtual_gid_maps = static:{nobody}
-smtpd_relay_restrictions = reject_unauth_destination
-smtpd_recipient_restrictions = check_recipient_access texthash:{self.etc}/access
-header_checks = regexp:{self.etc}/headers
-smtpd_tls_security_level = none
-smtputf8_enable = yes
-maillog_file_prefixes = {directory}
-maillog_file = {directory}/maillog
-""")
-        services = "\n".join(f"{name} unix {private} - n - {limit} {program}" for name, private, limit, program in (
-            ("cleanup", "n", 0, "cleanup"), ("flush", "n", 0, "flush"), ("showq", "n", "-", "showq"),
-            ("rewrite", "-", "-", "trivial-rewrite"), ("bounce", "-", 0, "bounce"), ("defer", "-", 0, "bounce"),
-            ("trace", "-", 0, "bounce"), ("verify", "-", 1, "verify"), ("proxymap", "-", "-", "proxymap"),
-            ("error", "-", "-", "error"), ("retry", "-", "-", "error"), ("anvil", "-", 1, "anvil"),
-            ("scache", "-", 1, "scache"), ("smtp", "-", "-", "smtp")))
-        self.write("master.cf", f"""
-127.20.1.1:{port} inet n - n - - smtpd
-qmgr unix n - n 300 1 qmgr
-pickup unix n - n 60 1 pickup
-virtual unix - n n - - virtual
-postlog unix-dgram n - n - 1 postlogd
-{services}
-""")
-        super().__init__(at, "postfix-out", ["/usr/lib/postfix/sbin/master", "-c", self.etc, "-s"])
-        self.at, self.port, self.maillog = at, port, os.path.join(directory, "maillog")
-
-    def write(self, name, text):
-        with open(os.path.join(self.etc, name), "w") as file:
-            file.write(text)
-
-    def start(self):
-        subprocess.run([house.find_program("postfix"), "-c", self.etc, "check"], check=True)  # makes the queue's rooms
-        super().start()
-        wait_until(self.greets, "Postfix's greeting")
-        return self
-
-    def greets(self):
-        assert self.running(), "Postfix ended: " + self.read_log()
-        try:
-            with socket.create_connection(("127.20.1.1", self.port), timeout=1) as s:
-                return s.recv(100).startswith(b"220 ")
-        except OSError:
-            return False
-
-    def read_log(self):
-        text = super().read_log()
-        if os.path.exists(self.maillog):
-            with open(self.maillog, errors="replace") as file:
-                text += file.read()
-        return text
-
-    def messages(self):
-        """What has arrived, without the fields that Postfix puts in front, as {seq: bytes}; lines end in LF there."""
-        arrived = {}
-        new = os.path.join(self.mail, "inbox", "new")
-        for name in os.listdir(new) if os.path.isdir(new) else []:
-            with open(os.path.join(new, name), "rb") as file:
-                text = file.read()
-            lines = text.split(b"\n")
-            first = next(i for i, line in enumerate(lines) if line.lower().startswith(
-                (b"from:", b"to:", b"date:", b"subject:", b"message-id:", b"mime-version:", b"x-campaign:",
-                 b"list-unsubscribe", b"content-")))
-            bare = b"\n".join(lines[first:])
-            seq = int(email.message_from_bytes(bare)["X-Campaign"].rsplit("/", 1)[1])
-            assert seq not in arrived, f"{seq} arrived twice"
-            arrived[seq] = bare
-        return arrived
-
+from house import judge, wait_until
+from postfix import Postfix
 
 @unittest.skipUnless(os.geteuid() == 0, "Postfix needs root")
 class Receives(house.Case):
@@ -145,9 +31,9 @@ class Receives(house.Case):
         c.push(people).announce().wait_for("done")
         events = judge(self, c, len(people))
         self.assertEqual(c.totals(), {"delivered": len(people)})
-        wait_until(lambda: len(self.postfix.messages()) == len(people), "all messages in the maildir")
+        wait_until(lambda: len(self.postfix.messages("arrive")) == len(people), "all messages in the maildir")
         one_line = lambda text: " ".join(text.split())
-        for seq, raw in self.postfix.messages().items():
+        for seq, raw in self.postfix.messages("arrive").items():
             person, event = people[seq], events[seq][0]
             message = email.message_from_bytes(raw, policy=email.policy.default)
             self.assertEqual([type(d).__name__ for d in message.defects], [])
@@ -174,8 +60,8 @@ class Receives(house.Case):
         c.push([{"to": "ann@big.example", "name": "Ann"}]).announce().wait_for("done")
         judge(self, c, 1)
         self.assertEqual(c.totals(), {"delivered": 1})
-        wait_until(self.postfix.messages, "the message")
-        message = email.message_from_bytes(self.postfix.messages()[0], policy=email.policy.default)
+        wait_until(lambda: self.postfix.messages("own"), "the message")
+        message = email.message_from_bytes(self.postfix.messages("own")[0], policy=email.policy.default)
         self.assertEqual((message["Subject"], message["To"]), ("Own Ann", "ann@big.example"))
         self.assertEqual(message.get_content(), "Hello Ann,\n.dot\n..\nbye\n")
 
@@ -197,17 +83,17 @@ class Receives(house.Case):
         self.assertEqual((refused["type"], refused["stage"], refused["code"], refused["status"]),
                          ("bounced", "body", "550", "5.7.1"))
         self.assertIn("not this subject", refused["reply"])
-        wait_until(lambda: len(self.postfix.messages()) >= 10, "the accepted ones")
-        self.assertEqual(set(self.postfix.messages()), {seq for seq, own in events.items() if own[-1]["type"] ==
-                                                        "delivered"})
+        wait_until(lambda: len(self.postfix.messages("refused")) >= 10, "the accepted ones")
+        self.assertEqual(set(self.postfix.messages("refused")),
+                         {seq for seq, own in events.items() if own[-1]["type"] == "delivered"})
 
     def test_an_address_in_utf8(self):
         self.house.engine()
         c = self.house.campaign("utf8").create(sealed="1").push(["jürgen@big.example", "ann@big.example"]).announce()
         judge(self, c.wait_for("done"), 2)
         self.assertEqual(c.totals(), {"delivered": 2})
-        wait_until(lambda: len(self.postfix.messages()) == 2, "both")
-        self.assertIn("jürgen@big.example".encode(), self.postfix.messages()[0].split(b"\n\n")[0])
+        wait_until(lambda: len(self.postfix.messages("utf8")) == 2, "both")
+        self.assertIn("jürgen@big.example".encode(), self.postfix.messages("utf8")[0].split(b"\n\n")[0])
 
 
 if __name__ == "__main__":

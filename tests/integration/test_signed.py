@@ -27,6 +27,14 @@ LETTERS = {
     "empty": {"text": "{{nothing}}"},
     "long": {"text": ("x" * 3000 + " " + "é" * 2000 + "\n") * 3 + "{{name}}",
              "headers": '{"X-Mine": "{{name}}", "Comments": "a  b"}'},
+    "html": {"text": None, "html": "<p dir=\"rtl\">مرحبا {{name}}</p>\n.\n..<br>\n" + "<td>x</td>" * 300,
+             "from": "\"Shop, Inc.\" <news@shop.example>"},
+    "emoji": {"text": "🎉🎈 {{name}} 你好\n" * 40, "subject": "🎉" * 60 + "{{name}}", "reply_to": "متجر <r@shop.example>"},
+    "dots": {"text": ".\n..\n.{{name}}\n" * 30 + "\n\n\n"},
+    "own": {"text": None, "subject": None, "from": None,
+            "mime": "From: Grüße <news@shop.example>\r\nSubject: {{name}}\r\nMIME-Version: 1.0\r\n"
+                    "Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\n"
+                    ".\r\n..ü\r\n" + "é" * 1500 + "\r\n{{name}} \r\n\r\n\r\n"},
     "whole": {"text": None, "subject": None, "from": None,
               "mime": "From: Shop <news@shop.example>\nSubject: Hi {{name}}\nCc: c@shop.example\n"
                       "Content-Type: multipart/mixed; boundary=b\n\n--b\nContent-Type: text/plain\n\nDear {{name}}\n--b\n"
