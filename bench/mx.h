@@ -247,7 +247,7 @@ enum mx_violation {
     MX_BEHIND_STARTTLS,  /* bytes in plain text behind STARTTLS, before its reply (RFC 3207 §4) */
     MX_PLAIN_TEXT,       /* MAIL without TLS where the personality demands it */
     MX_AUTH_UNPROTECTED, /* AUTH without TLS where it was not offered so (RFC 4954 §4) */
-    MX_CHUNK_UNWANTED,   /* BDAT though it was known that its transaction is refused (RFC 3030 §2) */
+    MX_CHUNK_UNWANTED,   /* BDAT though it was known that its transaction is refused (RFC 3030 §2); see `near` */
     MX_CHUNK_SIZE,       /* octets behind a chunk that are no command, or a message that ends without CRLF */
     MX_SMUGGLED,         /* a command, other than NOOP, that came out of a refused chunk */
     MX_VIOLATION_COUNT
@@ -280,6 +280,7 @@ struct mx_ledger {
     struct mx_start *starts; /* kept when keep_starts is set */
     size_t start_count, start_cap;
     bool keep_starts;
+    bool near; /* clients know a reply as soon as it has left: MX_CHUNK_UNWANTED is looked for */
     uint64_t violations[MX_VIOLATION_COUNT];
     uint64_t violation_total;
     char first_violation[512]; /* what the first one looked like, printable */

@@ -15,7 +15,7 @@ static const char *refusal_of(struct mx_conn *conn, uint64_t size)
         mx_violation(conn, MX_SEQUENCE, SLICE("BDAT before EHLO offered it"));
         return "503 5.5.1 EHLO first";
     }
-    if (conn->refused_by && conn->replies_taken >= conn->refused_by)
+    if (conn->server->ledger->near && conn->refused_by && conn->replies_taken >= conn->refused_by)
         mx_violation(conn, MX_CHUNK_UNWANTED, SLICE("BDAT"));
     if (conn->state != MX_ENVELOPE) {
         conn->chunk_probe = !conn->mail_refused && !conn->chunk_last && size == probe.n;

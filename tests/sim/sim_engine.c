@@ -47,9 +47,12 @@ struct sim_engine *sim_engine_new(struct sim_host *host, const char *text, int l
     return engine;
 }
 
+/* What io has brought is digested here; the states that it led to are still as they were left. */
 static nsec turn(void *context)
 {
     struct sim_shard *s = context;
+    for (const struct session *session = s->shard->sessions; session; session = session->next)
+        s->engine->states_seen |= 1ull << session->client.state;
     return shard_is_gone(s->shard) ? NSEC_NEVER : shard_turn(s->shard, 0);
 }
 

@@ -23,6 +23,7 @@ struct sim_engine {
     unsigned shard_count;
     uint64_t incarnation;
     uint64_t totals[METRIC_COUNT]; /* counters of earlier incarnations */
+    uint64_t states_seen;          /* of sessions' clients, by bit, behind any turn */
     struct log log;
     bool logs;
 };

@@ -78,8 +78,9 @@ static void it_may_die_at_any_event(void **unused)
     static const char *const policies[] = {"hold", "resend", "drop"};
     uint64_t most = getenv("SIM_LONG") ? 10000 : 1000;
     uint64_t first = getenv("SIM_FROM") ? strtoull(getenv("SIM_FROM"), NULL, 10) : 1;
-    struct town_reach reach = {{0}, {0}, {0}, 0, 0, 0, 0, 0, 0};
+    struct town_reach reach;
     uint64_t died = 0;
+    memset(&reach, 0, sizeof reach);
     print_message("seed 1, events %llu .. %llu\n", (unsigned long long)first, (unsigned long long)most);
     for (uint64_t event = first; event <= most; event++) {
         if (!die_at(event, policies[event % 3], &reach))

@@ -41,6 +41,7 @@ static struct sim_isp *isp_new(struct town *town, const struct mx_personality *p
 static struct town *begin(uint64_t seed, const char *settings, const struct mx_personality *personality, unsigned count)
 {
     struct town *town = town_new(seed, 1, settings); /* what a session has learned its shard knows */
+    town->mail->ledger.near = true;
     isp_new(town, personality);
     town_campaign(town, "c", "events full");
     town_push(town, "c", "r%llu@" BIG, 0, count);

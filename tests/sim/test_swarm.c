@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -18,9 +19,37 @@ struct run {
     struct town *town;
     uint64_t recipients;
     unsigned shards;
+    bool secure; /* some of its providers have TLS, one must have it, and there is a relay */
+    bool chunks; /* BDAT is allowed */
+    unsigned in_flight;
 };
 
 static uint64_t draw(struct town *town, uint64_t below) { return sim_random(town->world) % below; }
+
+static void settle_at(struct run *run, struct town_reach *reach, const struct mx_personality *personality,
+                      unsigned traits)
+{
+    struct town *town = run->town;
+    struct sim_isp *isp = sim_isp_new(town->mail, personality->name, personality, 1 + (unsigned)draw(town, 3), false);
+    sim_isp_domain(isp, isp->name, 60 + (uint32_t)draw(town, 600), 1 + (unsigned)draw(town, 2));
+    if (draw(town, 2))
+        traits |= weather_moods(isp, sim_now(town->world), sim_now(town->world) + 600 * NSEC_PER_S, 6);
+    for (unsigned t = 0; t < WEATHER_TRAIT_COUNT; t++)
+        reach->traits[t] += traits >> t & 1;
+}
+
+/* It forwards for those who sign in, under TLS. */
+static void settle_relay(struct run *run, struct town_reach *reach)
+{
+    struct mx_personality personality;
+    unsigned traits = weather_personality(run->town->world, &personality, "relay.example");
+    personality.starttls = personality.auth_required = true;
+    personality.demand = MX_DEMAND_COUNTED;
+    personality.auth = MX_AUTH_PLAIN | MX_AUTH_LOGIN | MX_AUTH_XOAUTH2;
+    personality.account_count = 1;
+    personality.accounts[0] = (struct mx_account){"ann", "secret"};
+    settle_at(run, reach, &personality, traits);
+}
 
 static void settle_isps(struct run *run, struct town_reach *reach)
 {
@@ -30,13 +59,16 @@ static void settle_isps(struct run *run, struct town_reach *reach)
         snprintf(name, sizeof name, "isp%u.example", i);
         struct mx_personality personality;
         unsigned traits = weather_personality(town->world, &personality, name);
-        struct sim_isp *isp = sim_isp_new(town->mail, name, &personality, 1 + (unsigned)draw(town, 3), false);
-        sim_isp_domain(isp, name, 60 + (uint32_t)draw(town, 600), 1 + (unsigned)draw(town, 2));
-        if (draw(town, 2))
-            traits |= weather_moods(isp, sim_now(town->world), sim_now(town->world) + 600 * NSEC_PER_S, 6);
-        for (unsigned t = 0; t < WEATHER_TRAIT_COUNT; t++)
-            reach->traits[t] += traits >> t & 1;
+        if (run->secure)
+            personality.starttls = i == 0 || draw(town, 2);
+        if (run->secure && i == 0)
+            personality.demand = MX_DEMAND_COUNTED;
+        if (run->chunks && draw(town, 4))
+            reach->abilities[weather_chunking(town->world, &personality)]++;
+        settle_at(run, reach, &personality, traits);
     }
+    if (run->secure)
+        settle_relay(run, reach);
 }
 
 static void settle_campaigns(struct run *run)
@@ -57,6 +89,8 @@ static void settle_campaigns(struct run *run)
                 snprintf(entry, sizeof entry, "rubbish %llu", (unsigned long long)i);
             else if (kind == 1)
                 snprintf(entry, sizeof entry, "r%llu@nosuch.example", (unsigned long long)i);
+            else if (kind < 20 && run->secure)
+                snprintf(entry, sizeof entry, "r%llu@far.example", (unsigned long long)i);
             else
                 snprintf(entry, sizeof entry, "r%llu@isp%llu.example", (unsigned long long)i,
                          (unsigned long long)draw(town, ISPS));
@@ -120,21 +154,55 @@ static void calm_down(struct run *run)
     fake_redis_set_faults(town->redis, &(struct fake_redis_faults){0});
     for (struct sim_isp *isp = town->mail->isps; isp; isp = isp->next) {
         struct mx_personality personality;
-        mx_personality_init(&personality, isp->name);
+        weather_oblige(isp, &personality);
         sim_isp_mood(isp, sim_now(town->world), &personality);
     }
 }
 
-static void one_run(uint64_t seed, struct town_reach *reach)
+/* Messages that were in flight when their session ended, by a loss or a crash, and no others may be in doubt. */
+static void judge_doubt(struct run *run, uint64_t in_doubt)
 {
-    struct run run = {.shards = 1 + (unsigned)(seed % 3)};
+    struct town *town = run->town;
+    uint64_t ended = town->open_sessions + sim_engine_metric(town->engine, METRIC_SESSIONS_LOST);
+    if (in_doubt > (run->in_flight + 2) * ended)
+        fail_msg("seed %llu: %llu in doubt, %llu sessions were lost with at most %u in flight",
+                 (unsigned long long)town->seed, (unsigned long long)in_doubt, (unsigned long long)ended,
+                 run->in_flight);
+}
+
+static struct town *build(struct run *run, uint64_t seed)
+{
+    static const char *const ways[] = {"plain  password_file", "login  password_file", "xoauth2  token_file"};
     bool signs = seed % 4 == 0;
-    struct town *town = run.town = (signs ? town_new_signing : town_new)(
-        seed, run.shards,
-        "defaults { retry = {20s, 60s, 120s}  expire = 1h  connections = 5 }\n"
-        "isp isp0.example { mx = {.isp0.example}  connections = 2  rate = 5/s }\n"
-        "isp isp1.example { mx = {.isp1.example}  connections = 8  rate = 900/min  burst = 4 }\n"
-        "isp isp2.example { mx = {.isp2.example}  connections = 3  per_connection = 7 }\n");
+    char settings[4096], chunking[256] = "", relay[512] = "", secret[] = "/tmp/sluice-swarm-XXXXXX";
+    int fd = mkstemp(secret);
+    assert_true(fd >= 0 && write(fd, "secret\n", 7) == 7);
+    close(fd);
+    if (run->chunks)
+        snprintf(chunking, sizeof chunking, "chunking = {.example}  in_flight = %u", run->in_flight);
+    if (run->secure)
+        snprintf(relay, sizeof relay,
+                 "tls_broken_for = 2m\n"
+                 "relay relay.example { host = mx1.relay.example  port = 25  tls = required  connections = 3\n"
+                 "  user = ann  auth = %s = %s }\nroute { domain = far.example  relay = relay.example }\n",
+                 ways[seed / 7 % 3], secret);
+    snprintf(settings, sizeof settings,
+             "defaults { retry = {20s, 60s, 120s}  expire = 1h  connections = 5  %s }\n"
+             "isp isp0.example { mx = {.isp0.example}  connections = 2  rate = 5/s %s }\n"
+             "isp isp1.example { mx = {.isp1.example}  connections = 8  rate = 900/min  burst = 4 }\n"
+             "isp isp2.example { mx = {.isp2.example}  connections = 3  per_connection = 7 }\n%s",
+             chunking, run->secure ? "tls = required" : "", relay);
+    struct town *town = (signs ? town_new_signing : town_new)(seed, run->shards, settings);
+    unlink(secret);
+    return town;
+}
+
+static void one_run(uint64_t seed, struct mx_tls *tls, struct town_reach *reach)
+{
+    struct run run = {.shards = 1 + (unsigned)(seed % 3), .secure = seed % 7 == 3, .chunks = seed / 4 % 2};
+    run.in_flight = run.chunks ? 1 + (unsigned)(seed / 8 % CLIENT_IN_FLIGHT_MAX) : 1;
+    struct town *town = run.town = build(&run, seed);
+    sim_mail_lend_tls(town->mail, tls);
     settle_isps(&run, reach);
     settle_campaigns(&run);
     weather_storm(town->world);
@@ -150,11 +218,14 @@ static void one_run(uint64_t seed, struct town_reach *reach)
     calm_down(&run);
     if (!town_drain(town, 24 * 3600 * NSEC_PER_S))
         fail_msg("seed %llu: not over within a day of calm: %s", (unsigned long long)seed, town_phase(town, "c0"));
+    uint64_t in_doubt = 0;
     for (unsigned i = 0; i < town->campaign_count; i++) {
         struct town_account account = town_judge(town, town->campaigns[i].id);
         for (enum event_type type = EVENT_BROKEN; type < EVENT_TYPE_COUNT; type++)
             reach->events[type] += account.events[type];
+        in_doubt += account.events[EVENT_IN_DOUBT];
     }
+    judge_doubt(&run, in_doubt);
     town_judge_limits(town);
     town_judge_letters(town);
     town_judge_empty(town);
@@ -176,6 +247,15 @@ static void assert_reached(const struct town_reach *reach)
     for (unsigned trait = 1; trait < WEATHER_TRAIT_COUNT; trait++)
         if (!reach->traits[trait])
             fail_msg("no provider had trait %u", trait);
+    for (unsigned ability = 1; ability < WEATHER_ABILITY_COUNT; ability++)
+        if (!reach->abilities[ability])
+            fail_msg("no provider had ability %u", ability);
+    for (unsigned state = CLIENT_HANDSHAKE; state < CLIENT_CLOSED; state++)
+        if (!(reach->states_seen >> state & 1))
+            fail_msg("no session was seen in state %u", state);
+    assert_true(reach->tls_full > 0 && reach->tls_resumed > 0 && reach->tls_failed > 0 && reach->accepted_tls > 0);
+    assert_true(reach->accepted_chunked > 0 && reach->probes > 0);
+    assert_true(reach->logins > 0 && reach->logins_refused > 0);
     assert_true(reach->crashes > 0 && reach->adopted > 0 && reach->withdrawn > 0 && reach->parked > 0);
     assert_true(reach->fenced + reach->gone > 0);
 }
@@ -183,19 +263,27 @@ static void assert_reached(const struct town_reach *reach)
 static void all_comes_to_its_end(void **unused)
 {
     (void)unused;
-    struct town_reach reach = {{0}, {0}, {0}, 0, 0, 0, 0, 0, 0};
+    struct town_reach reach;
+    struct mx_tls *tls = mx_tls_new();
+    memset(&reach, 0, sizeof reach);
     if (getenv("SIM_SEED")) {
-        one_run(strtoull(getenv("SIM_SEED"), NULL, 10), &reach);
+        one_run(strtoull(getenv("SIM_SEED"), NULL, 10), tls, &reach);
+        mx_tls_free(tls);
         return;
     }
     uint64_t runs = getenv("SIM_SWARM") ? strtoull(getenv("SIM_SWARM"), NULL, 10) : 150;
     print_message("seeds 1 .. %llu\n", (unsigned long long)runs);
     for (uint64_t seed = 1; seed <= runs; seed++)
-        one_run(seed, &reach);
+        one_run(seed, tls, &reach);
     print_message("crashes %llu, fenced %llu, gone %llu, adopted %llu, parked %llu, in doubt %llu\n",
                   (unsigned long long)reach.crashes, (unsigned long long)reach.fenced, (unsigned long long)reach.gone,
                   (unsigned long long)reach.adopted, (unsigned long long)reach.parked,
                   (unsigned long long)reach.events[EVENT_IN_DOUBT]);
+    print_message("handshakes %llu, resumed %llu, failed %llu; accepted by TLS %llu, by BDAT %llu; logins %llu\n",
+                  (unsigned long long)reach.tls_full, (unsigned long long)reach.tls_resumed,
+                  (unsigned long long)reach.tls_failed, (unsigned long long)reach.accepted_tls,
+                  (unsigned long long)reach.accepted_chunked, (unsigned long long)reach.logins);
+    mx_tls_free(tls);
     if (runs >= 150)
         assert_reached(&reach);
 }

@@ -82,7 +82,8 @@ struct town_account {
 struct town_account town_judge(struct town *town, const char *id);
 /* After town_finish: no descriptor, timer, attempt, lease or message is left in any shard. To be called before it. */
 void town_judge_empty(struct town *town);
-/* Every lane kept its rate, burst and connections, in every interval; the exchangers saw no breach of the protocol. */
+/* Every lane kept its rate, burst and connections, in every interval; nothing came in plain text where the ISP demands
+ * TLS; the exchangers saw no breach of the protocol. */
 void town_judge_limits(struct town *town);
 /* In a town that signs: each letter that was accepted verifies, was signed not long before and not in the future, has
  * each header once, and is of one edition. */
@@ -93,7 +94,10 @@ struct town_reach {
     uint64_t events[EVENT_TYPE_COUNT];
     uint64_t faults[SIM_FAULT_COUNT];
     uint64_t traits[WEATHER_TRAIT_COUNT];
+    uint64_t abilities[WEATHER_ABILITY_COUNT];
     uint64_t fenced, gone, adopted, parked, withdrawn, crashes;
+    uint64_t states_seen; /* of sessions' clients, by bit */
+    uint64_t tls_full, tls_resumed, tls_failed, accepted_tls, accepted_chunked, probes, logins, logins_refused;
 };
 void town_reach_add(struct town_reach *reach, struct town *town);
 

@@ -218,12 +218,25 @@ static void judge_lane(struct town *town, const struct sim_isp *isp, unsigned so
     free(starts);
 }
 
+/* By what arrived, whatever the session believed: each message, not only its MAIL. */
+static void judge_secrecy(struct town *town, const struct sim_isp *isp, const struct config_limits *limits)
+{
+    const struct mx_ledger *ledger = &town->mail->ledger;
+    if (limits->tls < CONFIG_TLS_REQUIRED)
+        return;
+    for (size_t i = 0; i < ledger->accepted_count; i++)
+        if (ledger->accepted[i].server == isp->server.number && !ledger->accepted[i].tls)
+            fail_msg("seed %llu: %s has %s in plain text", (unsigned long long)town->seed, isp->name,
+                     mx_ledger_recipient(ledger, &ledger->accepted[i]));
+}
+
 void town_judge_limits(struct town *town)
 {
     for (const struct sim_isp *isp = town->mail->isps; isp; isp = isp->next) {
         const struct config_limits *limits = config_limits_for(town->config, slice_of(isp->name));
         for (unsigned i = 0; i < town->config->source_count; i++)
             judge_lane(town, isp, i, limits);
+        judge_secrecy(town, isp, limits);
         unsigned messages = judge_messages_peak(isp);
         if (limits->per_connection && messages > limits->per_connection)
             fail_msg("seed %llu: %u messages in one connection to %s, %u are allowed", (unsigned long long)town->seed,
@@ -245,4 +258,16 @@ void town_reach_add(struct town_reach *reach, struct town *town)
     reach->adopted += sim_engine_metric(town->engine, METRIC_LEASED_ADOPTED);
     reach->parked += sim_engine_metric(town->engine, METRIC_PARKED);
     reach->withdrawn += sim_engine_metric(town->engine, METRIC_PERMITS_WITHDRAWN);
+    reach->states_seen |= town->engine->states_seen;
+    for (const struct sim_isp *isp = town->mail->isps; isp; isp = isp->next) {
+        const struct mx_server *server = &isp->server;
+        reach->tls_full += server->tls_full;
+        reach->tls_resumed += server->tls_resumed;
+        reach->tls_failed += server->tls_failed;
+        reach->accepted_tls += server->accepted_tls;
+        reach->accepted_chunked += server->accepted_chunked;
+        reach->probes += server->probes;
+        reach->logins += server->logins;
+        reach->logins_refused += server->logins_refused;
+    }
 }

@@ -1,6 +1,8 @@
 /* weather.c - draws storms and tempers, so that no two seeds test the same run. */
 #include "weather.h"
 
+#include <string.h>
+
 static uint64_t draw(struct sim_world *world, uint64_t least, uint64_t most)
 {
     return least + sim_random(world) % (most - least + 1);
@@ -127,6 +129,48 @@ static void lose_replies(struct sim_world *world, struct mx_personality *p)
     rule->accept = true;
 }
 
+static void spoil_tls(struct sim_world *world, struct mx_personality *p)
+{
+    static const struct {
+        enum mx_stage stage;
+        enum mx_action action;
+        const char *reply;
+    } ways[] = {
+        {MX_STARTTLS, MX_REPLY, "454 4.7.0 TLS not available"},
+        {MX_STARTTLS, MX_REPLY, "421 4.3.2 closing"},
+        {MX_STARTTLS, MX_GARBAGE, "\1\2 what?"},
+        {MX_STARTTLS, MX_INJECT, "250-x\r\n250 PIPELINING\r\n250 ok\r\n"},
+        {MX_STARTTLS, MX_TWICE, NULL},
+        {MX_STARTTLS, MX_HANG_UP, NULL},
+        {MX_STARTTLS, MX_SILENCE, NULL},
+        {MX_HANDSHAKE, MX_GARBAGE, "220 go on in plain text\r\n"},
+        {MX_HANDSHAKE, MX_INJECT, "250 ok\r\n"},
+        {MX_HANDSHAKE, MX_TWICE, NULL},
+        {MX_HANDSHAKE, MX_HANG_UP, NULL},
+        {MX_HANDSHAKE, MX_ABORT, NULL},
+        {MX_HANDSHAKE, MX_SILENCE, NULL},
+        {MX_HANDSHAKE, MX_TRUNCATE, NULL},
+    };
+    for (unsigned i = 0; i < 2; i++) {
+        uint64_t way = draw(world, 0, countof(ways) - 1);
+        mx_personality_rule(p, ways[way].stage, MX_CERTAIN / 2, ways[way].reply)->action = ways[way].action;
+    }
+}
+
+static void doubt_credentials(struct sim_world *world, struct mx_personality *p)
+{
+    mx_personality_rule(p, MX_AUTH, draw_chance(world),
+                        draw(world, 0, 1) ? "454 4.7.0 not now" : "535 5.7.8 who are you?");
+}
+
+/* MAIL that is refused with the chunk behind it, and RCPT: what follows is swallowed. */
+static void refuse_chunks(struct sim_world *world, struct mx_personality *p)
+{
+    mx_personality_rule(p, MX_MAIL, draw_chance(world), "451 4.7.1 later");
+    mx_personality_rule(p, MX_RCPT, draw_chance(world), "450 4.2.1 later");
+    p->latency[MX_BODY] = (struct mx_latency){20 * NSEC_PER_MS, 20 * NSEC_PER_MS};
+}
+
 static void give(struct sim_world *world, struct mx_personality *p, enum weather_trait trait)
 {
     switch (trait) {
@@ -179,6 +223,15 @@ static void give(struct sim_world *world, struct mx_personality *p, enum weather
     case WEATHER_SMALL:
         p->size_max = draw_scale(world, 1000, 100 * 1000);
         break;
+    case WEATHER_TLS:
+        spoil_tls(world, p);
+        break;
+    case WEATHER_AUTH:
+        doubt_credentials(world, p);
+        break;
+    case WEATHER_CHUNKS:
+        refuse_chunks(world, p);
+        break;
     case WEATHER_TRAIT_COUNT:
         sluice_assert(!"a trait");
     }
@@ -196,6 +249,33 @@ unsigned weather_personality(struct sim_world *world, struct mx_personality *per
     return traits;
 }
 
+enum weather_ability weather_chunking(struct sim_world *world, struct mx_personality *personality)
+{
+    personality->chunking = true;
+    personality->chunks_spill = draw(world, 0, 3) == 0;
+    return personality->chunks_spill ? WEATHER_SPILLING : WEATHER_CHUNKING;
+}
+
+/* What of `from` no mood changes. */
+static void keep_abilities(const struct mx_personality *from, struct mx_personality *to)
+{
+    to->starttls = from->starttls;
+    to->demand = from->demand;
+    to->tls = from->tls;
+    to->auth = from->auth;
+    to->auth_required = from->auth_required;
+    to->account_count = from->account_count;
+    memcpy(to->accounts, from->accounts, sizeof to->accounts);
+    to->chunking = from->chunking;
+    to->chunks_spill = from->chunks_spill;
+}
+
+void weather_oblige(const struct sim_isp *isp, struct mx_personality *personality)
+{
+    mx_personality_init(personality, isp->name);
+    keep_abilities(&isp->personality, personality);
+}
+
 unsigned weather_moods(struct sim_isp *isp, nsec from, nsec until, unsigned count)
 {
     struct sim_world *world = isp->mail->world;
@@ -205,9 +285,10 @@ unsigned weather_moods(struct sim_isp *isp, nsec from, nsec until, unsigned coun
     for (unsigned i = 0; i < count; i++) {
         nsec at = from + (nsec)draw(world, 0, (uint64_t)(until - from - 1));
         traits |= weather_personality(world, &personality, isp->name);
+        keep_abilities(&isp->personality, &personality);
         sim_isp_mood(isp, at, &personality);
     }
-    mx_personality_init(&personality, isp->name);
+    weather_oblige(isp, &personality);
     sim_isp_mood(isp, until, &personality);
     return traits;
 }

@@ -31,10 +31,20 @@ enum weather_trait {
     WEATHER_BREAKS, /* hangs up, resets, falls silent */
     WEATHER_LOSES,  /* takes the message and hangs up instead of saying so */
     WEATHER_SMALL,  /* a small SIZE */
+    WEATHER_TLS,    /* refuses STARTTLS, or spoils the handshake; where there is TLS */
+    WEATHER_AUTH,   /* credentials that are right are refused, for now or for good; where there is AUTH */
+    WEATHER_CHUNKS, /* refuses chunks that are not wanted any more, or not yet; where there is BDAT */
     WEATHER_TRAIT_COUNT
 };
 /* An obliging provider with a few traits of its own. Returns them as bits (1 << trait). */
 unsigned weather_personality(struct sim_world *world, struct mx_personality *personality, const char *name);
+
+/* What a provider is able to stays as it is in all of its moods: who says CHUNKING and swallows refused chunks does so
+ * until the engine forgets that it does. Draws whether BDAT is there, and whether it is done badly. */
+enum weather_ability { WEATHER_CHUNKING = 1, WEATHER_SPILLING, WEATHER_ABILITY_COUNT };
+enum weather_ability weather_chunking(struct sim_world *world, struct mx_personality *personality);
+/* The obliging one, with what the provider is able to. */
+void weather_oblige(const struct sim_isp *isp, struct mx_personality *personality);
 
 /* `count` moods at random instants in [from, until), and the obliging one from `until` on. Returns all traits. */
 unsigned weather_moods(struct sim_isp *isp, nsec from, nsec until, unsigned count);

@@ -170,6 +170,7 @@ static void test_behind_a_refusal(void **state)
         bool known = i % 2;
         struct scene s;
         begin_chunks(&s);
+        s.ledger.near = true;
         mx_personality_rule(&s.personality, stages[i / 2], MX_CERTAIN, "550 5.0.0 no");
         mx_conn_input(&s.conn, s.now, SLICE("MAIL FROM:<a@b.example>\r\nRCPT TO:<c@d.example>\r\nBDAT 6\r\nQUIT\r\n"));
         if (known)
