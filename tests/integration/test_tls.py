@@ -1,0 +1,153 @@
+#!/usr/bin/env python3
+"""What becomes of mail where TLS is good, bad or broken: each way for it to be so has one clear outcome, nobody is
+bounced for it, and nothing goes in plain text where that is forbidden.
+
+usage: test_tls.py SLUICE SLUICE-SINK [unittest's options]
+"""
+import collections
+
+import house
+from house import judge
+
+# How an ISP of the sink is bad, and what the event says of that where it matters.
+CERTIFICATES = {
+    "expired": "certificate: certificate has expired",
+    "wrong_name": "certificate: hostname mismatch",
+    "self": "certificate: self-signed certificate",
+    "stranger": "certificate: self-signed certificate in certificate chain",
+    "broken": "certificate: unable to get local issuer certificate",
+}
+BROKEN = {
+    "truncates": ("tls = starttls handshake { action = truncate }", "handshake: the peer closed"),
+    "closes": ("tls = starttls handshake { action = close }", "handshake: the peer closed"),
+    "resets": ("tls = starttls handshake { action = reset }",
+               "handshake: the connection broke: Connection reset by peer"),
+    "babbles": ('tls = starttls handshake { action = garbage reply = "500 what is that?\r\n" }',
+                "handshake: wrong version number"),
+    "old": ("tls = starttls tls_min = 1.0 tls_max = 1.1", "handshake: tlsv1 alert protocol version"),
+    "refuses-now": ('tls = starttls starttls { reply = "454 4.7.0 no TLS today" }', "no TLS today"),
+    "refuses": ('tls = starttls starttls { reply = "502 5.5.1 no TLS here" }', "no TLS here"),
+    "says-nonsense": ('tls = starttls starttls { action = garbage reply = "go ahead\r\n" }', ""),
+    "hangs-up": ("tls = starttls starttls { action = close }", ""),
+    "hides": ("tls = hidden", "TLS is demanded, and the server does not offer STARTTLS"),
+}
+CLASSES = {"refuses-now": "policy-related", "refuses": "protocol-errors", "says-nonsense": "protocol-errors",
+           "hides": "bad-configuration"}  # bad-connection for the others
+INJECTS = 'tls = starttls starttls { action = inject reply = "250-mx\\r\\n250 PIPELINING\\r\\n250 ok\\r\\n" }'
+EACH = 4
+
+
+class World(house.Case):
+    """ISPs of the sink, each with a `tls` of ours; and one engine of one shard and one source, so that all is counted."""
+
+    def begin(self, isps, more="", **settings):
+        zone, sink, blocks = [], [], []
+        for i, (name, (ours, theirs)) in enumerate(isps.items()):
+            address, host = f"127.20.{i + 1}.1", f"mx.{name}.example"
+            zone.append(f"{name} IN MX 10 mx.{name}\nmx.{name} IN A {address}")
+            sink.append(f"isp {name} {{ listen = {{{address}:PORT}} names = {{{host}}} {theirs} }}")
+            if ours:
+                blocks.append(f"isp {name} {{ mx = {{{host}}} tls = {ours} }}")
+        self.house.dns("\n".join(zone))
+        ca = self.house.path("ca.pem")
+        self.sink = self.house.sink("\n".join(sink), "--tls-ca", ca)
+        defaults = f"defaults {{ connections = 1 per_connection = {EACH} retry = {{1h}} }}\n"
+        return self.house.engine(defaults + "\n".join(blocks) + "\n" + more,
+                                 sources=1, shards=1, tls_ca=ca, **settings)
+
+    def send(self, name, isps, **fields):
+        fields.setdefault("events", "full")
+        c = self.house.campaign(name).create(sealed=1, **fields)
+        return c.push([f"u{i}@{isp}.example" for i in range(EACH) for isp in isps]).announce()
+
+    def by_isp(self, c, n):
+        """The events of each ISP, once every recipient has one."""
+        c.wait_count(n)
+        events = collections.defaultdict(list)
+        for event in c.events():
+            events[event["to"].split("@")[1].split(".")[0]].append(event)
+        return events
+
+    def reports(self):
+        report = self.sink.report()
+        self.assertEqual(report["violation_total"], 0, report)  # of which MAIL in plain text would be one
+        return {isp["isp"]: isp for isp in report["isps"]}
+
+    def stays(self, name, events, said, stage="starttls"):
+        for event in events:
+            self.assertEqual((event["type"], event["stage"], event["final"]), ("deferred", stage, "0"), event)
+            self.assertEqual(event.get("reply", ""), said, name)
+            self.assertEqual(event.get("tls", ""), "", name)
+        report = self.reports()[name]
+        self.assertEqual((report["mails"], report["accepted"]), (0, 0), report)
+        self.assertEqual(report["connections"], 1, report)
+
+    def goes(self, name, events, encrypted):
+        for event in events:
+            self.assertEqual(event["type"], "delivered", event)
+            if encrypted:
+                self.assertRegex(event["tls"], r"^TLSv1\.[23] \S+( verified)?$")
+            else:
+                self.assertNotIn("tls", event)
+        report = self.reports()[name]
+        self.assertEqual((report["accepted"], report["accepted_tls"]), (EACH, EACH * encrypted), report)
+
+
+class Tls(World):
+    def test_certificates(self):
+        isps = {"good": ("verified", "tls = starttls tls_demand = counted"),
+                "chain": ("verified", "tls = starttls certificate = chain key = ecdsa tls_demand = counted")}
+        for ours in ("verified", "required", "opportunistic"):
+            for which in CERTIFICATES:
+                isps[f"{ours[0]}-{which.replace('_', '-')}"] = (
+                    ours, f"tls = starttls certificate = {which} tls_demand = counted")
+        self.begin(isps)
+        events = self.by_isp(self.send("c", isps), EACH * len(isps))
+        for name in isps:
+            which = name[2:].replace("-", "_")
+            with self.subTest(name):
+                if name.startswith("v-"):
+                    self.stays(name, events[name], CERTIFICATES[which])
+                else:
+                    self.goes(name, events[name], True)
+        for name in ("good", "chain"):
+            self.assertTrue(all(e["tls"].endswith(" verified") for e in events[name]), events[name])
+
+    def test_broken(self):
+        isps = {}
+        for which, (theirs, _) in BROKEN.items():
+            isps[f"o-{which}"] = ("", theirs)  # opportunistic is what nobody has to say
+            isps[f"r-{which}"] = ("required", theirs + " tls_demand = counted")
+        isps["o-injects"] = ("", INJECTS)
+        isps["v-injects"] = ("verified", INJECTS + " tls_demand = counted")
+        isps["good"] = ("", "tls = starttls tls_demand = counted")
+        engine = self.begin(isps)
+        first = self.by_isp(self.send("first", isps), EACH * len(isps))
+        for which, (_, said) in BROKEN.items():
+            with self.subTest(which):
+                self.stays(f"r-{which}", first[f"r-{which}"], said)
+                self.assertEqual({e["class"] for e in first[f"r-{which}"]}, {CLASSES.get(which, "bad-connection")})
+                self.goes(f"o-{which}", first[f"o-{which}"], False)
+        for name in ("o-injects", "v-injects", "good"):
+            with self.subTest(name):
+                self.goes(name, first[name], True)
+
+        # One try each: where TLS is broken is remembered.
+        before = self.reports()
+        again = [name for name in isps if name.startswith("o-")] + ["good"]
+        c = self.send("again", again, events="brief")
+        judge(self, c.wait_for("done"), EACH * len(again))
+        self.assertEqual({e["type"] for e in c.events()}, {"delivered"})
+        self.assertEqual([e for e in c.events() if "tls" in e], [])  # which brief events do not say
+        after = self.reports()
+        for which in BROKEN:
+            name = f"o-{which}"
+            with self.subTest(name):
+                self.assertLessEqual(before[name]["tls_failed"], 1)
+                self.assertEqual(after[name]["tls_failed"], before[name]["tls_failed"])
+                self.assertEqual(after[name]["connections"], 2 if which == "hides" else 3)
+        self.assertTrue(engine.running())
+
+
+if __name__ == "__main__":
+    house.main()
