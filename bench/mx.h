@@ -349,6 +349,7 @@ struct mx_server {
     uint64_t tls_nameless;                      /* of the full ones: without SNI */
     uint64_t accepted_tls, accepted_chunked, accepted_authenticated; /* of `accepted` */
     uint64_t logins, logins_refused;
+    uint32_t in_flight_peak; /* messages by BDAT that were here on one connection, their replies still to leave */
     uint64_t
         probes; /* chunks of "NOOP" CRLF without a transaction: a client asks whether refused chunks are swallowed */
 };
@@ -374,6 +375,7 @@ struct mx_queued {
     uint8_t act;   /* enum mx_act */
     bool sealed;   /* leaves as it stands, also under TLS */
     bool counted;  /* in replies_made */
+    bool verdict;  /* of a message by BDAT */
 };
 struct mx_line {
     char *p;                 /* an incomplete one */
@@ -408,6 +410,7 @@ struct mx_conn {
     const char *chunk_refusal;              /* static; NULL: the chunk is wanted */
     bool in_chunk, chunk_last, chunk_probe; /* the chunk that is being read; probe: it may be one, by its size */
     bool chunked, behind_chunk;             /* of the transaction; of the line */
+    uint32_t verdicts_owed;
     uint8_t auth_step;
     char user[MX_NAME_MAX];
     struct mx_line line, chunk_line; /* of commands and DATA; of chunks */

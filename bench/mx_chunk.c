@@ -57,6 +57,17 @@ static void last_chunk(struct mx_conn *conn, nsec now)
     mx_text_over(conn, now);
 }
 
+/* The reply that was queued last is what became of a message. */
+static void count_in_flight(struct mx_conn *conn)
+{
+    struct mx_server *server = conn->server;
+    if (conn->ending)
+        return;
+    conn->queue[conn->queue_used - 1].verdict = true;
+    if (++conn->verdicts_owed > server->in_flight_peak)
+        server->in_flight_peak = conn->verdicts_owed;
+}
+
 /* All octets are here. RFC 3030 §2: only now is there an answer, whatever it is. */
 static void chunk_end(struct mx_conn *conn, nsec now)
 {
@@ -71,6 +82,8 @@ static void chunk_end(struct mx_conn *conn, nsec now)
     } else if (!mx_answer(conn, now, MX_CHUNK, slice_of(conn->recipients), "250 2.0.0 octets received", NULL)) {
         refuse(conn);
     }
+    if (conn->chunk_last)
+        count_in_flight(conn);
 }
 
 /* What go-smtp did before 0.21: the command is refused, and its octets are left in the stream. */

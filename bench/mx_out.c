@@ -156,6 +156,18 @@ static bool take_reply(struct mx_conn *conn, nsec now, char *to, size_t cap, siz
     return front->size == 0;
 }
 
+/* Replies that leave at one instant leave in one record, as those of servers do that answer a group of pipelined
+ * commands by one write (RFC 2920 §3.2): the front one goes with the next. */
+static void join_next(struct mx_conn *conn, nsec now)
+{
+    struct mx_queued *front = &conn->queue[conn->queue_at], *next = front + 1;
+    if (conn->queue_at + 1 < conn->queue_used && next->act == MX_SEND && next->due <= now && !next->sealed &&
+        !front->sealed && conn->server->personality->tarpit == 0) {
+        next->size += front->size;
+        front->size = 0;
+    }
+}
+
 static void close_if_idle(struct mx_conn *conn, nsec now)
 {
     const struct mx_personality *personality = conn->server->personality;
@@ -199,10 +211,12 @@ enum mx_act mx_conn_take(struct mx_conn *conn, nsec now, char *to, size_t cap, s
         struct mx_queued *front = &conn->queue[conn->queue_at];
         if (front->act != MX_SEND)
             return take_end(conn, to, cap, n);
+        join_next(conn, now);
         if (!take_reply(conn, now, to, cap, n))
             break;
         conn->queue_at++;
         conn->replies_taken += front->counted;
+        conn->verdicts_owed -= front->verdict;
         conn->heard_at = now;
     }
     return *n ? MX_SEND : MX_WAIT;

@@ -38,7 +38,7 @@ void sim_run_until(struct sim_world *world, nsec at);
 must_use bool sim_run_while(struct sim_world *world, bool (*more)(void *context), void *context, nsec limit);
 uint64_t sim_events(const struct sim_world *world); /* turns run so far: the instants at which a crash may fall */
 
-/* A hash of all that has happened: when, who, what, which bytes. */
+/* A hash of all that has happened: when, who, what, which bytes; of what TLS encrypts, how many. */
 uint64_t sim_trace(const struct sim_world *world);
 /* The same as text, a line each, with addresses and the first bytes of every send: `pipe` 2n + 1 leads from the client
  * of connection n to its server, 2n back. NULL: off. */

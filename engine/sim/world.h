@@ -216,6 +216,7 @@ struct sim_pipe {
     bool sealed;    /* its FIN is on its way */
     bool broken;    /* its RST is on its way */
     bool deaf;      /* nobody reads: what is written meets a RST */
+    bool secret;    /* a record of TLS has begun: from here on bytes differ from run to run */
     int end;        /* has arrived: 0; 1: end of file; -errno */
 };
 

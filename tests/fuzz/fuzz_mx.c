@@ -138,6 +138,7 @@ static void check_peer(const struct run *run, const struct mx_conn *conn)
     sluice_assert(conn->recipient_count <= MX_RECIPIENTS_MAX);
     sluice_assert(conn->recipients_cap <= 2 * (size_t)MX_RECIPIENTS_MAX * (MX_PATH_MAX + 1));
     sluice_assert(conn->message_used <= run->input);
+    sluice_assert(conn->verdicts_owed <= conn->queue_used - conn->queue_at);
     sluice_assert(conn->replies_taken <= conn->replies_made);
 }
 

@@ -540,11 +540,17 @@ static void odd_servers_cost_nobody_a_message(void **unused)
     close_town(town);
 }
 
+/* With TLS and BDAT, so that it depends on the lengths of ciphertext, and on no byte of it. */
 static uint64_t trace_of(uint64_t seed)
 {
-    struct town *town = town_new(seed, 2, "");
+    struct town *town = town_new(seed, 2, "defaults { chunking = {.big.example}  connections = 1 }\n");
+    struct mx_personality personality;
     weather_storm(town->world);
-    isp_of(town, "big.example", 2);
+    mx_personality_init(&personality, "big.example");
+    personality.starttls = personality.chunking = true;
+    personality.messages_max = 5;
+    struct sim_isp *isp = sim_isp_new(town->mail, "big.example", &personality, 2, false);
+    sim_isp_domain(isp, "big.example", 300, 1);
     town_campaign(town, "c", "in_doubt resend");
     town_push(town, "c", "r%llu@big.example", 0, 300);
     town_start(town);
@@ -553,6 +559,7 @@ static uint64_t trace_of(uint64_t seed)
     town_start(town);
     town_run(town, 20 * NSEC_PER_S);
     uint64_t trace = sim_trace(town->world);
+    assert_true(isp->server.tls_full > 0 && isp->server.tls_resumed > 0);
     town_free(town);
     return trace;
 }

@@ -128,16 +128,22 @@ const char *town_phase(struct town *town, const char *id)
 
 void town_start(struct town *town) { sim_engine_start(town->engine); }
 
-void town_crash(struct town *town)
+static void count_sessions(struct town *town)
 {
     for (unsigned i = 0; i < town->engine->shard_count; i++)
         town->open_sessions += town->engine->shards[i].shard->session_count;
+}
+
+void town_crash(struct town *town)
+{
+    count_sessions(town);
     town->crashes++;
     sim_engine_crash(town->engine);
 }
 
 void town_finish(struct town *town)
 {
+    count_sessions(town);
     if (!sim_engine_stop(town->engine, 30 * NSEC_PER_S, 60 * NSEC_PER_S))
         fail_msg("seed %llu: the engine did not end within a minute", (unsigned long long)town->seed);
 }

@@ -29,7 +29,7 @@ struct town {
     const struct config *config; /* the engine's */
     uint64_t crashes;
     uint64_t wall_slack_ms; /* how far its wall clock was moved, to and fro, so far */
-    uint64_t open_sessions; /* at crashes, added up */
+    uint64_t open_sessions; /* at crashes and when it was asked to end, added up */
     struct town_campaign campaigns[TOWN_CAMPAIGNS];
     unsigned campaign_count;
     uint64_t seed;
@@ -82,8 +82,8 @@ struct town_account {
 struct town_account town_judge(struct town *town, const char *id);
 /* After town_finish: no descriptor, timer, attempt, lease or message is left in any shard. To be called before it. */
 void town_judge_empty(struct town *town);
-/* Every lane kept its rate, burst and connections, in every interval; nothing came in plain text where the ISP demands
- * TLS; the exchangers saw no breach of the protocol. */
+/* Every lane kept its rate, burst and connections, in every interval, every session its `in_flight`; nothing came in
+ * plain text where the ISP demands TLS; the exchangers saw no breach of the protocol. */
 void town_judge_limits(struct town *town);
 /* In a town that signs: each letter that was accepted verifies, was signed not long before and not in the future, has
  * each header once, and is of one edition. */

@@ -237,6 +237,9 @@ void town_judge_limits(struct town *town)
         for (unsigned i = 0; i < town->config->source_count; i++)
             judge_lane(town, isp, i, limits);
         judge_secrecy(town, isp, limits);
+        if (isp->server.in_flight_peak > limits->in_flight)
+            fail_msg("seed %llu: %u messages in flight to %s, %u are allowed", (unsigned long long)town->seed,
+                     isp->server.in_flight_peak, isp->name, limits->in_flight);
         unsigned messages = judge_messages_peak(isp);
         if (limits->per_connection && messages > limits->per_connection)
             fail_msg("seed %llu: %u messages in one connection to %s, %u are allowed", (unsigned long long)town->seed,
