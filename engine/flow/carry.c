@@ -188,6 +188,8 @@ static void on_message_ended(void *context, struct session *session, struct atte
     if (!session->worked)
         lane_worked(lane);
     session->worked = true;
+    if (outcome->stage == STAGE_MAIL && outcome->code == 530 && !session->security.tls)
+        security_wanted(&shard->security, session->target.host, session->target.host->port);
     if (outcome->body_left)
         metrics_add(shard->metrics, METRIC_BODY_BYTES, outcome->bytes);
     if (outcome->stage == STAGE_BODY)

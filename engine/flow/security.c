@@ -115,6 +115,15 @@ bool security_failed(struct security *security, const struct session_security *n
     return true;
 }
 
+void security_wanted(struct security *security, const struct host *host, uint16_t port)
+{
+    uint64_t place = place_of(host, port);
+    struct security_broken *set = set_of(security, place);
+    for (unsigned i = 0; i < SECURITY_WAYS; i++)
+        if (set[i].host == place)
+            set[i].until = 0;
+}
+
 const char *security_proof(const struct session_security *need)
 {
     return need->check == TLS_CHECK_DANE ? "dane" : need->check == TLS_CHECK_PKIX ? "verified" : "";

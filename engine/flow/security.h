@@ -49,6 +49,9 @@ must_use bool security_demand(const struct session_security *need, struct tls_de
 /* A session has ended at STAGE_STARTTLS. True: it need not have been encrypted; TLS is remembered as broken there until
  * `until`, and another session, in plain text, may begin at once. False: nothing goes to this host now. */
 bool security_failed(struct security *security, const struct session_security *need, nsec now, nsec until);
+/* The host has refused mail because it was not encrypted (530, RFC 3207 §4): that TLS was broken there counts no more.
+ */
+void security_wanted(struct security *security, const struct host *host, uint16_t port);
 /* "verified", "dane" or "": what a good handshake proved, for people. */
 const char *security_proof(const struct session_security *need);
 

@@ -190,6 +190,11 @@ static struct verdict of_refusal(enum stage stage, uint16_t code, const char *st
     }
     if (code < 500 || stage < STAGE_MAIL)
         return verdict;
+    /* RFC 3207 §4, RFC 4954 §6: the server wants TLS or credentials first: no recipient's fault. */
+    if (code == 530 && stage == STAGE_MAIL) {
+        verdict.bounce.kind = BOUNCE_KIND_SOFT;
+        return verdict;
+    }
     /* RFC 5321 §4.5.3.1.10: "Clients SHOULD treat a 552 code in this case as a temporary, rather than permanent,
      * failure". And "bad sequence of commands" for a body that was asked for speaks of what stood behind its dot
      * (RFC 2920 §3.1 allows it, some servers do not): another try, without that, tells what the server thinks of it. */

@@ -148,6 +148,19 @@ class Tls(World):
                 self.assertEqual(after[name]["connections"], 2 if which == "hides" else 3)
         self.assertTrue(engine.running())
 
+    def test_a_server_that_demands_what_failed_once(self):
+        """Plain text is refused there (530): nobody is bounced, and the next try is over TLS again."""
+        isps = {"demands": ("opportunistic retry = {500ms}",
+                            "tls = starttls tls_demand = refused handshake { action = close first = 1 }")}
+        self.begin(isps)
+        c = self.send("c", isps)
+        events = judge(self, c.wait_for("done"), EACH)
+        for own in events.values():
+            self.assertEqual([e["type"] for e in own if e["final"] == "1"], ["delivered"])
+            self.assertIn("TLSv1.", own[-1]["tls"])
+        first = events[0][0]
+        self.assertEqual((first["type"], first["code"], first["stage"], first["kind"]), ("deferred", "530", "mail", "soft"))
+
 
 if __name__ == "__main__":
     house.main()

@@ -154,6 +154,11 @@ static void broken_hosts(void **state)
     assert_true(security_failed(&scene.security, &need, 200, 300));
     assert_non_null(ask(&scene, false, 200).tls);
     need.port = 25;
+    assert_true(security_failed(&scene.security, &need, 200, 300));
+    security_wanted(&scene.security, scene.host, 26);
+    assert_null(ask(&scene, false, 200).tls);
+    security_wanted(&scene.security, scene.host, 25); /* the host will not have it in plain text */
+    assert_non_null(ask(&scene, false, 200).tls);
     unsigned forgotten = 0;
     for (unsigned i = 0; i < 100000; i++) {
         snprintf(scene.host->name, sizeof scene.host->name, "mx%u.example", i);

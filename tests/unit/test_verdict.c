@@ -144,6 +144,10 @@ static void before_rcpt_nothing_is_the_recipients_fault(void **state)
                 if (stage < STAGE_MAIL) {
                     assert_int_equal(v.type, EVENT_DEFERRED);
                     assert_false(v.counts);
+                } else if (code == 530) { /* TLS or credentials first */
+                    assert_int_equal(v.type, EVENT_DEFERRED);
+                    assert_int_equal(v.bounce.kind, BOUNCE_KIND_SOFT);
+                    assert_true(v.counts);
                 } else if (code >= 500) {
                     assert_int_equal(v.type, EVENT_BOUNCED);
                     assert_int_equal(v.bounce.kind, BOUNCE_KIND_BLOCK);
