@@ -250,9 +250,9 @@ static void assert_reached(const struct town_reach *reach)
     for (unsigned ability = 1; ability < WEATHER_ABILITY_COUNT; ability++)
         if (!reach->abilities[ability])
             fail_msg("no provider had ability %u", ability);
-    static const enum client_state states[] = {CLIENT_HANDSHAKE,  CLIENT_STARTTLS,  CLIENT_AUTH,       CLIENT_AUTH_MORE,
-                                               CLIENT_AUTH_LAST,  CLIENT_TRIAL,     CLIENT_TRIAL_END,  CLIENT_SKIP_MAIL,
-                                               CLIENT_SKIP_CHUNK, CLIENT_VOID_RCPT, CLIENT_VOID_CHUNK, CLIENT_RSET};
+    static const enum client_state states[] = {CLIENT_HANDSHAKE, CLIENT_STARTTLS,   CLIENT_AUTH,      CLIENT_AUTH_MORE,
+                                               CLIENT_AUTH_LAST, CLIENT_TRIAL,      CLIENT_TRIAL_END, CLIENT_SKIP_CHUNK,
+                                               CLIENT_VOID_RCPT, CLIENT_VOID_CHUNK, CLIENT_RSET};
     unsigned missing = 0;
     for (unsigned i = 0; i < countof(states); i++)
         if (!(reach->states_seen >> states[i] & 1) && ++missing)
