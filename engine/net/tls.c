@@ -91,6 +91,8 @@ enum tls_step tls_link_read(struct tls_link *link, struct slice *content, struct
     ERR_clear_error();
     if (!link->secured)
         return handshake(link, result);
+    if (link->in.n == 0 && !SSL_has_pending(link->ssl)) /* to ask OpenSSL costs as much as a record */
+        return stop(link, TLS_STEP_WAIT);
     int read = SSL_read_ex(link->ssl, tls->content, TLS_CONTENT, &n);
     if (read == 1) {
         link->barren = 0;
