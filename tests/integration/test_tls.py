@@ -5,9 +5,13 @@ bounced for it, and nothing goes in plain text where that is forbidden.
 usage: test_tls.py SLUICE SLUICE-SINK [unittest's options]
 """
 import collections
+import os
+import unittest
 
 import house
-from house import judge
+from house import judge, wait_until
+from postfix import Postfix
+from signed import Authority
 
 # How an ISP of the sink is bad, and what the event says of that where it matters.
 CERTIFICATES = {
@@ -34,6 +38,14 @@ BROKEN = {
 CLASSES = {"refuses-now": "policy-related", "refuses": "protocol-errors", "says-nonsense": "protocol-errors",
            "hides": "bad-configuration"}  # bad-connection for the others
 INJECTS = 'tls = starttls starttls { action = inject reply = "250-mx\\r\\n250 PIPELINING\\r\\n250 ok\\r\\n" }'
+# What a relay makes of good credentials, what is said of it, and the mechanism.
+AUTHS = {
+    "babbles": ('auth { action = garbage reply = "@@@@\\r\\n" }', "", "plain"),
+    "babbles-more": ('auth { action = garbage reply = "334 !!!!\\r\\n334-????\\r\\nx\\r\\n" }', "", "login"),
+    "hangs-up": ("auth { action = close }", "", "plain"),
+    "asks-again": ('auth { reply = "334 VXNlcm5hbWU6" }', "", "login"),
+}
+SECRET = "correct-horse-battery"
 EACH = 4
 
 
@@ -62,7 +74,7 @@ class World(house.Case):
 
     def by_isp(self, c, n):
         """The events of each ISP, once every recipient has one."""
-        c.wait_count(n)
+        c.wait_count(n, patience_s=30)
         events = collections.defaultdict(list)
         for event in c.events():
             events[event["to"].split("@")[1].split(".")[0]].append(event)
@@ -73,14 +85,14 @@ class World(house.Case):
         self.assertEqual(report["violation_total"], 0, report)  # of which MAIL in plain text would be one
         return {isp["isp"]: isp for isp in report["isps"]}
 
-    def stays(self, name, events, said, stage="starttls"):
+    def stays(self, name, events, said, stage="starttls", encrypted=False, tries=1):
         for event in events:
             self.assertEqual((event["type"], event["stage"], event["final"]), ("deferred", stage, "0"), event)
             self.assertEqual(event.get("reply", ""), said, name)
-            self.assertEqual(event.get("tls", ""), "", name)
+            self.assertEqual("tls" in event, encrypted, event)
         report = self.reports()[name]
         self.assertEqual((report["mails"], report["accepted"]), (0, 0), report)
-        self.assertEqual(report["connections"], 1, report)
+        self.assertEqual(report["connections"], tries, report)
 
     def goes(self, name, events, encrypted):
         for event in events:
@@ -160,6 +172,70 @@ class Tls(World):
             self.assertIn("TLSv1.", own[-1]["tls"])
         first = events[0][0]
         self.assertEqual((first["type"], first["code"], first["stage"], first["kind"]), ("deferred", "530", "mail", "soft"))
+
+    def test_auth_answered_with_garbage(self):
+        """A relay that cannot do AUTH: nobody is bounced, nothing is sent, and the password is in no log and no event."""
+        account = (f'mechanisms = {{plain, login}} auth_required = yes tls_demand = counted '
+                   f'account ann {{ secret = "{SECRET}" }}')
+        isps = {f"auth-{name}": ("", f"tls = starttls {account} {rule}") for name, (rule, _, _) in AUTHS.items()}
+        isps["auth-good"] = ("", f"tls = starttls {account}")
+        path = self.house.write("secret", SECRET + "\n")
+        os.chmod(path, 0o600)
+        relays = "".join(
+            f"relay {name} {{ host = mx.{name}.example port = {self.house.smtp_port} auth = {mechanism} user = ann\n"
+            f"password_file = {path} }}\nroute {{ domain = {{{name}.example}} relay = {name} }}\n"
+            for name, mechanism in ((name, AUTHS.get(name[5:], ("", "", "login"))[2]) for name in isps))
+        engine = self.begin(isps, relays)
+        c = self.send("c", isps)
+        events = self.by_isp(c, EACH * len(isps))
+        for which, (_, said, _) in AUTHS.items():
+            with self.subTest(which):
+                self.stays(f"auth-{which}", events[f"auth-{which}"], said, "auth", True, 4)
+        self.goes("auth-good", events["auth-good"], True)
+        self.assertEqual(self.reports()["auth-good"]["accepted_authenticated"], EACH)
+        self.assertTrue(engine.running())
+        self.assertNotIn(SECRET, engine.read_log() + str(c.events()))
+
+
+@unittest.skipUnless(os.geteuid() == 0, "Postfix needs root")
+class AtPostfix(house.Case):
+    """The same at a Postfix that takes nothing in plain text."""
+
+    WAYS = ["verified", "required", "opportunistic", "off"]
+
+    def test_encrypt(self):
+        names = [f"{way}.example" for way in self.WAYS]
+        zone = [f"{way} IN MX 10 mx.{way}\nmx.{way} IN A 127.20.1.{i + 1}" for i, way in enumerate(self.WAYS)]
+        zone.append("stranger IN MX 10 mx.stranger\nmx.stranger IN A 127.20.1.1")
+        self.house.dns("\n".join(zone))
+        authority = Authority(self.house)
+        pem = authority.certificate("mx.verified.example")
+        postfix = self.house.start(Postfix(
+            self.house, self.house.smtp_port, {f"127.20.1.{i + 1}": "" for i in range(len(self.WAYS))}, names,
+            f"smtpd_tls_security_level = encrypt\nsmtpd_tls_cert_file = {pem}\nsmtpd_tls_key_file = {pem}\n"
+            "smtpd_tls_loglevel = 2"))
+        blocks = [f"isp {way} {{ mx = {{mx.{way}.example}} tls = {way} }}" for way in self.WAYS]
+        blocks.append("isp stranger { mx = {mx.stranger.example} tls = verified }")
+        self.house.engine("defaults { connections = 1 per_connection = 2 retry = {1h} }\n" + "\n".join(blocks),
+                          sources=1, shards=1, tls_ca=authority.file)
+        people = [f"u{i}@{way}.example" for way in [*self.WAYS, "stranger"] for i in range(6)]
+        c = self.house.campaign("c").create(sealed=1, events="full").push(people).announce().wait_count(len(people))
+        said = {isp: [e for e in c.events() if e["isp"] == isp] for isp in [*self.WAYS, "stranger"]}
+        for isp in self.WAYS[:3]:
+            for event in said[isp]:
+                self.assertEqual(event["type"], "delivered", event)
+                self.assertRegex(event["tls"], r"^TLSv1\.3 \S+" + (" verified$" if isp == "verified" else "$"))
+        for event in said["off"]:
+            self.assertEqual((event["type"], event["code"], event["stage"]), ("deferred", "530", "mail"), event)
+            self.assertIn("Must issue a STARTTLS command first", event["reply"])
+        for event in said["stranger"]:
+            self.assertEqual((event["type"], event["stage"]), ("deferred", "starttls"), event)
+            self.assertEqual(event["reply"], "certificate: hostname mismatch")
+        wait_until(lambda: len(postfix.arrived()) == 18, "the letters")
+        # Two letters a connection. Postfix gives no new ticket to a session that was resumed, and OpenSSL uses one once.
+        log = postfix.read_log()
+        self.assertEqual(log.count("TLS connection established from"), 9, log)
+        self.assertGreaterEqual(log.count("Reusing old session"), 3, log)
 
 
 if __name__ == "__main__":
