@@ -13,7 +13,6 @@ import sys
 import tempfile
 import unittest
 
-COMMANDS = ["run", "send", "campaign", "events", "status", "config"]
 sluice = root = None
 
 
@@ -68,7 +67,9 @@ class Deploy(unittest.TestCase):
     def test_manual_names_each_option_and_no_other(self):
         manual = read("deploy/sluice.1").replace("\\-", "-")
         sections = dict(re.findall(r'\n\.SS "sluice (\w+)([\s\S]*?)(?=\n\.SS|\n\.SH)', manual))
-        self.assertEqual(sorted(sections), sorted(COMMANDS))
+        commands = re.findall(r"^  ([a-z]+)  +\w", run("--help").stdout, re.M)
+        self.assertGreaterEqual(len(commands), 8)
+        self.assertEqual(sorted(sections), sorted(commands))
         for command, section in sections.items():
             said = run(command, "--help").stdout
             # Each command takes --config and --help; the manual tells so once. What the text only mentions belongs to
