@@ -113,6 +113,14 @@ class Keys(house.Case):
             wait_until(lambda: engine.read_log().count("all stay as they were") == count + 1, "a refusal")
         self.assertIn("engine.conf:", engine.read_log())
 
+        os.chmod(path, 0o644)  # the very key that is in use, where others can read it
+        self.house.write("s1.pem", before)
+        engine.send(signal.SIGHUP)
+        engine.wait_log("mode 0644")
+        wait_until(lambda: engine.read_log().count("all stay as they were") == 3, "a refusal")
+        self.assertTrue(engine.running())
+        os.chmod(path, 0o600)
+
         self.house.write("s1.pem", before)
         engine.send(signal.SIGHUP)
         wait_until(lambda: engine.read_log().count(RIGHT) == 2, "the first key to be back")
