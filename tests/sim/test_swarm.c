@@ -48,6 +48,7 @@ static void settle_relay(struct run *run, struct town_reach *reach)
     personality.auth = MX_AUTH_PLAIN | MX_AUTH_LOGIN | MX_AUTH_XOAUTH2;
     personality.account_count = 1;
     personality.accounts[0] = (struct mx_account){"ann", "secret"};
+    mx_personality_rule(&personality, MX_AUTH, MX_CERTAIN / 8, "454 4.7.0 not now");
     settle_at(run, reach, &personality, traits);
 }
 

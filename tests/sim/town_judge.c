@@ -271,6 +271,6 @@ void town_reach_add(struct town_reach *reach, struct town *town)
         reach->accepted_chunked += server->accepted_chunked;
         reach->probes += server->probes;
         reach->logins += server->logins;
-        reach->logins_refused += server->logins_refused;
+        reach->logins_refused += server->replies[MX_AUTH][4] + server->replies[MX_AUTH][5];
     }
 }
