@@ -174,18 +174,20 @@ class Room:
     def __init__(self, work, build):
         self.work, self.build, self.port = work, build, free_port()
         self.cores, self.processes = OTHERS, []
-        self.dkim_key = os.path.join(work, "dkim.pem")
+
+    def open(self):
+        self.dkim_key = os.path.join(self.work, "dkim.pem")
         old = os.umask(0o077)
         subprocess.run(["openssl", "genrsa", "-out", self.dkim_key, "2048"], check=True, capture_output=True)
         os.umask(old)
         self.sink = self.start_sink()
         self.dns_port = free_port()
         self.start_dns()
-        self.redis_path = os.path.join(work, "redis.sock")
+        self.redis_path = os.path.join(self.work, "redis.sock")
         self.redis_process = self.start(
-            "redis", "redis-server", "--port", "0", "--unixsocket", self.redis_path, "--dir", work,
+            "redis", "redis-server", "--port", "0", "--unixsocket", self.redis_path, "--dir", self.work,
             "--appendonly", "yes", "--appendfsync", "everysec", "--save", "")  # fmt: skip
-        wait_until(lambda: os.path.exists(self.redis_path), "Redis")
+        self.redis_process.wait_for("accept connections")
         self.redis = Redis(self.redis_path)
 
     def start(self, name, *command):

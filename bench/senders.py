@@ -81,7 +81,7 @@ class Sending:
 
 
 class Engine:
-    def __init__(self, room, sending, extra):
+    def __init__(self, room, sending, extra, wrapper=()):
         self.room, self.sending, self.http = room, sending, free_port()
         self.state = tempfile.mkdtemp(prefix="state-", dir=room.work)
         path = os.path.join(self.state, "sluice.conf")
@@ -97,10 +97,10 @@ class Engine:
             if sending.signer:
                 file.write(f"dkim_engine = {sending.signer}\ndkim shop.example {{ selector = s1 key = {room.dkim_key} }}\n")
         room.place("0" if sending.shards == 1 else sending.cores)
-        self.process = Process(self.state, "engine", sending.cores, f"{room.build}/sluice", "-c", path, "run")
+        self.process = Process(self.state, "engine", sending.cores, *wrapper, f"{room.build}/sluice", "-c", path, "run")
 
-    def send(self, campaign, count, patience=60):
-        """Returns seconds from the word to begin to the last event, and for each message the ms that its server had."""
+    def send(self, campaign, count):
+        """Returns seconds from the word to begin to the last event."""
         redis, server = self.room.redis, self.sending.server
         push(redis, campaign, self.sending.content, server, count)
         began = time.monotonic()
@@ -113,7 +113,7 @@ class Engine:
             totals = redis("HGETALL", f"sluice:{{{campaign}}}:totals")
             return sum(int(n) for n in totals[1::2]) >= count
 
-        wait_until(done, f"{count} events of campaign {campaign}", seconds=patience + count / 200)
+        wait_until(done, f"{count} events of campaign {campaign}", seconds=60 + count / 200)
         wall = time.monotonic() - began
         totals = redis("HGETALL", f"sluice:{{{campaign}}}:totals")
         delivered = dict(zip(totals[::2], totals[1::2])).get(b"delivered", b"0")
@@ -185,13 +185,13 @@ def run_peak_memory(room, extra, count):
         engine.stop()
 
 
-def run_idle_memory(room, extra, server, sessions):
-    """VmRSS in KiB when so many sessions have sent a message each, about, and are idle, and their number."""
-    engine, name = Engine(room, Sending("4 KiB", sessions, server), extra), f"i{time.monotonic_ns()}"
+def run_idle_memory(room, extra, server, sessions, tidy):
+    """VmRSS in KiB when so many sessions have sent a message each, about, and are idle, and their number. `tidy`: the
+    allocator gives pages back as soon as they are free, as it does by itself when more work comes."""
+    sending = Sending("plain 1 KiB", sessions, server)
+    engine = Engine(room, sending, extra, ("env", "MALLOC_CONF=dirty_decay_ms:0,muzzy_decay_ms:0") if tidy else ())
     try:
-        count = sessions * 2
-        engine.send(name, count)
-        engine.forget(name)
+        engine.send(f"i{time.monotonic_ns()}", sessions * 2)
         wait_until(lambda: engine.metric("sluice_sessions_busy") == 0, "sessions to be idle")
         return memory_of(engine.process.pid, "VmRSS"), engine.metric("sluice_sessions")
     finally:
