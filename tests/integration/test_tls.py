@@ -50,7 +50,7 @@ EACH = 4
 
 
 class World(house.Case):
-    """ISPs of the sink, each with a `tls` of ours; and one engine of one shard and one source, so that all is counted."""
+    """ISPs of the sink, each with a `tls` of ours; and an engine of one shard and one source, where all is counted."""
 
     def begin(self, isps, more="", **settings):
         zone, sink, blocks = [], [], []
@@ -171,10 +171,10 @@ class Tls(World):
             self.assertEqual([e["type"] for e in own if e["final"] == "1"], ["delivered"])
             self.assertIn("TLSv1.", own[-1]["tls"])
         first = events[0][0]
-        self.assertEqual((first["type"], first["code"], first["stage"], first["kind"]), ("deferred", "530", "mail", "soft"))
+        self.assertEqual([first[key] for key in ("type", "code", "stage", "kind")], ["deferred", "530", "mail", "soft"])
 
     def test_auth_answered_with_garbage(self):
-        """A relay that cannot do AUTH: nobody is bounced, nothing is sent, and the password is in no log and no event."""
+        """A relay that cannot do AUTH: nobody is bounced, nothing is sent, the password is in no log and no event."""
         account = (f'mechanisms = {{plain, login}} auth_required = yes tls_demand = counted '
                    f'account ann {{ secret = "{SECRET}" }}')
         isps = {f"auth-{name}": ("", f"tls = starttls {account} {rule}") for name, (rule, _, _) in AUTHS.items()}
@@ -232,7 +232,7 @@ class AtPostfix(house.Case):
             self.assertEqual((event["type"], event["stage"]), ("deferred", "starttls"), event)
             self.assertEqual(event["reply"], "certificate: hostname mismatch")
         wait_until(lambda: len(postfix.arrived()) == 18, "the letters")
-        # Two letters a connection. Postfix gives no new ticket to a session that was resumed, and OpenSSL uses one once.
+        # Two letters a connection. Postfix gives no new ticket to a resumed session, and OpenSSL uses each once.
         log = postfix.read_log()
         self.assertEqual(log.count("TLS connection established from"), 9, log)
         self.assertGreaterEqual(log.count("Reusing old session"), 3, log)
