@@ -245,33 +245,31 @@ class House:
     def campaign(self, name, redis=None):
         return Campaign(redis or self.client(), name)
 
+    def nsd(self, directory, port, zones):
+        """nsd on a port of loopback. `zones`: files in `directory`, by name."""
+        conf = os.path.join(directory, "nsd.conf")
+        with open(conf, "w") as file:
+            file.write(f"""server:
+  ip-address: 127.0.0.1@{port}
+  server-count: 1
+  database: ""
+  username: ""
+  zonesdir: "{directory}"
+  pidfile: "{directory}/nsd.pid"
+  xfrdfile: "{directory}/xfrd"
+  zonelistfile: "{directory}/zones"
+  xfrdir: "{directory}"
+remote-control:
+  control-enable: no
+""" + "".join(f"zone:\n  name: {name}\n  zonefile: {path}\n" for name, path in zones.items()))
+        return self.start(Server(self, "nsd", [find_program("nsd"), "-d", "-c", conf]))
+
     def dns(self, zone):
         """nsd with `zone` as what stands in the zone example.; names under broken. are answered SERVFAIL."""
         zone = ("$ORIGIN example.\n$TTL 300\n@ IN SOA ns.example. admin.example. 1 3600 600 86400 60\n"
                 f"@ IN NS ns\nns IN A 127.0.0.1\n{zone}\n")
         self.write("example.zone", zone)
-        d = self.directory
-        conf = self.write("nsd.conf", f"""
-server:
-  ip-address: 127.0.0.1@{self.dns_port}
-  server-count: 1
-  database: ""
-  username: ""
-  zonesdir: "{d}"
-  pidfile: "{d}/nsd.pid"
-  xfrdfile: "{d}/xfrd"
-  zonelistfile: "{d}/zones"
-  xfrdir: "{d}"
-remote-control:
-  control-enable: no
-zone:
-  name: example
-  zonefile: example.zone
-zone:
-  name: broken
-  zonefile: missing.zone
-""")
-        server = self.start(Server(self, "nsd", [find_program("nsd"), "-d", "-c", conf]))
+        server = self.nsd(self.directory, self.dns_port, {"example": "example.zone", "broken": "missing.zone"})
         wait_until(lambda: self._dns_answers(server), "an answer of nsd")
         return server
 

@@ -65,26 +65,10 @@ class Names:
             return file.read().split(";")[0].strip()
 
     def serve(self, anchors):
-        d, port = self.directory, self.nsd_port
-        nsd = "".join(f"zone:\n  name: {zone}\n  zonefile: {zone}.zone\n" for zone in ("safe", "plain", "torn"))
-        with open(self.path("nsd.conf"), "w") as file:
-            file.write(f"""server:
-  ip-address: 127.0.0.1@{port}
-  server-count: 1
-  database: ""
-  username: ""
-  zonesdir: "{d}"
-  pidfile: "{d}/nsd.pid"
-  xfrdfile: "{d}/xfrd"
-  zonelistfile: "{d}/zones"
-  xfrdir: "{d}"
-remote-control:
-  control-enable: no
-{nsd}""")
-        self.nsd = self.house.start(Server(self.house, "nsd", [find_program("nsd"), "-d", "-c", self.path("nsd.conf")]))
+        d, port, zones = self.directory, self.nsd_port, ("safe", "plain", "torn")
+        self.nsd = self.house.nsd(d, port, {zone: zone + ".zone" for zone in zones})
         quoted = "".join(f"  trust-anchor: '{anchor}'\n" for anchor in anchors)
-        stubs = "".join(f"stub-zone:\n  name: {zone}\n  stub-addr: 127.0.0.1@{port}\n"
-                        for zone in ("safe", "plain", "torn"))
+        stubs = "".join(f"stub-zone:\n  name: {zone}\n  stub-addr: 127.0.0.1@{port}\n" for zone in zones)
         with open(self.path("unbound.conf"), "w") as file:
             file.write(f"""server:
   interface: 127.0.0.1@{self.house.dns_port}

@@ -11,22 +11,7 @@
 
 #include "proto/message/dkim.h"
 #include "proto/message/encode.h"
-
-static uint64_t random_state;
-static uint32_t random_below(uint32_t n)
-{
-    random_state = random_state * 6364136223846793005u + 1442695040888963407u;
-    return (uint32_t)((random_state >> 33) % n);
-}
-
-static int seed(void **state)
-{
-    (void)state;
-    const char *given = getenv("SLUICE_SEED");
-    random_state = given ? strtoull(given, NULL, 0) : 20261121;
-    print_message("seed %llu\n", (unsigned long long)random_state);
-    return 0;
-}
+#include "tests/unit/chance.h"
 
 static void sha256(struct slice text, uint8_t hash[DKIM_HASH])
 {
@@ -432,5 +417,5 @@ int main(void)
         cmocka_unit_test(bounds),
         cmocka_unit_test(large_header),
     };
-    return cmocka_run_group_tests_name("dkim", tests, seed, NULL);
+    return cmocka_run_group_tests_name("dkim", tests, chance_begin, NULL);
 }

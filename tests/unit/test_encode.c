@@ -8,22 +8,7 @@
 // clang-format on
 
 #include "proto/message/encode.h"
-
-static uint64_t random_state;
-static uint32_t random_below(uint32_t n)
-{
-    random_state = random_state * 6364136223846793005u + 1442695040888963407u;
-    return (uint32_t)((random_state >> 33) % n);
-}
-
-static int seed(void **state)
-{
-    (void)state;
-    const char *given = getenv("SLUICE_SEED");
-    random_state = given ? strtoull(given, NULL, 0) : 20261121;
-    print_message("seed %llu\n", (unsigned long long)random_state);
-    return 0;
-}
+#include "tests/unit/chance.h"
 
 static char encoded[1 << 17], decoded[1 << 17], canonical[1 << 17];
 
@@ -259,8 +244,10 @@ static void others_encodings_are_read(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(quoted_printable_by_example),        cmocka_unit_test(base64_by_example),
-        cmocka_unit_test_setup(random_text_comes_back, seed), cmocka_unit_test(what_does_not_fit_is_counted),
+        cmocka_unit_test(quoted_printable_by_example),
+        cmocka_unit_test(base64_by_example),
+        cmocka_unit_test_setup(random_text_comes_back, chance_begin),
+        cmocka_unit_test(what_does_not_fit_is_counted),
         cmocka_unit_test(others_encodings_are_read),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

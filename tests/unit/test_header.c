@@ -10,22 +10,7 @@
 
 #include "proto/message/header.h"
 #include "proto/utf8.h"
-
-static uint64_t random_state;
-static uint32_t random_below(uint32_t n)
-{
-    random_state = random_state * 6364136223846793005u + 1442695040888963407u;
-    return (uint32_t)((random_state >> 33) % n);
-}
-
-static int seed(void **state)
-{
-    (void)state;
-    const char *given = getenv("SLUICE_SEED");
-    random_state = given ? strtoull(given, NULL, 0) : 20261121;
-    print_message("seed %llu\n", (unsigned long long)random_state);
-    return 0;
-}
+#include "tests/unit/chance.h"
 
 static char written[1 << 16];
 
@@ -359,8 +344,8 @@ int main(void)
         cmocka_unit_test(text_by_example),
         cmocka_unit_test(mailboxes_by_example),
         cmocka_unit_test(words_stay_as_they_are),
-        cmocka_unit_test_setup(random_text_unfolds_to_itself, seed),
-        cmocka_unit_test_setup(random_names_stay_names, seed),
+        cmocka_unit_test_setup(random_text_unfolds_to_itself, chance_begin),
+        cmocka_unit_test_setup(random_names_stay_names, chance_begin),
         cmocka_unit_test(mailboxes_are_read),
         cmocka_unit_test(encoded_words_are_read),
         cmocka_unit_test(names_are_checked),

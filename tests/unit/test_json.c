@@ -9,6 +9,7 @@
 // clang-format on
 
 #include "proto/json.h"
+#include "tests/unit/chance.h"
 
 #define TEXT(literal) SLICE(literal)
 
@@ -202,13 +203,6 @@ static void strings_are_unescaped(void **state)
 
 /* Random values are written, damaged in one byte or not, and scanned: what was written undamaged is accepted, and no
  * damage makes the scanner read elsewhere or report a place outside the text. */
-static uint64_t random_state;
-static uint32_t random_below(uint32_t n)
-{
-    random_state = random_state * 6364136223846793005u + 1442695040888963407u;
-    return (uint32_t)((random_state >> 33) % n);
-}
-
 static size_t write_random(char *to, unsigned depth)
 {
     static const char *const leaves[] = {
@@ -237,9 +231,7 @@ static size_t write_random(char *to, unsigned depth)
 static void random_values_and_damage(void **state)
 {
     (void)state;
-    const char *given = getenv("SLUICE_SEED");
-    random_state = given ? strtoull(given, NULL, 0) : 20261121;
-    print_message("seed %llu\n", (unsigned long long)random_state);
+    chance_begin(state);
     static char text[1 << 16];
     for (int round = 0; round < 20000; round++) {
         size_t n = write_random(text, 5);

@@ -8,13 +8,7 @@
 // clang-format on
 
 #include "proto/message/part.h"
-
-static uint64_t random_state;
-static uint32_t random_below(uint32_t n)
-{
-    random_state = random_state * 6364136223846793005u + 1442695040888963407u;
-    return (uint32_t)((random_state >> 33) % n);
-}
+#include "tests/unit/chance.h"
 
 static struct json_token tokens[1024];
 static char memory[1 << 20], encoded[1 << 20], in_pieces[1 << 20], decoded[1 << 20], plain[1 << 20];
@@ -121,9 +115,7 @@ static void random_templates_come_out_whole(void **state)
         "{\"a\":\"Ann\",\"b\":\"\\r\\n.\\r\\n-- "
         "\\n\",\"c\":\"\\r\",\"d\":\"\\n<a-rather-long-value-that-has-no-space-and-fills-a-line-of-"
         "seventy-six-alone>\",\"l\":[1,\" \",\"\\n\",\"\xC3\xA9\",\"\"]}";
-    const char *given = getenv("SLUICE_SEED");
-    random_state = given ? strtoull(given, NULL, 0) : 20261121;
-    print_message("seed %llu\n", (unsigned long long)random_state);
+    chance_begin(state);
     struct json json;
     struct json_error error;
     assert_true(json_scan(((struct slice){data, sizeof(data) - 1}), tokens, countof(tokens), &json, &error));

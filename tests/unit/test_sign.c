@@ -11,6 +11,7 @@
 #include "proto/message/encode.h"
 #include "sign/keys.h"
 #include "sign/signer.h"
+#include "tests/sim/dkim_judge.h"
 
 #include <openssl/core_names.h>
 #include <openssl/ec.h>
@@ -83,30 +84,6 @@ static const char *write_key(const char *name, EVP_PKEY *key, enum form form)
     return file;
 }
 
-/* RFC 8463 A.2: the keys of its example. */
-static const char rfc_rsa[] = "-----BEGIN RSA PRIVATE KEY-----\n"
-                              "MIICXQIBAAKBgQDkHlOQoBTzWRiGs5V6NpP3idY6Wk08a5qhdR6wy5bdOKb2jLQi\n"
-                              "Y/J16JYi0Qvx/byYzCNb3W91y3FutACDfzwQ/BC/e/8uBsCR+yz1Lxj+PL6lHvqM\n"
-                              "KrM3rG4hstT5QjvHO9PzoxZyVYLzBfO2EeC3Ip3G+2kryOTIKT+l/K4w3QIDAQAB\n"
-                              "AoGAH0cxOhFZDgzXWhDhnAJDw5s4roOXN4OhjiXa8W7Y3rhX3FJqmJSPuC8N9vQm\n"
-                              "6SVbaLAE4SG5mLMueHlh4KXffEpuLEiNp9Ss3O4YfLiQpbRqE7Tm5SxKjvvQoZZe\n"
-                              "zHorimOaChRL2it47iuWxzxSiRMv4c+j70GiWdxXnxe4UoECQQDzJB/0U58W7RZy\n"
-                              "6enGVj2kWF732CoWFZWzi1FicudrBFoy63QwcowpoCazKtvZGMNlPWnC7x/6o8Gc\n"
-                              "uSe0ga2xAkEA8C7PipPm1/1fTRQvj1o/dDmZp243044ZNyxjg+/OPN0oWCbXIGxy\n"
-                              "WvmZbXriOWoSALJTjExEgraHEgnXssuk7QJBALl5ICsYMu6hMxO73gnfNayNgPxd\n"
-                              "WFV6Z7ULnKyV7HSVYF0hgYOHjeYe9gaMtiJYoo0zGN+L3AAtNP9huqkWlzECQE1a\n"
-                              "licIeVlo1e+qJ6Mgqr0Q7Aa7falZ448ccbSFYEPD6oFxiOl9Y9se9iYHZKKfIcst\n"
-                              "o7DUw1/hz2Ck4N5JrgUCQQCyKveNvjzkkd8HjYs0SwM0fPjK16//5qDZ2UiDGnOe\n"
-                              "uEzxBDAr518Z8VFbR41in3W4Y3yCDgQlLlcETrS+zYcL\n"
-                              "-----END RSA PRIVATE KEY-----\n";
-
-static EVP_PKEY *rfc_ed25519(void)
-{
-    char seed[64];
-    assert_int_equal(decode_base64(SLICE("nWGxne/9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A="), seed), 32);
-    return EVP_PKEY_new_raw_private_key(EVP_PKEY_ED25519, NULL, (const unsigned char *)seed, 32);
-}
-
 /* A key with the public half of another: nobody could verify what it signs. */
 static EVP_PKEY *mismatched(void)
 {
@@ -163,8 +140,8 @@ static int make_files(void **state)
     write_key("rsa.pem", EVP_RSA_gen(2048), FORM_PKCS8);
     write_key("pkcs1.pem", EVP_RSA_gen(2048), FORM_PKCS1);
     write_key("4096.pem", EVP_RSA_gen(4096), FORM_PKCS8);
-    write_key("ed.pem", rfc_ed25519(), FORM_PKCS8);
-    write_text("rfc.pem", rfc_rsa, 0600);
+    write_text("ed.pem", dkim_judge_pem(DKIM_JUDGE_ED25519), 0600);
+    write_text("rfc.pem", dkim_judge_pem(DKIM_JUDGE_RSA), 0600);
     return 0;
 }
 
@@ -252,8 +229,8 @@ static void bad_keys(void **state)
     bad_key(write_text("openssh.pem", "-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n", 0600), "a key of OpenSSH");
     bad_key(write_text("broken.pem", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n", 0600),
             "is damaged");
-    char half[sizeof rfc_rsa];
-    snprintf(half, sizeof half, "%.400s", rfc_rsa);
+    char half[401];
+    snprintf(half, sizeof half, "%.400s", dkim_judge_pem(DKIM_JUDGE_RSA));
     bad_key(write_text("half.pem", half, 0600), "is damaged");
     bad_key(write_key("public.pem", EVP_RSA_gen(2048), FORM_PUBLIC), "a public key");
     bad_key(write_key("encrypted.pem", EVP_RSA_gen(2048), FORM_ENCRYPTED), "is encrypted");
@@ -272,8 +249,8 @@ static void permissions(void **state)
     struct sign_key *key;
     char error[1024];
     for (size_t i = 0; i < countof(bad); i++)
-        bad_key(write_text("mode.pem", rfc_rsa, bad[i]), "others can use it");
-    const char *file = write_text("mode.pem", rfc_rsa, 0400);
+        bad_key(write_text("mode.pem", dkim_judge_pem(DKIM_JUDGE_RSA), bad[i]), "others can use it");
+    const char *file = write_text("mode.pem", dkim_judge_pem(DKIM_JUDGE_RSA), 0400);
     assert_non_null(key = sign_key_load(file, error, sizeof error));
     sign_key_release(key);
     if (geteuid() != 0) {
