@@ -131,12 +131,13 @@ static bool has_place(struct shard *shard, const struct attempt *attempt, const 
     return reserved || backlog->waiting < backlog_room(backlog, io_now(shard->io));
 }
 
-/* Could this source bring something to the site now, as far as its hosts are known? */
+/* Could this source bring something to the site now or, when an address that is being asked for is known, soon? */
 static bool can_reach(struct shard *shard, unsigned source, struct site *site)
 {
     struct route_target target;
     nsec alive_at;
-    return sites_target(&shard->route.sites, site, &shard->config->sources[source].address, &target, &alive_at);
+    return sites_target(&shard->route.sites, site, &shard->config->sources[source].address, &target, &alive_at) ||
+           sites_asking(site);
 }
 
 static bool is_dead(struct shard *shard, struct site *site, const struct backlog *backlog)

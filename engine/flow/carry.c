@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+static const nsec dns_soon = 50 * NSEC_PER_MS;
+
 static void mark_lane(struct shard *shard, struct lane *lane) { carry_mark(shard, &lane->own); }
 
 /* ---- sessions ---- */
@@ -267,7 +269,10 @@ bool carry_open_session(struct shard *shard, struct lane *lane, struct site *sit
     if (!probes && !carry_relay_may(shard, site))
         return false;
     if (!sites_target(&shard->route.sites, site, &source->address, &target, &alive_at)) {
-        carry_give_up(shard, lane, site, NULL);
+        if (sites_asking(site)) /* what is known is dead, and more may be known soon */
+            alive_at = nsec_min(alive_at, io_now(shard->io) + dns_soon);
+        else
+            carry_give_up(shard, lane, site, NULL);
         carry_wake_at(shard, lane, alive_at);
         return false;
     }

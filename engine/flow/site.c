@@ -365,6 +365,14 @@ static bool reachable(const struct io_address *source, const struct io_address *
     return kind_of(to) != MX_ADDRESS_LOOPBACK || kind_of(source) == MX_ADDRESS_LOOPBACK;
 }
 
+bool sites_asking(const struct site *site)
+{
+    for (unsigned i = 0; i < site->route.count; i++)
+        if (site->hosts[i]->asking && !is_usable(site, site->hosts[i]))
+            return true;
+    return false;
+}
+
 bool sites_target(struct sites *sites, struct site *site, const struct io_address *source, struct route_target *target,
                   nsec *alive_at)
 {

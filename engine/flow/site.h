@@ -146,6 +146,9 @@ nsec sites_lifetime(uint32_t ttl_s);
  * is alive; *alive_at says when one may be tried again, NSEC_NEVER if none can ever be reached from this source. */
 must_use bool sites_target(struct sites *sites, struct site *site, const struct io_address *source,
                            struct route_target *target, nsec *alive_at);
+/* Is the address of a host that has none yet being asked for? The answer, or its failure, comes within the resolver's
+ * time-outs. */
+bool sites_asking(const struct site *site);
 void sites_failed(struct sites *sites, const struct route_target *target);
 void sites_worked(struct site *site, const struct route_target *target);
 /* This site does not use the host for a while, which is not encrypted as the site demands. */

@@ -480,6 +480,30 @@ static void a_host_has_other_addresses(void **unused)
     }
 }
 
+/* The best host is dead, and the address of the next one is not known yet: they wait for it. */
+static void a_host_is_waited_for_while_its_address_is_asked_for(void **unused)
+{
+    (void)unused;
+    for (uint64_t seed = 40; seed < 50; seed++) {
+        struct town *town = town_new(seed, 1, "");
+        struct sim_isp *isp = isp_of(town, "big.example", 2);
+        sim_zone_latency(town->world, NSEC_PER_MS, 2 * NSEC_PER_S);
+        sim_zone_mx(town->world, "two.example", 300, 10, "first.big.example");
+        sim_zone_mx(town->world, "two.example", 300, 20, "next.big.example");
+        sim_zone_address(town->world, "first.big.example", 300, "100.64.1.1");
+        sim_zone_address(town->world, "next.big.example", 300, "100.64.1.2");
+        town_campaign(town, "c", "");
+        town_push(town, "c", "r%llu@two.example", 0, 100);
+        sim_isp_stop(isp, 0);
+        town_start(town);
+        assert_true(town_drain(town, 600 * NSEC_PER_S));
+        struct town_account account = town_judge(town, "c");
+        assert_int_equal(account.events[EVENT_DELIVERED], 100);
+        assert_int_equal(account.events[EVENT_DEFERRED], 0);
+        close_town(town);
+    }
+}
+
 /* Redis is far away and the exchangers near, so that they are ready for a body long before its permit is acknowledged.
  * Then Redis dies, and what it had not read dies with the engine: no body may have left on the strength of that. */
 static void no_body_leaves_before_its_permit(void **unused)
@@ -591,6 +615,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_retry_keeps_its_source),
         cmocka_unit_test(a_dead_isp_is_left_alone),
         cmocka_unit_test(a_host_has_other_addresses),
+        cmocka_unit_test(a_host_is_waited_for_while_its_address_is_asked_for),
         cmocka_unit_test(no_body_leaves_before_its_permit),
         cmocka_unit_test(odd_servers_cost_nobody_a_message),
         cmocka_unit_test(the_same_seed_gives_the_same_trace),
