@@ -105,6 +105,8 @@ enum tls_step tls_link_read(struct tls_link *link, struct slice *content, struct
     if (error == SSL_ERROR_ZERO_RETURN)
         return stop(link, TLS_STEP_CLOSED);
     link->broken = true;
+    if (error == SSL_ERROR_SSL) /* RFC 5246 §7.2.2: a fatal alert ends the session too */
+        tls_sessions_forget(&tls->sessions, link->identity);
     return stop(link, TLS_STEP_FAILED);
 }
 
@@ -274,12 +276,18 @@ static void link_remove(struct tls *tls, struct tls_link *link)
     tls->counts.connections--;
 }
 
-/* If there is none, or it cannot be offered, the handshake is a full one. */
+/* If there is none, or it cannot be offered, the handshake is a full one.
+ * A copy is offered: OpenSSL marks a session of TLS 1.3 as used up once it was resumed, for the sake of people who must
+ * not be followed from one connection to the next (RFC 8446 C.4). A mail server is to know us, and Postfix gives no
+ * other ticket to who comes with one. */
 static void offer_session(struct tls_link *link)
 {
     struct tls *tls = link->tls;
     const struct tls_kept *kept = tls_sessions_find(&tls->sessions, link->identity, io_now(tls->io));
-    if (!kept || !SSL_set_session(link->ssl, kept->session))
+    SSL_SESSION *copy = kept ? SSL_SESSION_dup(kept->session) : NULL;
+    bool offered = copy && SSL_set_session(link->ssl, copy);
+    SSL_SESSION_free(copy);
+    if (!offered)
         return;
     link->relied_until = kept->relied_until;
     /* To offer TLS 1.3 as well would take the making of a key that is not used, a third of such a handshake. */

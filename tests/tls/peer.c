@@ -1,6 +1,7 @@
 /* Makes the servers and certificates that the TLS tests talk to. */
 #include "peer.h"
 
+#include <openssl/core_names.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <openssl/rsa.h>
@@ -87,6 +88,22 @@ void party_digest(const struct party *party, unsigned selector, uint8_t digest[3
 
 /* ---- servers ---- */
 
+/* Tickets by a key of our own; 1: good as it is, so no other is given. */
+static int lasting_ticket(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHER_CTX *cipher, EVP_MAC_CTX *mac,
+                          int making)
+{
+    static unsigned char key[32] = "no secret, and the same for ever";
+    static char digest[] = "SHA256";
+    OSSL_PARAM of_mac[] = {OSSL_PARAM_octet_string(OSSL_MAC_PARAM_KEY, key, sizeof key),
+                           OSSL_PARAM_utf8_string(OSSL_MAC_PARAM_DIGEST, digest, sizeof digest - 1), OSSL_PARAM_END};
+    (void)ssl;
+    if (making) {
+        memset(name, 'n', 16);
+        memset(iv, 'i', 16);
+    }
+    return EVP_CipherInit_ex(cipher, EVP_aes_256_cbc(), NULL, key, iv, making) && EVP_MAC_CTX_set_params(mac, of_mac);
+}
+
 SSL_CTX *server_new(const struct server_config *config)
 {
     SSL_CTX *server = SSL_CTX_new(TLS_server_method());
@@ -101,6 +118,8 @@ SSL_CTX *server_new(const struct server_config *config)
                "a server");
     if (config->ciphers)
         peer_check(SSL_CTX_set_cipher_list(server, config->ciphers), config->ciphers);
+    if (config->lasting)
+        SSL_CTX_set_tlsext_ticket_key_evp_cb(server, lasting_ticket);
     if (config->stateful)
         SSL_CTX_set_options(server, SSL_OP_NO_TICKET);
     for (unsigned i = 0; i < config->chain; i++)

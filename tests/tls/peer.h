@@ -39,6 +39,7 @@ struct server_config {
     int least, most;     /* protocol versions; 0: OpenSSL's */
     unsigned tickets;    /* of a full handshake in TLS 1.3 */
     bool stateful;       /* sessions are kept by the server; the client gets an id (TLS 1.2) or a short ticket */
+    bool lasting;        /* tickets are not renewed when they are used, as Postfix does it */
     const char *ciphers; /* TLS 1.2; NULL: OpenSSL's */
 };
 SSL_CTX *server_new(const struct server_config *config);

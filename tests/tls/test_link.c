@@ -194,8 +194,13 @@ static bool resumes(struct scene *scene, const struct tls_demand *demand)
 static void sessions_are_resumed(void **state)
 {
     static const struct server_config kinds[] = {
-        {.most = TLS1_2_VERSION}, {.most = TLS1_2_VERSION, .stateful = true}, {.tickets = 1},
-        {.tickets = 2},           {.tickets = 1, .stateful = true},
+        {.most = TLS1_2_VERSION},
+        {.most = TLS1_2_VERSION, .stateful = true},
+        {.tickets = 1},
+        {.tickets = 2},
+        {.tickets = 1, .stateful = true},
+        {.tickets = 1, .lasting = true},
+        {.most = TLS1_2_VERSION, .lasting = true},
     };
     struct scene *scene = *state;
     struct tls_demand demands[] = {any(), pkix()};
