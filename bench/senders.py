@@ -10,7 +10,8 @@ import tempfile
 import time
 import urllib.request
 
-from room import SENDER, Process, Watch, cpu_of, cpu_of_family, fail, free_port, listens, memory_of, run_tool, wait_until
+from room import SENDER, Process, Watch, cpu_of, cpu_of_family, fail, free_port, listens, memory_of, run_tool
+from room import wait_until
 
 ROOT = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 OCTETS = {"plain 1 KiB": 1024, "4 KiB": 4096, "20 KiB": 20480}
@@ -95,7 +96,8 @@ class Engine:
                 f"pool bench {{ source 127.0.1.1 {{ ehlo = m1.shop.example }} }}\n{extra}\n"
             )
             if sending.signer:
-                file.write(f"dkim_engine = {sending.signer}\ndkim shop.example {{ selector = s1 key = {room.dkim_key} }}\n")
+                file.write(f"dkim_engine = {sending.signer}\n")
+                file.write(f"dkim shop.example {{ selector = s1 key = {room.dkim_key} }}\n")
         room.place("0" if sending.shards == 1 else sending.cores)
         self.process = Process(self.state, "engine", sending.cores, *wrapper, f"{room.build}/sluice", "-c", path, "run")
 
