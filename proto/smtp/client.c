@@ -48,6 +48,9 @@ void client_reply(struct client *client, const struct reply *reply, struct clien
 {
     sluice_assert(out->cap - out->n >= CLIENT_OUT_MAX);
     struct client_turn turn = {.input = input_of(reply), .happening = HAPPENING_REPLY, .reply = reply, .out = out};
+    /* Nothing else is outstanding when an answer of ours is written: who replies to what has not left yet, guesses. */
+    if (out->n && turn.input != CLIENT_INPUT_CLOSING)
+        turn = (struct client_turn){.input = CLIENT_INPUT_LOST, .happening = HAPPENING_GARBAGE, .out = out};
     client_step(client, &turn);
 }
 

@@ -153,7 +153,8 @@ void client_init(struct client *client, const struct client_options *options);
 bool client_secures(const struct client *client);
 void client_secured(struct client *client, struct client_out *out);
 
-/* A complete reply has come. Afterwards call client_next until it says NOTHING or CLOSE, then look at client_secures.
+/* A complete reply has come. `out` holds what was written and has not left: but for 421 nobody can answer that yet, and
+ * the session ends as garbage. Afterwards call client_next until it says NOTHING or CLOSE, then look at client_secures.
  */
 void client_reply(struct client *client, const struct reply *reply, struct client_out *out);
 /* The connection is gone (HAPPENING_CLOSED, _RESET, _UNREACHABLE, _LOCAL, _TLS: anything but _REPLY), a deadline passed

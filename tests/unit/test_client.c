@@ -362,6 +362,55 @@ static void test_results_first(void **state)
     assert_true(client_wants(&run.client));
 }
 
+/* A server that answers what has not been said yet gets nothing by it: above all it is not given one secret behind the
+ * other, nor a buffer that overflows. Only 421 may come at any time. */
+static void test_answers_ahead(void **state)
+{
+    static const struct {
+        enum client_mechanism mechanism;
+        const char *bytes;
+        enum happening happening;
+    } ahead[] = {
+        {CLIENT_MECHANISM_PLAIN, "220 mx\r\n250 mx\r\n", HAPPENING_GARBAGE},
+        {CLIENT_MECHANISM_PLAIN, "250-mx\r\n250 AUTH PLAIN\r\n334 \r\n", HAPPENING_GARBAGE},
+        {CLIENT_MECHANISM_XOAUTH2, "250-mx\r\n250 AUTH XOAUTH2\r\n334 \r\n", HAPPENING_GARBAGE},
+        {CLIENT_MECHANISM_LOGIN, "250-mx\r\n250 AUTH LOGIN\r\n334 VXNlcm5hbWU6\r\n", HAPPENING_GARBAGE},
+        {CLIENT_MECHANISM_PLAIN, "250-mx\r\n250 AUTH PLAIN\r\n235 ok\r\n", HAPPENING_GARBAGE},
+        {CLIENT_MECHANISM_PLAIN, "500 what?\r\n250 mx\r\n", HAPPENING_GARBAGE},
+        {CLIENT_MECHANISM_PLAIN, "250-mx\r\n250 AUTH PLAIN\r\n421 bye\r\n", HAPPENING_REPLY},
+    };
+    (void)state;
+    for (size_t i = 0; i < countof(ahead); i++) {
+        struct client_options options = {
+            .ehlo = SLICE("client.example"),
+            .credentials = {ahead[i].mechanism, SLICE("Zmlyc3Q="), SLICE("c2Vjb25k"), true}};
+        struct client client;
+        struct reply_parser parser;
+        struct reply parsed;
+        struct client_result result;
+        char room[2 * CLIENT_OUT_MAX];
+        struct client_out out = {.p = room, .cap = sizeof room};
+        client_init(&client, &options);
+        reply_init(&parser);
+        struct slice rest = slice_of("220 mx\r\n");
+        if (memcmp(ahead[i].bytes, "220", 3) != 0) {
+            assert_int_equal(reply_parse(&parser, &rest, &parsed), REPLY_COMPLETE);
+            client_reply(&client, &parsed, &out);
+            out.n = 0; /* it has left */
+        }
+        rest = slice_of(ahead[i].bytes);
+        enum client_what what = CLIENT_NOTHING;
+        for (unsigned replies = 0; replies < 2; replies++) {
+            assert_int_equal(what, CLIENT_NOTHING);
+            assert_int_equal(reply_parse(&parser, &rest, &parsed), REPLY_COMPLETE);
+            client_reply(&client, &parsed, &out);
+            what = client_next(&client, &result);
+        }
+        assert_int_equal(what, CLIENT_CLOSE);
+        assert_int_equal(result.happening, ahead[i].happening);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -370,6 +419,7 @@ int main(void)
         cmocka_unit_test(test_losses),
         cmocka_unit_test(test_room),
         cmocka_unit_test(test_results_first),
+        cmocka_unit_test(test_answers_ahead),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
