@@ -311,7 +311,7 @@ static void on_sent(struct stream *stream, int result)
     session->flying = NULL;
     if (result < 0) {
         if (!session->lingering)
-            lose(session, session_outcome_happening(result));
+            lose(session, session_outcome_happening(result, true));
         return;
     }
     work(session);
@@ -366,14 +366,14 @@ static void on_ended(struct stream *stream, int result)
     if (session->lingering)
         close_now(session);
     else
-        lose(session, session_outcome_happening(result));
+        lose(session, session_outcome_happening(result, true));
 }
 
 static void on_connected(struct stream *stream, int result)
 {
     struct session *session = container_of(stream, struct session, stream);
     if (result < 0) {
-        end_unconnected(session, session_outcome_happening(result));
+        end_unconnected(session, session_outcome_happening(result, false));
         return;
     }
     work(session);

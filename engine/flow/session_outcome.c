@@ -3,7 +3,7 @@
 
 #include <errno.h>
 
-enum happening session_outcome_happening(int result)
+static enum happening happening_of(int result)
 {
     switch (result) {
     case 0:
@@ -25,6 +25,15 @@ enum happening session_outcome_happening(int result)
     default:
         return HAPPENING_RESET;
     }
+}
+
+/* The kernel tells of a way that is lost in the words of one that was never there: of an ICMP message, when it has sent
+ * again for long enough. */
+enum happening session_outcome_happening(int result, bool stood)
+{
+    enum happening happening = happening_of(result);
+    bool never = happening == HAPPENING_UNREACHABLE || happening == HAPPENING_REFUSED;
+    return stood && never ? HAPPENING_RESET : happening;
 }
 
 static const char *what_is_lacking(const struct client_result *result)

@@ -4,8 +4,8 @@
 
 #include "flow/session.h"
 
-/* What an io result (0: end of file, or -errno) means for a connection. */
-enum happening session_outcome_happening(int result);
+/* What an io result (0: end of file, or -errno) means for a connection, and whether that stood by then. */
+enum happening session_outcome_happening(int result, bool stood);
 void session_outcome(const struct session *session, const struct client_result *result, struct outcome *outcome);
 
 #endif

@@ -2,6 +2,9 @@
  * badly. The exchangers judge each byte. An argument chooses among them by name. */
 #include "town.h"
 
+#include "flow/session_outcome.h"
+#include "proto/policy/verdict.h"
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -374,6 +377,23 @@ static void a_close_in_flight(void **unused)
     town_free(town);
 }
 
+/* Whatever the kernel says of a connection, and whenever, means something for who waits for it. */
+static void every_error_has_a_verdict(void **unused)
+{
+    (void)unused;
+    for (int error = 0; error < 140; error++)
+        for (unsigned stage = STAGE_CONNECT; stage < STAGE_COUNT; stage++) {
+            struct outcome outcome = {.stage = (enum stage)stage,
+                                      .happening = session_outcome_happening(-error, stage != STAGE_CONNECT)};
+            struct verdict verdict = verdict_of(&outcome);
+            if (verdict.type != EVENT_DEFERRED)
+                fail_msg("errno %d at %s", error, stage_name(outcome.stage));
+            outcome.body_left = stage == STAGE_BODY;
+            verdict = verdict_of(&outcome);
+            assert_int_equal(verdict.type, stage == STAGE_BODY ? EVENT_IN_DOUBT : EVENT_DEFERRED);
+        }
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
@@ -390,6 +410,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_crash_in_flight),
         cmocka_unit_test(no_chunk_leaves_before_its_permit),
         cmocka_unit_test(a_close_in_flight),
+        cmocka_unit_test(every_error_has_a_verdict),
     };
     if (argc > 1)
         cmocka_set_test_filter(argv[1]);
