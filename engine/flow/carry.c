@@ -125,7 +125,8 @@ static void on_wants(void *context, struct session *session)
     struct shard *shard = context;
     struct lane *lane = session->owner;
     nsec when;
-    if (!carry_may_start(shard) || session->one_too_many || crowd_leaves(&shard->crowd, lane, session))
+    if (!carry_may_start(shard) || session->one_too_many || !security_suffices(&session->security) ||
+        crowd_leaves(&shard->crowd, lane, session))
         return;
     if (lane_ask(&shard->lanes, lane, io_now(shard->io), &when) != LANE_READY && !carry_relay_probes(shard, session)) {
         if (lane_waited_for(lane))
@@ -147,8 +148,9 @@ static void on_idle(void *context, struct session *session)
 {
     struct shard *shard = context;
     struct lane *lane = session->owner;
-    if (shard->phase != SHARD_RUNNING || session->leaves || session->one_too_many) {
-        session_quit(session);
+    if (shard->phase != SHARD_RUNNING || session->leaves || session->one_too_many ||
+        !security_suffices(&session->security)) {
+        end_idle(shard, session);
         return;
     }
     if (session->in_idle)

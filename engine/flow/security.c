@@ -63,7 +63,7 @@ struct session_security security_of(const struct security *security, struct tls 
                     sites_dane(site, host) != HOST_DANE_NONE;
     bool wanted = limits->tls == CONFIG_TLS_OPPORTUNISTIC && !is_broken(security, place_of(host, port), now);
     if (!required && !implicit && !wanted)
-        return (struct session_security){.port = port};
+        return (struct session_security){.site = site, .host = host, .port = port};
     return (struct session_security){.tls = tls,
                                      .starttls = !implicit,
                                      .required = required,
@@ -72,6 +72,18 @@ struct session_security security_of(const struct security *security, struct tls 
                                      .site = site,
                                      .host = host,
                                      .port = port};
+}
+
+bool security_suffices(const struct session_security *had)
+{
+    switch (had->check == TLS_CHECK_DANE ? HOST_DANE_NONE : sites_dane(had->site, had->host)) {
+    case HOST_DANE_NONE:
+        return true;
+    case HOST_DANE_TLS: /* which opportunism need not have come to */
+        return had->required || had->implicit;
+    default:
+        return false;
+    }
 }
 
 static void demand_dane(const struct host *host, struct tls_demand *demand)

@@ -43,6 +43,9 @@ must_use bool security_open(struct security *security, struct arena *arena);
 struct session_security security_of(const struct security *security, struct tls *tls,
                                     const struct config_limits *limits, const struct site *site,
                                     const struct host *host, uint16_t port, bool implicit, nsec now);
+/* May the session still carry mail? Not if DNS has come to demand more of its host since it was opened, or is not
+ * believed any more about what it said then. What was proved by DANE stays proved, whatever the records are now. */
+must_use bool security_suffices(const struct session_security *had);
 /* What the handshake must come to. False: what was to be checked is not there any more, for DNS has answered since:
  * the session is to end as failed. The demand borrows what `need` does. */
 must_use bool security_demand(const struct session_security *need, struct tls_demand *demand);

@@ -316,6 +316,43 @@ static void tlsa_that_comes_and_goes(void **unused)
     close_scene(&scene, 200);
 }
 
+/* Records that appear while sessions are open, in plain text: not one message more goes over these. */
+static void tlsa_that_appears_over_open_sessions(void **unused)
+{
+    (void)unused;
+    for (unsigned which = 0; which < 3; which++) {
+        struct scene scene =
+            open_scene(20 + which, "isp big { mx = {.big.example}  idle = 10m }", DOMAINS("a.example"));
+        struct sim_world *world = scene.town->world;
+        static const char hash[32] = "nobody has a key like that......";
+        sign(&scene);
+        town_push(scene.town, "c", "r%llu@a.example", 0, 100);
+        town_set(scene.town, "c", "sealed", "0");
+        town_start(scene.town);
+        minutes(&scene, 1);
+        assert_int_equal(accepted(&scene), 100);
+        uint64_t before = connections(&scene);
+        for (unsigned i = 0; i < 2; i++)
+            if (which == 0)
+                sim_zone_tlsa(world, tlsa_names[i], TTL_S, 3, 1, 1, (struct slice){hash, sizeof hash});
+            else if (which == 1)
+                sim_zone_tlsa(world, tlsa_names[i], TTL_S, 1, 1, 1, SLICE("short"));
+            else
+                bogus(&scene, i, RESOLVER_SERVFAIL);
+        minutes(&scene, 2);
+        assert_int_equal(connections(&scene), before); /* they are the same sessions */
+        town_push(scene.town, "c", "r%llu@a.example", 100, 100);
+        minutes(&scene, 5);
+        assert_int_equal(accepted(&scene), 100);
+        for (unsigned i = 0; i < 2; i++) {
+            sim_zone_remove(world, tlsa_names[i]);
+            bogus(&scene, i, RESOLVER_OK);
+        }
+        town_set(scene.town, "c", "sealed", "1");
+        close_scene(&scene, 200);
+    }
+}
+
 /* Records of no use still say that there is TLS (RFC 7672 §2.2). */
 static void unusable_records_demand_tls(void **unused)
 {
@@ -368,6 +405,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(tlsa_that_cannot_be_believed),
         cmocka_unit_test(one_bogus_host_of_two),
         cmocka_unit_test(tlsa_that_comes_and_goes),
+        cmocka_unit_test(tlsa_that_appears_over_open_sessions),
         cmocka_unit_test(unusable_records_demand_tls),
         cmocka_unit_test(what_is_not_signed_demands_nothing),
     };
