@@ -10,7 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { CONNECTIONS_MAX = 32, CONNECTION_TIMEOUT_S = 10, HEALTH_MAX = 512 };
+enum { CONNECTIONS_MAX = 32, CONNECTION_TIMEOUT_S = 10, HEALTH_MAX = 512, SILENCE_S = 15 };
 
 struct http {
     struct http_config config;
@@ -90,7 +90,8 @@ static bool boards_read(const struct metrics *metrics, struct boards *boards)
 
 /* ---- health ---- */
 
-bool http_healthy(const struct metrics *metrics, int64_t wall_ms, char *reason, size_t cap)
+/* All shards are connected to Redis and have published their board of late. Else `reason` says what is not so. */
+static bool shards_healthy(const struct metrics *metrics, int64_t wall_ms, char *reason, size_t cap)
 {
     unsigned shards = metrics_shards(metrics);
     uint64_t connected = metrics_total(metrics, METRIC_REDIS_CONNECTED);
@@ -100,7 +101,7 @@ bool http_healthy(const struct metrics *metrics, int64_t wall_ms, char *reason, 
             snprintf(reason, cap, "shard %u is starting", i);
             return false;
         }
-        if (wall_ms - published_ms > HTTP_SILENCE_S * 1000) {
+        if (wall_ms - published_ms > SILENCE_S * 1000) {
             snprintf(reason, cap, "shard %u has been silent for %jd seconds", i,
                      (intmax_t)(wall_ms - published_ms) / 1000);
             return false;
@@ -117,7 +118,7 @@ bool http_healthy(const struct metrics *metrics, int64_t wall_ms, char *reason, 
 /* Also of relays that have stopped, although a restart would not help those. */
 static bool health(const struct http *http, int64_t wall_ms, char *reason, size_t cap)
 {
-    bool healthy = http_healthy(http->config.metrics, wall_ms, reason, cap);
+    bool healthy = shards_healthy(http->config.metrics, wall_ms, reason, cap);
     if (healthy && !relays_complaint(http->config.relays, reason, cap))
         snprintf(reason, cap, "ok");
     return healthy;

@@ -26,9 +26,4 @@ struct http_config {
 must_use struct http *http_open(const struct http_config *config, char *error, size_t error_cap);
 void http_close(struct http *http); /* answers what was asked, then ends the thread; NULL: does nothing */
 
-/* Healthy: all shards are connected to Redis and published their board within the last `HTTP_SILENCE_S` seconds. Else
- * `reason` says in one line what is not so. `wall_ms`: UTC now. */
-enum { HTTP_SILENCE_S = 15 };
-bool http_healthy(const struct metrics *metrics, int64_t wall_ms, char *reason, size_t cap);
-
 #endif

@@ -170,7 +170,6 @@ static void ask(struct resolver *resolver, struct resolver_query *query, struct 
     query->resolver = resolver;
     query->state = 1;
     query->scratch[0] = q;
-    resolver->io->world->zone->queries++;
     sim_op_start(resolver->io, &q->op, OP_ANSWER);
     if (q->verdict)
         sim_op_complete(resolver->io, &q->op, 0);

@@ -151,7 +151,6 @@ void sim_zone_status(struct sim_world *world, const char *name, enum resolver_st
 void sim_zone_remove(struct sim_world *world, const char *name);           /* it does not exist any more */
 void sim_zone_negative_ttl(struct sim_world *world, uint32_t ttl_s);       /* default 60 */
 void sim_zone_latency(struct sim_world *world, nsec latency, nsec jitter); /* of an answer; default 1 ms + 4 ms */
-uint64_t sim_zone_queries(const struct sim_world *world);                  /* asked so far */
 
 /* ---- policy hosts: what net/sts.h fetches in this world ---- */
 

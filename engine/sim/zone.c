@@ -175,8 +175,6 @@ void sim_zone_latency(struct sim_world *world, nsec latency, nsec jitter)
     world->zone->jitter = jitter;
 }
 
-uint64_t sim_zone_queries(const struct sim_world *world) { return world->zone->queries; }
-
 static const struct zone_name *name_there(struct sim_zone *zone, const char *name)
 {
     const struct zone_name *found = *place_of(zone, name);

@@ -11,7 +11,6 @@ struct sim_zone {
     struct zone_name *names[ZONE_BUCKETS];
     uint32_t negative_ttl_s;
     nsec latency, jitter;
-    uint64_t queries;
 };
 
 struct sim_asked {

@@ -175,9 +175,3 @@ void store_entries(struct store *store, struct store_request *r, struct slice ca
     resp_unsigned(&store->command, LIMIT_RECIPIENT);
     step_ask(store, r, read_entries, 0);
 }
-
-void store_server_info(struct store *store, struct store_request *r)
-{
-    step_begin_command(store, "INFO");
-    step_ask(store, r, step_read_command, 0);
-}

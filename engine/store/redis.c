@@ -42,7 +42,7 @@ struct redis {
     bool greeting_waits;               /* the next one, for the stream to have sent the last */
     struct resp_out greeting_out;
     struct resp_command command; /* of the greeting */
-    nsec waiting_since, heard_at;
+    nsec waiting_since;
     char trouble[256];
 };
 
@@ -301,7 +301,6 @@ static bool answered(struct redis *redis, const struct resp_node *nodes)
     }
     struct queue_entry head = *queue_at(&redis->asked, 0);
     bool is_error = nodes->type == RESP_ERROR;
-    redis->heard_at = io_now(redis->io);
     redis->reconnect_delay = 0;
     if (is_error && slice_starts_with(nodes->text, SLICE("ERR Function not found"))) {
         /* Somebody flushed the functions; a new connection loads them, and asks again. */
@@ -469,7 +468,6 @@ void redis_ask(struct redis *redis, const struct resp_command *command, void *ow
 
 bool redis_connected(const struct redis *redis) { return redis->state == REDIS_OPEN && !redis->trouble[0]; }
 const char *redis_trouble(const struct redis *redis) { return redis->trouble; }
-nsec redis_heard_at(const struct redis *redis) { return redis->heard_at; }
 
 size_t redis_unanswered(const struct redis *redis)
 {

@@ -52,7 +52,6 @@ void redis_flush(struct redis *redis);
 
 bool redis_connected(const struct redis *redis);      /* and willing: nothing waits to be repeated */
 const char *redis_trouble(const struct redis *redis); /* why not, as a sentence; "" when it is */
-nsec redis_heard_at(const struct redis *redis);       /* io_now of the last answer; 0: never */
 size_t redis_unanswered(const struct redis *redis);   /* bytes */
 
 #endif

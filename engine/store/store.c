@@ -82,7 +82,6 @@ void store_close(struct store *store)
 void store_flush(struct store *store) { redis_flush(store->redis); }
 bool store_connected(const struct store *store) { return redis_connected(store->redis); }
 const char *store_trouble(const struct store *store) { return redis_trouble(store->redis); }
-nsec store_heard_at(const struct store *store) { return redis_heard_at(store->redis); }
 
 bool store_busy(const struct store *store)
 {

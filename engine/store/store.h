@@ -84,8 +84,6 @@ bool store_connected(const struct store *store);
 bool store_busy(const struct store *store);
 /* Why it is not connected ("connect unix:/x: No such file or directory"); "" when it is. */
 const char *store_trouble(const struct store *store);
-/* When the last answer came (io_now); 0: never. An engine that hears nothing grants itself nothing. */
-nsec store_heard_at(const struct store *store);
 
 /* ---- discovery ---- */
 void store_campaigns(struct store *store, struct store_request *r); /* items: ids in sluice:campaigns */
@@ -211,6 +209,5 @@ void store_all_campaigns(struct store *store, struct store_request *r);
 /* items: at most `most` recipients from `first` on, as they were pushed; number: the first seq that is still in the
  * list, for what all leases are done with is trimmed. */
 void store_entries(struct store *store, struct store_request *r, struct slice campaign, uint64_t first, unsigned most);
-void store_server_info(struct store *store, struct store_request *r); /* items: INFO's text; for version and AOF */
 
 #endif

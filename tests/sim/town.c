@@ -209,6 +209,8 @@ struct town *town_new(uint64_t seed, unsigned shards, const char *settings)
         n += snprintf(text + n, sizeof text - (size_t)n, "  source %s { name = s%u  ehlo = s%u.town.example }\n",
                       source_addresses[i], i, i);
     n += snprintf(text + n, sizeof text - (size_t)n, "}\n%s\n", settings);
+    if (getenv("SIM_TRACE")) /* and SIM_LOG: for who debugs */
+        sim_trace_to(town->world, stderr);
     town->engine = sim_engine_new(town->engine_host, text, getenv("SIM_LOG") ? 2 : -1);
     town->config = town->engine->config;
     return town;
