@@ -33,7 +33,16 @@ void sts_transfer_close(struct sts_transfer *transfer)
     transfer->easy = NULL;
 }
 
-/* "mta-sts.shop.example:443:192.0.2.1,[2001:db8::1]" */
+static bool append(struct sts_transfer *transfer, const char *text)
+{
+    struct curl_slist *longer = curl_slist_append(transfer->resolve, text);
+    if (longer)
+        transfer->resolve = longer;
+    return longer;
+}
+
+/* "mta-sts.shop.example:443:192.0.2.1,[2001:db8::1]", and "-mta-sts.before.example:443" in front of it: libcurl would
+ * keep the addresses of every host that it was ever told of. */
 static bool set_addresses(struct sts_transfer *transfer, const struct sts_fetch *fetch, uint16_t port)
 {
     char text[LIMIT_DOMAIN + 32 + STS_FETCH_ADDRESSES * 48], address[128];
@@ -44,8 +53,10 @@ static bool set_addresses(struct sts_transfer *transfer, const struct sts_fetch 
         n += snprintf(text + n, sizeof text - (size_t)n, "%s%s%s%s", i ? "," : "", six ? "[" : "", address,
                       six ? "]" : "");
     }
-    transfer->resolve = curl_slist_append(NULL, text);
-    return transfer->resolve != NULL;
+    bool set = (!transfer->told[0] || append(transfer, transfer->told)) && append(transfer, text);
+    if (set)
+        snprintf(transfer->told, sizeof transfer->told, "-mta-sts.%s:%u", fetch->domain, port);
+    return set;
 }
 
 bool sts_transfer_begin(struct sts_transfer *transfer, CURLM *multi, const struct sts_fetch *fetch, const char *ca_file,

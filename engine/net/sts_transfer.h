@@ -9,8 +9,9 @@
 enum { STS_TRANSFER_ERROR = CURL_ERROR_SIZE + 64 };
 
 struct sts_transfer {
-    CURL *easy;                 /* made once and used again; keeps nothing from one policy host to another */
-    struct curl_slist *resolve; /* where the host is, as the shard's resolver said */
+    CURL *easy;                   /* made once and used again; keeps nothing from one policy host to another */
+    struct curl_slist *resolve;   /* where the host is, as the shard's resolver said */
+    char told[LIMIT_DOMAIN + 32]; /* takes back what libcurl was told of the last host; "": nothing */
     size_t n;
     bool too_long;
     char error[STS_TRANSFER_ERROR];
