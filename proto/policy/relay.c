@@ -39,6 +39,13 @@ static bool contains(const char *text, const char *words)
     return false;
 }
 
+/* A number alone speaks of us only while no recipient was named. Behind RCPT the very same may mean that one address
+ * (454 4.7.1 relay access denied, 451 4.7.0 greylisted): taken for ours, it would come back first in line for ever. */
+static bool is_ours(const struct row *row, const struct outcome *o)
+{
+    return row->words[0] || row->word == RELAY_WORD_FEWER || o->stage < STAGE_RCPT;
+}
+
 static bool is_stranger(const struct outcome *o)
 {
     if (o->code == 530 || o->code == 534 || o->code == 535 || o->code == 538)
@@ -57,7 +64,7 @@ enum relay_word relay_word_of(const struct outcome *outcome)
     for (size_t i = 0; i < countof(rows); i++) {
         const struct row *row = &rows[i];
         if (o->code >= row->least && o->code <= row->most && (!row->status[0] || strcmp(o->status, row->status) == 0) &&
-            contains(o->reply, row->words))
+            contains(o->reply, row->words) && is_ours(row, o))
             return row->word;
     }
     return is_stranger(o) ? RELAY_WORD_STOP : RELAY_WORD_NONE;

@@ -14,7 +14,7 @@ enum relay_word {
     RELAY_WORD_BROKEN = 0,
     RELAY_WORD_NONE, /* nothing of the kind */
     RELAY_WORD_STOP, /* it does not know us: RFC 4954 §6 (530, 534, 535, 538), or AUTH refused for good, at any stage */
-    RELAY_WORD_SLOW,  /* too fast: 454, 4.7.0 to a message, and what says so in words */
+    RELAY_WORD_SLOW,  /* too fast: 454 or 4.7.0 before RCPT, and what says so in words */
     RELAY_WORD_QUOTA, /* the day's or month's number is used up */
     RELAY_WORD_FEWER, /* too many connections at once: 432 4.3.2, and what says so in words */
     RELAY_WORD_COUNT

@@ -256,6 +256,9 @@ static void what_refusals_mean(void **state)
         {STAGE_BODY, 250, "2.0.0", "250 2.0.0 daily limit is far", RELAY_WORD_NONE},
         /* Before we have said who we are. */
         {STAGE_GREETING, 421, "4.7.0", "421 4.7.0 too many connections", RELAY_WORD_NONE},
+        {STAGE_RCPT, 454, "4.7.1", "454 4.7.1 <a@b.example>: Relay access denied", RELAY_WORD_NONE},
+        {STAGE_RCPT, 450, "4.7.0", "450 4.7.0 <a@b.example>: greylisted", RELAY_WORD_NONE},
+        {STAGE_BODY, 451, "4.7.0", "451 4.7.0 not this message, not now", RELAY_WORD_NONE},
         {STAGE_STARTTLS, 454, "4.7.0", "454 4.7.0 TLS not available", RELAY_WORD_NONE},
     };
     (void)state;
