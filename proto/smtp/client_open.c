@@ -22,6 +22,13 @@ enum client_state client_open_trial_failed(struct client *client, const struct c
     return client_end_session(client, turn);
 }
 
+/* 3yz answers neither a chunk nor EHLO. */
+enum client_state client_open_trial_garbage(struct client *client, const struct client_turn *turn)
+{
+    client->chunking_objected = true;
+    return client_end_garbage(client, turn);
+}
+
 /* RFC 3030 §2: a receiver that refuses BDAT accepts and discards the octets of its chunk. Does it? */
 enum client_state client_open_ask(struct client *client, const struct client_turn *turn)
 {

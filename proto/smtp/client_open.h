@@ -18,5 +18,6 @@ enum client_state client_open_authenticated(struct client *client, const struct 
 enum client_state client_open_ask(struct client *client, const struct client_turn *turn);
 enum client_state client_open_trial_end(struct client *client, const struct client_turn *turn);
 enum client_state client_open_trial_failed(struct client *client, const struct client_turn *turn);
+enum client_state client_open_trial_garbage(struct client *client, const struct client_turn *turn);
 
 #endif

@@ -326,6 +326,8 @@ struct row {
 /* The reply is one that says yes, not now, or never. */
 #define ANY(answer) [CLIENT_INPUT_OK] = answer, [CLIENT_INPUT_LATER] = answer, [CLIENT_INPUT_NEVER] = answer
 #define NO(answer)  [CLIENT_INPUT_LATER] = answer, [CLIENT_INPUT_NEVER] = answer
+/* It is one that belongs nowhere here. */
+#define ODD(answer) [CLIENT_INPUT_BROKEN] = answer, [CLIENT_INPUT_MORE] = answer, [CLIENT_INPUT_GO] = answer
 /* A chunk is out, and more may follow it. */
 #define BEHIND                                                                                                         \
     [CLIENT_INPUT_OFFER] = offered_behind, [CLIENT_INPUT_BODY] = body_written,                                         \
@@ -348,11 +350,11 @@ static const struct row table[CLIENT_STATE_COUNT] = {
         [CLIENT_INPUT_OK] = client_open_authenticated, [CLIENT_INPUT_MORE] = client_open_auth_more,
         NO(client_end_refused)}},
     [CLIENT_AUTH_LAST] = {{ENDS, [CLIENT_INPUT_OK] = client_open_authenticated, NO(client_end_refused)}},
-    [CLIENT_TRIAL] = {{
+    [CLIENT_TRIAL] = {{ODD(client_open_trial_garbage),
         [CLIENT_INPUT_OK] = client_open_trial_failed, [CLIENT_INPUT_LATER] = client_open_trial_failed,
         [CLIENT_INPUT_NEVER] = client_open_ask,
         [CLIENT_INPUT_CLOSING] = client_open_trial_failed, [CLIENT_INPUT_LOST] = client_open_trial_failed}},
-    [CLIENT_TRIAL_END] = {{
+    [CLIENT_TRIAL_END] = {{ODD(client_open_trial_garbage),
         [CLIENT_INPUT_OK] = client_open_trial_end, NO(client_open_trial_failed),
         [CLIENT_INPUT_CLOSING] = client_open_trial_failed, [CLIENT_INPUT_LOST] = client_open_trial_failed}},
     [CLIENT_READY] = {{ENDS, [CLIENT_INPUT_OFFER] = offered, [CLIENT_INPUT_QUIT] = quit}},
