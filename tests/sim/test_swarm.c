@@ -1,7 +1,7 @@
 /* A swarm: random towns, random weather, random deaths, and afterwards calm; then everything must have come to its end
  * with a right account. Each run has its own seed, which it prints when it fails.
  *
- * SIM_SWARM=n runs n of them (default 100); SIM_SEED=s the one with that seed, alone. */
+ * SIM_SWARM=n runs n of them (default 64); SIM_SEED=s the one with that seed, alone. */
 #include "town.h"
 
 #include <setjmp.h>
@@ -280,7 +280,7 @@ static void all_comes_to_its_end(void **unused)
         mx_tls_free(tls);
         return;
     }
-    uint64_t runs = getenv("SIM_SWARM") ? strtoull(getenv("SIM_SWARM"), NULL, 10) : 100;
+    uint64_t runs = getenv("SIM_SWARM") ? strtoull(getenv("SIM_SWARM"), NULL, 10) : 64;
     print_message("seeds 1 .. %llu\n", (unsigned long long)runs);
     for (uint64_t seed = 1; seed <= runs; seed++)
         one_run(seed, tls, &reach);
@@ -293,7 +293,7 @@ static void all_comes_to_its_end(void **unused)
                   (unsigned long long)reach.tls_failed, (unsigned long long)reach.accepted_tls,
                   (unsigned long long)reach.accepted_chunked, (unsigned long long)reach.logins);
     mx_tls_free(tls);
-    if (runs >= 100)
+    if (runs >= 64)
         assert_reached(&reach);
 }
 
