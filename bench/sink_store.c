@@ -16,7 +16,8 @@ static _Noreturn void fail(const char *path)
 void sink_store_file(const char *path, struct slice text)
 {
     FILE *file = fopen(path, "we");
-    if (!file || fwrite(text.p, 1, text.n, file) != text.n || fclose(file) != 0)
+    bool kept = file && (!text.n || fwrite(text.p, 1, text.n, file) == text.n); /* nothing may have no address */
+    if (!kept || fclose(file) != 0)
         fail(path);
 }
 

@@ -294,10 +294,13 @@ class Secure(unittest.TestCase):
                     client.send(b"BDAT %d LAST\r\n%s" % (len(own) - cut, own[cut:]))
                     self.assertEqual(client.getreply()[0], 250)
                 client.sendmail("a@b.example", ["r@x.example"], text % 4)
+                client.mail("a@b.example")
+                client.rcpt("r@x.example")
+                self.assertEqual(client.docmd("BDAT 0 LAST")[0], 250)  # a message of nothing
             report = sink.end()
             self.assertEqual(report["violation_total"], 0, report)
-            self.assertEqual(sink.stored(), {f"c.{seq}": text % seq for seq in (1, 2, 3, 4)})
-            self.assertEqual([line["how"] for line in sink.lines()], ["bdat", "bdat", "bdat", "-"])
+            self.assertEqual(sink.stored(), {f"c.{seq}": text % seq for seq in (1, 2, 3, 4)} | {"-.-": b""})
+            self.assertEqual([line["how"] for line in sink.lines()], ["bdat", "bdat", "bdat", "-", "bdat"])
 
     def test_names_of_campaigns_lead_nowhere(self):
         port = free_port()
