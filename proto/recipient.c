@@ -10,17 +10,6 @@ static bool fail(struct recipient_fault *fault, const char *reason, size_t posit
     return false;
 }
 
-static bool is_space(char c) { return c == ' ' || c == '\t' || c == '\r' || c == '\n'; }
-
-static struct slice trim(struct slice text)
-{
-    while (text.n && is_space(text.p[0]))
-        text.p++, text.n--;
-    while (text.n && is_space(text.p[text.n - 1]))
-        text.n--;
-    return text;
-}
-
 /* A bare address becomes {"to":"..."} in the room, so that templates know one kind of recipient. */
 static bool parse_bare(struct slice address, size_t offset, struct json_token *tokens, uint32_t cap, char *room,
                        struct recipient *recipient, struct recipient_fault *fault)
@@ -70,7 +59,7 @@ static bool read_to(struct recipient *recipient, size_t offset, char *room, stru
     /* Un-escaping only shortens: what is refused here for its escapes alone is no address of this world. */
     if (token->end - token->start > RECIPIENT_TO_MAX)
         return fail(fault, "the address is too long", offset + token->start);
-    recipient->to = trim(string_in(recipient, index, room));
+    recipient->to = slice_trim(string_in(recipient, index, room));
     if (recipient->to.n == 0)
         return fail(fault, "\"to\" is empty", offset + token->start);
     return true;
@@ -108,7 +97,7 @@ static bool read_id(struct recipient *recipient, size_t offset, char *room, stru
 bool recipient_parse(struct slice entry, struct json_token *tokens, uint32_t cap, char room[RECIPIENT_ROOM],
                      struct recipient *recipient, struct recipient_fault *fault)
 {
-    struct slice text = trim(entry);
+    struct slice text = slice_trim(entry);
     size_t offset = (size_t)(text.p - entry.p);
     *recipient = (struct recipient){.in_room = false};
     if (entry.n > LIMIT_RECIPIENT)

@@ -183,11 +183,3 @@ bool ask_pause(struct ask *ask, nsec pause)
     }
     return !ask->gave_up;
 }
-
-struct slice ask_field(const struct slice *items, unsigned count, const char *name)
-{
-    for (unsigned i = 0; i + 1 < count; i += 2)
-        if (slice_equal(items[i], slice_of(name)))
-            return items[i + 1];
-    return SLICE("");
-}

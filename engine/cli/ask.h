@@ -47,7 +47,4 @@ bool ask_interrupted(void);
 /* Turns the io for `pause`. False: interrupted, or Redis was given up. */
 bool ask_pause(struct ask *ask, nsec pause);
 
-/* The value of a field in a flat list of names and values; "" when it is not there. */
-struct slice ask_field(const struct slice *items, unsigned count, const char *name);
-
 #endif

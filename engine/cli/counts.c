@@ -57,7 +57,7 @@ const char *counts_state(const struct counts *counts)
 
 struct slice counts_field(const struct counts *counts, const char *name)
 {
-    return ask_field(counts->answer.items, counts->answer.item_count, name);
+    return slice_field(counts->answer.items, counts->answer.item_count, slice_of(name));
 }
 
 /* JSON takes UTF-8 only; what is none is left out. */

@@ -77,19 +77,13 @@ void secret_free(struct secret *secret)
     *secret = (struct secret){0};
 }
 
-static bool is_blank(char c) { return c == ' ' || c == '\t' || c == '\r'; }
-
 bool secret_line(struct slice *rest, struct slice *line)
 {
     while (rest->n) {
         const char *end = memchr(rest->p, '\n', rest->n);
         size_t n = end ? (size_t)(end - rest->p) : rest->n;
-        *line = (struct slice){rest->p, n};
+        *line = slice_trim((struct slice){rest->p, n});
         *rest = (struct slice){rest->p + n + (end != NULL), rest->n - n - (end != NULL)};
-        while (line->n && is_blank(line->p[0]))
-            line->p++, line->n--;
-        while (line->n && is_blank(line->p[line->n - 1]))
-            line->n--;
         if (line->n && line->p[0] != '#')
             return true;
     }

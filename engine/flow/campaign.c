@@ -7,10 +7,7 @@
 
 static struct slice field(const struct slice *items, unsigned count, const char *name)
 {
-    for (unsigned i = 0; i + 1 < count; i += 2)
-        if (slice_equal(items[i], slice_of(name)))
-            return items[i + 1];
-    return (struct slice){"", 0};
+    return slice_field(items, count, slice_of(name));
 }
 
 static uint64_t version_of(const struct slice *items, unsigned count)

@@ -18,14 +18,6 @@ static void drop(struct edition *edition)
     free(edition);
 }
 
-static struct slice field(const struct slice *items, unsigned count, struct slice name)
-{
-    for (unsigned i = 0; i + 1 < count; i += 2)
-        if (slice_equal(items[i], name))
-            return items[i + 1];
-    return SLICE("");
-}
-
 static bool take_return_path(struct edition *edition, struct slice given, char *reason, size_t cap)
 {
     struct slice from = given.n ? given : message_plan_sender(edition->plan);
@@ -136,8 +128,8 @@ struct edition *edition_make(struct editions *all, const struct slice *items, un
     edition->plan = message_plan_make(copies, count, (char *)edition + plan_at, room, NULL, &error);
     if (!edition->plan)
         message_error_text(&error, reason, cap);
-    if (edition->plan && take_return_path(edition, field(copies, count, SLICE("return_path")), reason, cap) &&
-        take_verp(edition, field(copies, count, SLICE("verp")), reason, cap) && take_shared(edition, reason, cap))
+    if (edition->plan && take_return_path(edition, slice_field(copies, count, SLICE("return_path")), reason, cap) &&
+        take_verp(edition, slice_field(copies, count, SLICE("verp")), reason, cap) && take_shared(edition, reason, cap))
         return edition;
     drop(edition);
     return NULL;

@@ -19,8 +19,6 @@ static const struct {
 struct slice bulk_field(enum bulk_header header) { return headers[header].field; }
 struct slice bulk_name(enum bulk_header header) { return headers[header].name; }
 
-static bool is_label(char c) { return (ascii_lower(c) >= 'a' && ascii_lower(c) <= 'z') || (c >= '0' && c <= '9'); }
-
 /* list-label "." list-id-namespace (RFC 2919 §2): dot-atoms; more than letters is hardly ever seen and often refused.
  */
 static bool is_list_id(struct slice id)
@@ -30,7 +28,7 @@ static bool is_list_id(struct slice id)
         bool inside = i > 0 && i + 1 < id.n;
         if (id.p[i] == '.' && inside && id.p[i - 1] != '.')
             dot = true;
-        else if (!is_label(id.p[i]) && !(inside && (id.p[i] == '-' || id.p[i] == '_')))
+        else if (!ascii_is_alnum(id.p[i]) && !(inside && (id.p[i] == '-' || id.p[i] == '_')))
             return false;
     }
     return dot && id.n <= LIMIT_DOMAIN;
@@ -76,7 +74,7 @@ static bool plan_feedback_id(struct planning *p, struct slice value)
     struct slice sender = {value.p + last, value.n - last};
     bool good = sender.n >= FEEDBACK_SENDER_LEAST && sender.n <= FEEDBACK_SENDER_MOST;
     for (size_t i = 0; i < sender.n; i++)
-        good = good && (is_label(sender.p[i]) || memchr("._-", sender.p[i], 3));
+        good = good && (ascii_is_alnum(sender.p[i]) || memchr("._-", sender.p[i], 3));
     if (fields > FEEDBACK_FIELDS_MAX)
         return plan_fail(p, field, "has more than four fields with colons between", SLICE(""));
     if (!good)

@@ -1,17 +1,6 @@
 /* content.c - a platform's own message is taken apart far enough to fill in its texts and send the rest as it is. */
 #include "proto/message/content.h"
 
-static bool is_space(char c) { return c == ' ' || c == '\t' || c == '\r' || c == '\n'; }
-
-static struct slice trim(struct slice text)
-{
-    while (text.n && is_space(text.p[0]))
-        text.p++, text.n--;
-    while (text.n && is_space(text.p[text.n - 1]))
-        text.n--;
-    return text;
-}
-
 /* Takes a line with its end off the text. */
 static struct slice next_line(struct slice *text)
 {
@@ -50,12 +39,12 @@ bool content_next_field(struct slice *header, struct content_field *field)
     struct slice rest = *header;
     struct slice line = next_line(&rest);
     const char *colon = line.n ? memchr(line.p, ':', line.n) : NULL;
-    if (!colon || is_space(line.p[0]))
+    if (!colon || ascii_is_space(line.p[0]))
         return false;
     while (rest.n && (rest.p[0] == ' ' || rest.p[0] == '\t'))
         line.n += next_line(&rest).n;
-    field->name = trim((struct slice){line.p, (size_t)(colon - line.p)});
-    field->value = trim((struct slice){colon + 1, (size_t)(line.p + line.n - colon - 1)});
+    field->name = slice_trim((struct slice){line.p, (size_t)(colon - line.p)});
+    field->value = slice_trim((struct slice){colon + 1, (size_t)(line.p + line.n - colon - 1)});
     *header = rest;
     return true;
 }
@@ -72,7 +61,7 @@ size_t content_unfold(struct slice value, char *to)
 bool content_next_parameter(struct slice *rest, struct slice *name, struct slice *value, struct slice *whole)
 {
     size_t i = 0, equals, start;
-    while (i < rest->n && (rest->p[i] == ';' || is_space(rest->p[i])))
+    while (i < rest->n && (rest->p[i] == ';' || ascii_is_space(rest->p[i])))
         i++;
     start = equals = i;
     bool quoted = false;
@@ -85,12 +74,12 @@ bool content_next_parameter(struct slice *rest, struct slice *name, struct slice
             equals = i;
     }
     i = i < rest->n ? i : rest->n; /* a backslash may be last */
-    *whole = trim((struct slice){rest->p + start, i - start});
+    *whole = slice_trim((struct slice){rest->p + start, i - start});
     *rest = (struct slice){rest->p + i, rest->n - i};
     if (whole->n == 0)
         return false;
-    *name = trim((struct slice){whole->p, equals - start});
-    *value = trim(
+    *name = slice_trim((struct slice){whole->p, equals - start});
+    *value = slice_trim(
         (struct slice){whole->p + (equals - start) + (equals > start), whole->n - (equals - start) - (equals > start)});
     if (value->n >= 2 && value->p[0] == '"' && value->p[value->n - 1] == '"')
         *value = (struct slice){value->p + 1, value->n - 2};
@@ -103,7 +92,7 @@ static struct slice first_token(struct slice value, struct slice *rest)
     const char *semicolon = value.n ? memchr(value.p, ';', value.n) : NULL;
     size_t n = semicolon ? (size_t)(semicolon - value.p) : value.n;
     *rest = (struct slice){value.p + n, value.n - n};
-    return trim((struct slice){value.p, n});
+    return slice_trim((struct slice){value.p, n});
 }
 
 static enum content_encoding read_encoding(struct slice value)
@@ -159,7 +148,7 @@ static enum delimiter read_delimiter(struct slice line, struct slice boundary)
 {
     if (line.n < boundary.n + 2 || memcmp(line.p, "--", 2) != 0 || memcmp(line.p + 2, boundary.p, boundary.n) != 0)
         return DELIMITER_NONE;
-    struct slice behind = trim((struct slice){line.p + 2 + boundary.n, line.n - 2 - boundary.n});
+    struct slice behind = slice_trim((struct slice){line.p + 2 + boundary.n, line.n - 2 - boundary.n});
     if (behind.n == 0)
         return DELIMITER_PART;
     return slice_equal(behind, SLICE("--")) ? DELIMITER_CLOSE : DELIMITER_NONE;

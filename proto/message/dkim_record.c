@@ -3,17 +3,6 @@
 
 #include "proto/message/encode.h"
 
-static bool is_space(char c) { return c == ' ' || c == '\t' || c == '\r' || c == '\n'; }
-
-static struct slice trim(struct slice s)
-{
-    while (s.n && is_space(s.p[0]))
-        s.p++, s.n--;
-    while (s.n && is_space(s.p[s.n - 1]))
-        s.n--;
-    return s;
-}
-
 /* Takes what stands before the next `separator` off `rest`. */
 static struct slice take(struct slice *rest, char separator)
 {
@@ -21,7 +10,7 @@ static struct slice take(struct slice *rest, char separator)
     struct slice item = {rest->p, end ? (size_t)(end - rest->p) : rest->n};
     size_t used = item.n + (end != NULL);
     *rest = (struct slice){rest->p + used, rest->n - used};
-    return trim(item);
+    return slice_trim(item);
 }
 
 /* Whether a colon-separated list holds one of two words. */
@@ -67,7 +56,7 @@ static struct tags read_tags(struct slice record)
         if (tag.n == 0 && record.n == 0) /* the last semicolon may stand there */
             break;
         const char *equals = memchr(tag.p, '=', tag.n);
-        struct slice name = trim((struct slice){tag.p, equals ? (size_t)(equals - tag.p) : 0});
+        struct slice name = slice_trim((struct slice){tag.p, equals ? (size_t)(equals - tag.p) : 0});
         if (!is_tag_name(name)) {
             tags.broken = true;
             continue;
@@ -76,7 +65,7 @@ static struct tags read_tags(struct slice record)
         if (letter) {
             struct slice *value = &tags.values[letter - letters];
             tags.broken = tags.broken || value->p; /* §3.2: no name twice */
-            *value = trim((struct slice){equals + 1, (size_t)(tag.p + tag.n - equals - 1)});
+            *value = slice_trim((struct slice){equals + 1, (size_t)(tag.p + tag.n - equals - 1)});
             tags.v_later = tags.v_later || (letter == letters && !first);
         }
         first = false;
@@ -148,7 +137,7 @@ enum dkim_record dkim_record_check(const struct slice *records, unsigned count, 
         if (records[i].n > DKIM_RECORD_MAX)
             return unusable(why, "it is too long");
         struct tags tags = read_tags(records[i]);
-        bool is_key = tags.values[TAG_P].p || slice_starts_with(trim(records[i]), SLICE("v=DKIM1"));
+        bool is_key = tags.values[TAG_P].p || slice_starts_with(slice_trim(records[i]), SLICE("v=DKIM1"));
         if (!is_key) /* say SPF's, from a wildcard */
             continue;
         if (result != DKIM_RECORD_MISSING)

@@ -99,10 +99,7 @@ static void write_plain(struct writer *w, struct slice text)
 /* ---- encoded words ---- */
 
 /* Octets that stand for themselves in the Q encoding, also within a phrase (RFC 2047 §5 (3)). */
-static bool q_literal(char c)
-{
-    return (ascii_lower(c) >= 'a' && ascii_lower(c) <= 'z') || (c >= '0' && c <= '9') || (c && strchr("!*+-/", c));
-}
+static bool q_literal(char c) { return ascii_is_alnum(c) || (c && strchr("!*+-/", c)); }
 
 static size_t q_width(char c) { return is_gap(c) || q_literal(c) ? 1 : 3; }
 
@@ -222,8 +219,7 @@ void header_words(struct out *out, struct slice name, struct slice value)
 
 static bool is_atext(char c)
 {
-    return (ascii_lower(c) >= 'a' && ascii_lower(c) <= 'z') || (c >= '0' && c <= '9') ||
-           (c && strchr("!#$%&'*+-/=?^_`{|}~", c)); /* RFC 5322 §3.2.3 */
+    return ascii_is_alnum(c) || (c && strchr("!#$%&'*+-/=?^_`{|}~", c)); /* RFC 5322 §3.2.3 */
 }
 
 static void write_quoted(struct writer *w, struct slice display)

@@ -165,10 +165,7 @@ static void render_date(struct line_render *r)
     out_write(r->out, text, sizeof(text) - 1);
 }
 
-static bool is_plain(char c, const char *more)
-{
-    return (ascii_lower(c) >= 'a' && ascii_lower(c) <= 'z') || (c >= '0' && c <= '9') || (c && strchr(more, c));
-}
+static bool is_plain(char c, const char *more) { return ascii_is_alnum(c) || (c && strchr(more, c)); }
 
 /* <campaign.seq.token@domain>. A dot that a dot-atom may not hold there (RFC 5322 §3.2.3) becomes a '_'. */
 static void render_message_id(struct line_render *r)

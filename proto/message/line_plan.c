@@ -142,11 +142,7 @@ static bool next_url(struct slice *list, struct slice *url)
 }
 
 /* RFC 3986 §2. */
-static bool is_url(char c)
-{
-    return (ascii_lower(c) >= 'a' && ascii_lower(c) <= 'z') || (c >= '0' && c <= '9') ||
-           (c && strchr("-._~:/?#[]@!$&'()*+,;=%", c));
-}
+static bool is_url(char c) { return ascii_is_alnum(c) || (c && strchr("-._~:/?#[]@!$&'()*+,;=%", c)); }
 
 /* What people wrote into an URL must be one already; what fields add is percent-encoded. */
 static bool check_url(const struct template *template)

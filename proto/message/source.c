@@ -239,7 +239,7 @@ static bool plan_base64(struct planning *p, const struct entity *entity)
         char c = entity->body.p[i];
         if (c == ' ' || c == '\t' || c == '\r' || c == '\n')
             continue;
-        bool digit = (ascii_lower(c) >= 'a' && ascii_lower(c) <= 'z') || (c >= '0' && c <= '9') || c == '+' || c == '/';
+        bool digit = ascii_is_alnum(c) || c == '+' || c == '/';
         padding += c == '=';
         digits++;
         if ((!digit && c != '=') || (digit && padding) || padding > 2)

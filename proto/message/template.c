@@ -35,17 +35,6 @@ static bool fail(struct template_error *error, const char *reason, struct slice 
     return false;
 }
 
-static bool is_space(char c) { return c == ' ' || c == '\t' || c == '\r' || c == '\n'; }
-
-static struct slice trim(struct slice text)
-{
-    while (text.n && is_space(text.p[0]))
-        text.p++, text.n--;
-    while (text.n && is_space(text.p[text.n - 1]))
-        text.n--;
-    return text;
-}
-
 /* Offset of `needle` in the source at or after `from`, or the source's length. */
 static size_t find(const struct compile *c, size_t from, struct slice needle)
 {
@@ -71,7 +60,7 @@ static bool read_tag(struct compile *c, size_t start, struct tag *tag)
 {
     char closer[1 + TEMPLATE_DELIMITER_MAX];
     size_t p = start + c->opener.n, n = 0;
-    while (p < c->source.n && is_space(c->source.p[p]))
+    while (p < c->source.n && ascii_is_space(c->source.p[p]))
         p++;
     tag->start = start;
     tag->sigil = 0;
@@ -86,7 +75,7 @@ static bool read_tag(struct compile *c, size_t start, struct tag *tag)
     size_t end = find(c, p, (struct slice){closer, n});
     if (end == c->source.n)
         return fail(c->error, "the tag is not closed", SLICE(""), start);
-    tag->content = trim((struct slice){c->source.p + p, end - p});
+    tag->content = slice_trim((struct slice){c->source.p + p, end - p});
     tag->end = end + n;
     return true;
 }
@@ -156,14 +145,14 @@ static bool set_delimiters(struct compile *c, const struct tag *tag)
 {
     struct slice text = tag->content;
     size_t n = 0;
-    while (n < text.n && !is_space(text.p[n]))
+    while (n < text.n && !ascii_is_space(text.p[n]))
         n++;
-    struct slice opener = {text.p, n}, closer = trim((struct slice){text.p + n, text.n - n});
+    struct slice opener = {text.p, n}, closer = slice_trim((struct slice){text.p + n, text.n - n});
     bool whole = opener.n && closer.n && opener.n <= TEMPLATE_DELIMITER_MAX && closer.n <= TEMPLATE_DELIMITER_MAX;
     for (size_t i = 0; i < text.n && whole; i++)
         whole = text.p[i] != '=';
     for (size_t i = 0; i < closer.n && whole; i++)
-        whole = !is_space(closer.p[i]);
+        whole = !ascii_is_space(closer.p[i]);
     if (!whole)
         return fail(c->error, "delimiters are set as {{=<% %>=}}", text, tag->start);
     c->opener = opener;
@@ -347,7 +336,7 @@ static void write_html(struct template_sink *sink, struct slice text)
 /* RFC 3986 §2.3, and for a RAW field §2.2 and the '%' of what is encoded already. */
 static bool url_keeps(char c, bool raw)
 {
-    if ((ascii_lower(c) >= 'a' && ascii_lower(c) <= 'z') || (c >= '0' && c <= '9'))
+    if (ascii_is_alnum(c))
         return true;
     return c && (strchr("-._~", c) || (raw && strchr(":/?#[]@!$&'()*+,;=%", c)));
 }

@@ -7,8 +7,6 @@
 static const struct slice record_version = {"v=STSv1;", 8};
 
 static bool is_blank(char c) { return c == ' ' || c == '\t'; }
-static bool is_digit(char c) { return c >= '0' && c <= '9'; }
-static bool is_alpha(char c) { return ascii_lower(c) >= 'a' && ascii_lower(c) <= 'z'; }
 
 static struct slice trim(struct slice s)
 {
@@ -39,7 +37,7 @@ static bool is_name(struct slice s)
     if (s.n == 0 || s.n > 32)
         return false;
     for (size_t i = 0; i < s.n; i++)
-        if (!is_alpha(s.p[i]) && !is_digit(s.p[i]) && (i == 0 || !memchr("_-.", s.p[i], 3)))
+        if (!ascii_is_alnum(s.p[i]) && (i == 0 || !memchr("_-.", s.p[i], 3)))
             return false;
     return true;
 }
@@ -51,7 +49,7 @@ static bool is_id(struct slice s)
     if (s.n == 0 || s.n > STS_ID)
         return false;
     for (size_t i = 0; i < s.n; i++)
-        if (!is_alpha(s.p[i]) && !is_digit(s.p[i]))
+        if (!ascii_is_alnum(s.p[i]))
             return false;
     return true;
 }
