@@ -22,7 +22,7 @@ static void say_why(const struct shard *shard, const struct lane *lane, struct m
     enum lane_why why = lane_ask(&shard->lanes, lane, now, &when);
     if (!lane_waited_for(lane))
         why = LANE_IDLE;
-    else if (why == LANE_READY && lane->open >= lane->connections)
+    else if (why == LANE_READY && lane->open >= lane->allowed)
         why = LANE_CONNECTIONS;
     if (when != NSEC_NEVER && when > now)
         row->next_ms = (io_wall(shard->io) + (when - now)) / NSEC_PER_MS;
@@ -30,7 +30,7 @@ static void say_why(const struct shard *shard, const struct lane *lane, struct m
         snprintf(row->why, sizeof row->why, "rate %llu per %llu s", (unsigned long long)lane->limits->rate,
                  (unsigned long long)(lane->limits->rate_per / NSEC_PER_S));
     else if (why == LANE_CONNECTIONS)
-        snprintf(row->why, sizeof row->why, "all %u connections are busy", lane->connections);
+        snprintf(row->why, sizeof row->why, "all %u connections are busy", lane->allowed);
     else if (why != LANE_READY)
         snprintf(row->why, sizeof row->why, "%s", lane_why_text(why));
 }

@@ -340,7 +340,7 @@ static void kick_idle(struct shard *shard, struct lane *lane)
         }
         session_kick(session);
     }
-    if (quits && lane->open >= lane->connections && lane_waited_for(lane)) {
+    if (quits && lane->open >= lane->allowed && lane_waited_for(lane)) {
         end_idle(shard, quits);
     }
 }

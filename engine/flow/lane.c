@@ -75,7 +75,7 @@ static struct lane *lane_make(struct lanes *lanes, const struct backlog *backlog
     lane->source = source;
     lane->limits = limits;
     lane->relay = config_relay_of(lanes->config, limits);
-    lane->connections = share.connections;
+    lane->connections = lane->allowed = share.connections;
     lane->own.pool = backlog->pool;
     lane->own.isp_hash = backlog->isp_hash;
     lane->own.owner = lane;
@@ -237,6 +237,36 @@ bool lane_waited_for(const struct lane *lane)
 /* As many sessions as were let in when others were turned away may be opened again at any time. */
 static bool is_held(const struct lane *lane, nsec now) { return lane->held_until > now && lane->open >= lane->let_in; }
 
+/* The one that opens last, or LANE_READY. */
+static enum lane_why gate_that_is_shut(const struct lane *lane, nsec now)
+{
+    enum lane_why shut = LANE_READY;
+    nsec latest = now;
+    for (enum lane_why why = LANE_PAUSED; why < LANE_WHY_COUNT; why++)
+        if (lane->gates[why] > latest) {
+            latest = lane->gates[why];
+            shut = why;
+        }
+    return shut;
+}
+
+void lane_gate(struct lane *lane, enum lane_why why, nsec until)
+{
+    sluice_assert(why >= LANE_PAUSED && why < LANE_WHY_COUNT);
+    lane->gates[why] = until;
+}
+
+void lane_allow(struct lane *lane, unsigned sessions)
+{
+    sluice_assert(sessions >= 1);
+    lane->allowed = sessions < lane->connections ? sessions : lane->connections;
+}
+
+void lane_set_rate(struct lane *lane, nsec interval_ns, unsigned burst, nsec now)
+{
+    throttle_change(&lane->throttle, interval_ns, burst, now);
+}
+
 static enum lane_why ask(const struct lanes *lanes, const struct lane *lane, nsec now, nsec *when)
 {
     *when = NSEC_NEVER;
@@ -249,6 +279,11 @@ static enum lane_why ask(const struct lanes *lanes, const struct lane *lane, nse
     if (lane->slow_until > now) {
         *when = lane->slow_until;
         return lane->slow_why;
+    }
+    enum lane_why shut = gate_that_is_shut(lane, now);
+    if (shut != LANE_READY) {
+        *when = lane->gates[shut];
+        return shut;
     }
     nsec ready = throttle_ready_at(&lane->throttle, now);
     if (ready > now) {
@@ -283,7 +318,7 @@ bool lane_may_open(const struct lanes *lanes, const struct lane *lane, nsec now,
         *when -= open_ahead;
         return false;
     }
-    return (why == LANE_READY || why == LANE_RATE) && lane->open < lane->connections;
+    return (why == LANE_READY || why == LANE_RATE) && lane->open < lane->allowed;
 }
 
 unsigned lane_sessions_ahead(const struct lane *lane)
@@ -291,9 +326,9 @@ unsigned lane_sessions_ahead(const struct lane *lane)
     if (lane->failures)
         return lane->connecting ? 0 : 1;
     if (!lane->throttle.interval_ns)
-        return lane->connections;
+        return lane->allowed;
     nsec starts = nsec_max(NSEC_PER_S / lane->throttle.interval_ns, lane->open - lane->connecting);
-    return starts < 1 ? 1 : starts < lane->connections ? (unsigned)starts : lane->connections;
+    return starts < 1 ? 1 : starts < lane->allowed ? (unsigned)starts : lane->allowed;
 }
 
 void lane_start(struct lane *lane, nsec now)
@@ -362,6 +397,7 @@ static bool idle(const struct lane *lane, nsec now)
 {
     return lane->open == 0 && lane->own.waiting == 0 && !lane->own.marked && !lane->in_line &&
            lane->held_until <= now && lane->slow_until + lane->slow_for <= now &&
+           gate_that_is_shut(lane, now) == LANE_READY &&
            (lane->throttle.interval_ns == 0 || lane->throttle.paid_until <= now) && !io_timer_is_set(&lane->timer);
 }
 
@@ -408,6 +444,11 @@ const char *lane_why_text(enum lane_why why)
         [LANE_SLOW] = "the relay said that this is too fast",
         [LANE_QUOTA] = "the relay said that its quota is used up",
         [LANE_STOPPED] = "the relay refuses our credentials",
+        [LANE_PAUSED] = "paused by hand",
+        [LANE_BACKOFF] = "the provider's replies ask for silence",
+        [LANE_WARMUP] = "the warm-up has nothing left for now",
+        [LANE_TOTAL] = "all sources together are at their limit",
+        [LANE_RELOAD] = "new limits are being taken over",
     };
     return texts[why];
 }

@@ -61,6 +61,12 @@ enum lane_why {
     LANE_SLOW,        /* the relay said that it goes too fast */
     LANE_QUOTA,       /* the relay said that what we may send in a day is used up */
     LANE_STOPPED,     /* the relay does not know us (relays.h) */
+    /* Gates, shut by lane_gate: */
+    LANE_PAUSED,  /* by hand */
+    LANE_BACKOFF, /* the ISP's replies ask for silence */
+    LANE_WARMUP,  /* its warm-up has nothing left for now */
+    LANE_TOTAL,   /* what all sources together may send there */
+    LANE_RELOAD,  /* the limits have changed, and not every shard keeps the new ones yet */
     LANE_WHY_COUNT
 };
 
@@ -72,7 +78,9 @@ struct lane {
     unsigned source;                         /* index into config.sources */
     const struct config_limits *limits;
     unsigned connections; /* this shard's share */
+    unsigned allowed;     /* sessions that may be open now: <= connections, fewer while it backs off */
     struct throttle throttle;
+    nsec gates[LANE_WHY_COUNT]; /* shut until then, each for its own reason */
     unsigned open, connecting; /* sessions */
     unsigned working;          /* of them, those in which a message had an answer */
     unsigned failures;         /* sessions in a row that were turned away before they were ready */
@@ -172,6 +180,15 @@ nsec lane_turned_away(struct lane *lane, nsec now);
 /* The relay said LANE_SLOW or LANE_QUOTA: nothing starts for a while, twice as long when it says so again within as
  * long as that was. Returns until when. */
 nsec lane_slow_down(struct lane *lane, enum lane_why why, nsec now);
+/* Nothing starts before `until`, for this reason, which no other lifts; 0 opens the gate again, NSEC_NEVER leaves it
+ * shut until that is done. Whoever opens one earlier than was said marks the lane's backlogs (carry_mark). Messages
+ * that have started go on. */
+void lane_gate(struct lane *lane, enum lane_why why, nsec until);
+/* Sessions of this lane and shard from now on: at least 1, at most `connections`. Those that are open beyond it end
+ * when their message does. */
+void lane_allow(struct lane *lane, unsigned sessions);
+/* Another interval from now on, by throttle_change's formula. */
+void lane_set_rate(struct lane *lane, nsec interval_ns, unsigned burst, nsec now);
 /* Forgets lanes and backlogs that hold nothing and owe nothing. Returns how many. */
 unsigned lanes_forget(struct lanes *lanes, nsec now);
 const char *lane_why_text(enum lane_why why);

@@ -141,7 +141,7 @@ static struct lane *lane_to_probe(struct shard *shard, unsigned relay)
     for (struct backlog *backlog = shard->lanes.backlogs; backlog; backlog = backlog->next)
         for (unsigned i = 0; i < backlog->lane_count; i++) {
             struct lane *lane = backlog->lanes[i];
-            if (lane->relay == (int)relay && lane_waited_for(lane) && lane->open < lane->connections &&
+            if (lane->relay == (int)relay && lane_waited_for(lane) && lane->open < lane->allowed &&
                 lane_may_probe(&shard->lanes, lane, io_now(shard->io)))
                 return lane;
         }

@@ -317,9 +317,36 @@ static void a_relay_slows_its_lane_down(void **unused)
     end(&f);
 }
 
+static void gates_shut_for_their_own_reasons(void **unused)
+{
+    (void)unused;
+    struct fixture f;
+    nsec when;
+    begin(&f, 0, 1);
+    struct lane *lane = backlog_of(&f, 0)->lanes[0];
+    lane_gate(lane, LANE_PAUSED, 50);
+    lane_gate(lane, LANE_WARMUP, NSEC_NEVER);
+    assert_int_equal(lane_ask(&f.lanes, lane, 10, &when), LANE_WARMUP); /* the one that opens last is the reason */
+    assert_int_equal(when, NSEC_NEVER);
+    assert_false(lane_may_open(&f.lanes, lane, 10, &when));
+    lane_gate(lane, LANE_WARMUP, 0); /* opens its own gate alone */
+    assert_int_equal(lane_ask(&f.lanes, lane, 10, &when), LANE_PAUSED);
+    assert_int_equal(when, 50);
+    assert_int_equal(lane_ask(&f.lanes, lane, 50, &when), LANE_READY);
+    lane_allow(lane, 2);
+    lane_opened(lane);
+    assert_true(lane_may_open(&f.lanes, lane, 60, &when));
+    lane_opened(lane);
+    assert_false(lane_may_open(&f.lanes, lane, 60, &when));
+    lane_allow(lane, 1000); /* never more than was configured */
+    assert_int_equal(lane->allowed, 5);
+    end(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(gates_shut_for_their_own_reasons),
         cmocka_unit_test(a_source_in_two_pools_is_one_lane),
         cmocka_unit_test(a_retry_waits_for_its_last_source),
         cmocka_unit_test(a_session_is_given_its_own_site),
