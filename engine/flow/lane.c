@@ -75,6 +75,7 @@ static struct lane *lane_make(struct lanes *lanes, const struct backlog *backlog
     lane->source = source;
     lane->limits = limits;
     lane->relay = config_relay_of(lanes->config, limits);
+    lane->configured = share;
     lane->connections = lane->allowed = share.connections;
     lane->own.pool = backlog->pool;
     lane->own.isp_hash = backlog->isp_hash;
@@ -82,6 +83,8 @@ static struct lane *lane_make(struct lanes *lanes, const struct backlog *backlog
     memcpy(lane->own.isp, backlog->isp, sizeof lane->own.isp);
     throttle_init(&lane->throttle, share.interval_ns, share.burst, now);
     table_add(&lanes->lane_table, &lane->link, lane_hash(source, backlog->isp_hash));
+    if (lanes->made)
+        lanes->made(lanes->made_context, lane);
     return lane;
 }
 

@@ -70,6 +70,9 @@ enum lane_why {
     LANE_WHY_COUNT
 };
 
+/* Who may slow a lane down below what is configured (effective.h). */
+enum lane_slower { LANE_BY_HAND = 0, LANE_BY_REPLIES, LANE_SLOWERS };
+
 struct lane {
     struct table_link link;
     unsigned backlog_count;                  /* a source may stand in several pools: it is one lane all the same */
@@ -81,6 +84,11 @@ struct lane {
     unsigned allowed;     /* sessions that may be open now: <= connections, fewer while it backs off */
     struct throttle throttle;
     nsec gates[LANE_WHY_COUNT]; /* shut until then, each for its own reason */
+    struct throttle_limits configured; /* this shard's share of what is configured */
+    struct {
+        unsigned percent;     /* of the rate, or, without one, of the connections; 0: all */
+        unsigned connections; /* at most; 0: all */
+    } slowed[LANE_SLOWERS];   /* effective.h alone writes it */
     unsigned open, connecting; /* sessions */
     unsigned working;          /* of them, those in which a message had an answer */
     unsigned failures;         /* sessions in a row that were turned away before they were ready */
@@ -107,6 +115,9 @@ struct lanes {
     struct table lane_table, backlog_table;
     struct backlog *backlogs;
     unsigned waiting;
+    void (*made)(void *context, struct lane *lane); /* a lane begins, or begins anew after it was forgotten: whoever
+                                                       shuts gates or slows lanes tells it what holds. May be NULL */
+    void *made_context;
     nsec *held_until; /* by source: this engine holds it until then; 0: it is another's */
     bool *stopped;    /* by relay: nothing goes there */
 };
