@@ -1,0 +1,69 @@
+/* suppress.h - asks the suppression list about a shard's recipients, many in one write.
+ *
+ * Guarantees: no MAIL is handed to the ring for an address of which the list had not been asked, and said no, within
+ * the last minute (SUPPRESS_FRESH_S), counted from when it was asked; each attempt that is given comes back exactly
+ * once, in the order in which those of its turn were given, unless the shard is on its way out.
+ *
+ * Nothing is remembered but when an attempt was asked for: an address that is put on the list before its recipient is
+ * pushed is found, whatever was asked before. An attempt costs Redis a field of an HMGET, whose head it shares with
+ * those of its turn and bucket. */
+#ifndef FLOW_SUPPRESS_H
+#define FLOW_SUPPRESS_H
+
+#include "control/config.h"
+#include "control/metrics.h"
+#include "flow/outcome.h"
+#include "io/arena.h"
+#include "io/pool.h"
+#include "store/suppress.h"
+
+enum { SUPPRESS_FRESH_S = 60 };
+
+struct suppress_batch;
+
+struct suppress_events {
+    /* It is not on the list. `aside`: it was routed, and waited, before it was given. */
+    void (*passed)(void *context, struct attempt *attempt, bool aside);
+    /* It is; `reply` says so, for its event. */
+    void (*found)(void *context, struct attempt *attempt, struct slice reply);
+};
+
+struct suppress {
+    struct io *io;
+    struct store *store;
+    struct metrics_shard *metrics;
+    const struct suppress_events *on;
+    void *context;
+    bool enabled;
+    struct suppress_policies policies;
+    nsec keep; /* the longest time of theirs */
+    struct pool batches, asks, strikes;
+    unsigned strikes_max;
+    struct suppress_batch *gathering; /* this turn's; NULL: none */
+    unsigned waiting;                 /* attempts that were given and have not come back */
+};
+
+struct suppress_config {
+    struct io *io;
+    struct store *store;
+    const struct config *config;
+    struct metrics_shard *metrics;
+    unsigned attempts_max;
+};
+
+/* False: the arena is too small. */
+must_use bool suppress_open(struct suppress *suppress, struct arena *arena, const struct suppress_config *config,
+                            const struct suppress_events *on, void *context);
+/* Must this attempt be asked about before it may start? */
+bool suppress_due(const struct suppress *suppress, const struct attempt *attempt, nsec now);
+/* Asks, with this turn's flush; the attempt stands in no queue until it comes back. */
+void suppress_give(struct suppress *suppress, struct attempt *attempt, bool aside);
+void suppress_flush(struct suppress *suppress);
+/* What an attempt's final outcome does to its address. Asked of Redis at once, so that it is there before the event is;
+ * dying between the two leaves a recipient that still is owed its event, and is found. */
+void suppress_note(struct suppress *suppress, const struct attempt *attempt, const struct settlement *settlement,
+                   const struct verdict *verdict);
+/* May recipients be taken into memory? Not while Redis owes very many answers. */
+bool suppress_has_room(const struct suppress *suppress);
+
+#endif
