@@ -51,7 +51,7 @@ static void describe(struct settlement *s, const struct attempt *attempt, const 
         .stage = slice_of(stage_name(o->stage)),
         .class_ = slice_of(bounce_class_name(verdict->bounce.class_)),
         .kind = slice_of(bounce_kind_name(verdict->bounce.kind)),
-        .rule = slice_of(verdict->bounce.rule),
+        .rule = slice_of(s->rule),
         .reply = slice_of(o->reply),
         .mx = slice_of(o->mx),
         .ip = slice_of(o->ip),
@@ -96,8 +96,10 @@ static void defer(struct settlement *s, const struct attempt *attempt, const str
 void outcome_settle(struct settlement *s, const struct attempt *attempt, const struct outcome *outcome,
                     const struct outcome_world *world)
 {
-    struct verdict verdict = verdict_of(outcome);
+    struct verdict verdict = verdict_of(world->rules, world->isp, outcome);
     sluice_assert(verdict.type != EVENT_BROKEN);
+    s->verdict = verdict;
+    slice_copy(s->rule, sizeof s->rule, slice_of(verdict.bounce.rule));
     s->lease = attempt->lease;
     s->outcome = *outcome;
     describe(s, attempt, &verdict, world);

@@ -15,11 +15,14 @@ struct settlement {
     struct event event;
     struct outcome outcome;
     struct lease *lease;
+    struct verdict verdict;         /* what the outcome means; its rule may go when the turn is over */
+    char rule[LIMIT_RULE_NAME + 1]; /* what the event borrows of it */
     char isp[LIMIT_ISP_NAME + 1]; /* for what borrows the name: the site may be gone before it is written */
 };
 
 struct outcome_world {
     const struct config_limits *limits; /* of the ISP: its retry schedule */
+    const struct rule_reader *rules;    /* NULL: none */
     struct slice source, isp;           /* names; may be empty; constant or the configuration's */
     nsec wall;                          /* UTC now */
     uint64_t random;

@@ -55,6 +55,7 @@ struct shard {
     struct metrics_shard *metrics;
     struct log log;
     unsigned index, shards;
+    struct rule_reader rules; /* this thread's eyes for the configuration's rules */
     struct arena arena;
     struct intake intake;
     struct route route;
@@ -170,6 +171,12 @@ enum carry_insecure {
     CARRY_INSECURE_UNFIT,  /* the site's other hosts are tried; this one later */
 };
 enum carry_insecure carry_learn_tls(struct shard *shard, struct session *session, const struct outcome *why);
+
+/* How an ISP took what a session brought (adapt.c): after the end of each of its messages, and when it was turned away
+ * before it had one (`attempt` NULL). The lane, and whatever else the verdict names, goes slower or faster from then on.
+ */
+void carry_adapt(struct shard *shard, struct session *session, const struct attempt *attempt,
+                 const struct verdict *verdict);
 
 /* Signing in at a relay (smarthost.c): what a session that is about to be opened says there, held until
  * carry_relay_signed_in, which _ready and _closed call too; NULL: nothing. */

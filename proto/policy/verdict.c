@@ -234,8 +234,9 @@ static bool is_answered(const struct outcome *outcome)
            (is_success(outcome->code) || is_refusal(outcome->code));
 }
 
-struct verdict verdict_of(const struct outcome *outcome)
+struct verdict verdict_of(const struct rule_reader *reader, struct slice isp, const struct outcome *outcome)
 {
+    (void)reader, (void)isp;
     if (outcome->stage <= STAGE_BROKEN || outcome->stage >= STAGE_COUNT || outcome->happening <= HAPPENING_BROKEN ||
         outcome->happening >= HAPPENING_COUNT)
         return (struct verdict){.type = EVENT_BROKEN};

@@ -13,6 +13,7 @@
 #define PROTO_POLICY_VERDICT_H
 
 #include "proto/policy/bounce.h"
+#include "proto/policy/rule.h"
 #include "sluice/base.h"
 #include "sluice/event.h"
 #include "sluice/outcome.h"
@@ -35,11 +36,23 @@ struct verdict {
     enum verdict_trouble trouble;
     bool counts;        /* as an attempt of the recipient: the retry schedule goes one step on */
     const char *status; /* to be reported when the outcome has none, "5.1.10"; "" : none */
+
+    /* What follows from it, by the rule that decided or, where none did, by class, kind and stage. */
+    const struct rule *rule; /* borrows from the rules that were asked; NULL: no rule decided. bounce.rule is its id */
+    enum rule_scope scope;
+    enum rule_action action;
+    nsec wait;            /* RETRY: the time that was named, else the rule's. PAUSE, PROBE, OTHER_SOURCE: 0: not said */
+    nsec retry_after;     /* this recipient, if it is deferred, is not tried again before that is over; 0: not said */
+    unsigned factor;      /* SLOW: percent, 1 .. 99 */
+    unsigned connections; /* CONNECTIONS: at least 1 */
+    bool alert;
+    bool suppress; /* the address is dead for good: bounced and hard, never for a 4yz or before RCPT */
 };
 
 /* For `deferred` the caller still asks backoff_retry, and reports `expired` instead when the schedule is at its end;
- * for `in_doubt` it follows the campaign's policy. */
-struct verdict verdict_of(const struct outcome *outcome);
+ * for `in_doubt` it follows the campaign's policy. `isp`: the name of the configuration's ISP, or "". `reader` may be
+ * NULL: no rules. */
+struct verdict verdict_of(const struct rule_reader *reader, struct slice isp, const struct outcome *outcome);
 
 const char *verdict_trouble_name(enum verdict_trouble trouble); /* "host" */
 

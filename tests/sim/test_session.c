@@ -385,11 +385,11 @@ static void every_error_has_a_verdict(void **unused)
         for (unsigned stage = STAGE_CONNECT; stage < STAGE_COUNT; stage++) {
             struct outcome outcome = {.stage = (enum stage)stage,
                                       .happening = session_outcome_happening(-error, stage != STAGE_CONNECT)};
-            struct verdict verdict = verdict_of(&outcome);
+            struct verdict verdict = verdict_of(NULL, SLICE(""), &outcome);
             if (verdict.type != EVENT_DEFERRED)
                 fail_msg("errno %d at %s", error, stage_name(outcome.stage));
             outcome.body_left = stage == STAGE_BODY;
-            verdict = verdict_of(&outcome);
+            verdict = verdict_of(NULL, SLICE(""), &outcome);
             assert_int_equal(verdict.type, stage == STAGE_BODY ? EVENT_IN_DOUBT : EVENT_DEFERRED);
         }
 }

@@ -11,7 +11,7 @@ static struct verdict judge(enum stage stage, enum happening happening, bool bod
 {
     struct outcome outcome = {.stage = stage, .happening = happening, .body_left = body_left, .code = code};
     slice_copy(outcome.status, sizeof outcome.status, slice_of(status));
-    return verdict_of(&outcome);
+    return verdict_of(NULL, SLICE(""), &outcome);
 }
 
 /* Which happenings a stage can have; everything else is our bug. Written down a second time on purpose. */
