@@ -6,6 +6,8 @@
 
 #include <stdlib.h>
 
+enum { OPS_MAX = 100000 };
+
 /* The keys of a campaign in the order that steps.lua knows. */
 static const char *const campaign_keys[] = {"campaign", "status", "recipients", "leases", "parked",
                                             "retry",    "held",   "events",     "totals", "unique"};
@@ -69,6 +71,16 @@ void step_begin_command(struct store *store, const char *name)
 {
     resp_begin(&store->command);
     step_text(store, name);
+}
+
+void step_begin_ops(struct store *store)
+{
+    step_begin_command(store, "XADD");
+    step_global_key(store, "ops", SLICE(""));
+    step_text(store, "MAXLEN");
+    step_text(store, "~");
+    resp_unsigned(&store->command, OPS_MAX);
+    step_text(store, "*");
 }
 
 void step_ask(struct store *store, struct store_request *r,

@@ -48,6 +48,8 @@ void step_fence(struct store *store, struct slice lease);
 /* FCALL with one key outside of any campaign, or a command that is no function. */
 void step_begin_single(struct store *store, const char *function, const char *key, struct slice tail);
 void step_begin_command(struct store *store, const char *name);
+/* XADD to sluice:ops; fields and values follow. */
+void step_begin_ops(struct store *store);
 
 /* What was written is asked. `read` is given a reply that is no error, and ends with step_done or asks for more. */
 void step_ask(struct store *store, struct store_request *r,

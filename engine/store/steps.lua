@@ -494,6 +494,12 @@ local function let_go(keys, args)
     return {1, ''}
 end
 
+-- args: scope value. The first of the answer: 1 if it stood there and was taken out.
+local function control_remove(keys, args)
+    if redis.call('HGET', keys[1], args[1]) ~= args[2] then return {0, ''} end
+    return {redis.call('HDEL', keys[1], args[1]), ''}
+end
+
 local function register(flags, functions)
     for at = 1, #functions, 2 do
         redis.register_function{function_name = 'sluice_dev_' .. functions[at], callback = functions[at + 1],
@@ -504,5 +510,6 @@ end
 register({}, {'lease_list', lease_list, 'lease_parked', lease_parked, 'lease_retry', lease_retry, 'unique', unique,
               'phase', phase, 'finish', finish, 'again', again, 'hold', hold, 'let_go', let_go})
 -- A Redis at its maxmemory gives out nothing new, but what was leased is brought to its end.
-register({'allow-oom'}, {'adopt', adopt, 'release', release, 'permit', permit, 'end', end_, 'trim_events', trim_events})
+register({'allow-oom'}, {'adopt', adopt, 'release', release, 'permit', permit, 'end', end_, 'trim_events', trim_events,
+                         'control_remove', control_remove})
 register({'no-writes'}, {'look', look, 'entries', entries})

@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { BACKLOG_BYTES = 4 * 1024 * 1024, OPS_MAX = 100000 };
+enum { BACKLOG_BYTES = 4 * 1024 * 1024 };
 
 /* ---- the store ---- */
 
@@ -209,22 +209,12 @@ static void remember(struct store_request *r, struct slice campaign, const char 
 
 static int64_t wall_ms(struct store *store) { return io_wall(store->io) / NSEC_PER_MS; }
 
-static void begin_ops(struct store *store)
-{
-    step_begin_command(store, "XADD");
-    step_global_key(store, "ops", SLICE(""));
-    step_text(store, "MAXLEN");
-    step_text(store, "~");
-    resp_unsigned(&store->command, OPS_MAX);
-    step_text(store, "*");
-}
-
 /* Tells whoever follows sluice:ops. It comes before the mark that says it was told: dying between the two tells it
  * twice, never not at all. */
 static void ask_ops(struct store *store, struct store_request *r, const char *what,
                     void (*read)(struct store *, struct store_request *, const struct resp_node *, bool))
 {
-    begin_ops(store);
+    step_begin_ops(store);
     step_text(store, "campaign");
     step_text(store, r->campaign);
     step_text(store, "phase");
@@ -412,7 +402,7 @@ static void field_values(struct store *store, const struct slice *fields, unsign
 
 void store_ops(struct store *store, struct store_request *r, const struct slice *fields, unsigned count)
 {
-    begin_ops(store);
+    step_begin_ops(store);
     field_values(store, fields, count);
     step_ask(store, r, step_read_command, 0);
 }

@@ -24,6 +24,7 @@
 struct store;
 struct store_request;
 struct resp_node;
+struct control_note;
 
 struct store_config {
     const char *url;      /* "unix:/path", "redis://[user:password@]host:port[/db]"; borrows until store_close */
@@ -66,6 +67,7 @@ struct store_request {
     int64_t number;
     struct store_view *view;
     char campaign[LIMIT_CAMPAIGN_ID + 1], phase[16]; /* of steps that take several commands */
+    struct control_note *control;                    /* likewise: borrows until done (control.h) */
 };
 
 static inline bool store_request_busy(const struct store_request *r) { return r->state != 0; }
