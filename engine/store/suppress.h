@@ -1,8 +1,8 @@
 /* suppress.h - the steps on the suppression list; proto/policy/suppress.h says what its keys and values are.
  *
  *     sluice:suppressed:<00..ff>               hash: key of an address -> value
- *     {sluice:suppressed:<00..ff>}:strikes     hash: key of an address -> refusals that count: "when:class:campaign:seq:
- *                                              attempt" with spaces between. Old ones go when others come
+ *     {sluice:suppressed:<00..ff>}:strikes     hash: key of an address -> refusals that count:
+ * "when:class:campaign:seq: attempt" with spaces between. Old ones go when others come
  *
  * Each bucket is a slot of its own, and its strikes are in the same. All of these may be repeated. */
 #ifndef STORE_SUPPRESS_H
@@ -22,7 +22,7 @@ void store_suppressed(struct store *store, struct store_request *r, uint8_t buck
  * address is on the list from then on, unless it is already. It is the same refusal, whenever it is told, by campaign,
  * seq and attempt. number: 1 if it was put there by this. */
 struct store_strike {
-    struct slice key;   /* of the address */
+    struct slice key;    /* of the address */
     struct slice class_; /* the reason, when it comes to that */
     struct slice campaign;
     uint64_t seq;

@@ -1,7 +1,8 @@
 /* suppress.h - whom nobody should send to any more: the names and values of the list, and what puts an address on it.
  *
  * An address is looked up as its *key*: local part, '@' and domain as A-labels, ASCII letters in lower case. Local
- * parts are case-sensitive by RFC 5321 §2.4; hardly a mailbox is, and whoever asks to be left alone means all spellings.
+ * parts are case-sensitive by RFC 5321 §2.4; hardly a mailbox is, and whoever asks to be left alone means all
+ * spellings.
  *
  * The list is 256 buckets, sluice:suppressed:00 .. ff, so that a cluster can spread it. An address is in the bucket of
  * the lowest byte of its key's CRC-32 (of zlib, PNG, Ethernet), two hexadecimal digits: crc32(key) & 255 in whatever
@@ -47,11 +48,10 @@ struct suppress_policy {
     unsigned after; /* 0: never */
     nsec within;
 };
-/* By class, and for hard refusals of classes that have none. */
+/* By class; `hard`, if it is given, instead of the defaults of classes that are not given themselves. */
 struct suppress_policies {
-    struct suppress_policy classes[BOUNCE_CLASS_COUNT];
-    bool given[BOUNCE_CLASS_COUNT];
-    struct suppress_policy hard;
+    struct suppress_policy classes[BOUNCE_CLASS_COUNT], hard;
+    bool given[BOUNCE_CLASS_COUNT], hard_given;
 };
 /* bad-mailbox, inactive-mailbox and bad-domain at once, quota-issues after three times in 14 days, nothing else. */
 struct suppress_policies suppress_defaults(void);
