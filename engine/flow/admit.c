@@ -6,7 +6,8 @@ enum { BUCKET_ROOM = 100 }; /* recipients from a list of ISPs that have no entry
 bool carry_may_start(struct shard *shard)
 {
     return shard->phase == SHARD_RUNNING && !shard->starved && store_connected(shard->store) &&
-           !store_busy(shard->store) && events_has_room(&shard->events) && io_now(shard->io) < shard->alive_until;
+           !store_busy(shard->store) && events_has_room(&shard->events) && io_now(shard->io) < shard->alive_until &&
+           hand_is_known(&shard->hand);
 }
 
 /* ---- marks: whose lanes are to be looked at when the turn ends ---- */
@@ -120,7 +121,7 @@ static struct backlog *choose_backlog(struct shard *shard, struct attempt *attem
     if (!lane)
         return backlog;
     enum lane_why why = lane_ask(&shard->lanes, lane, io_now(shard->io), &when);
-    return why == LANE_SOURCE || why == LANE_HELD || why == LANE_SLOW || why == LANE_QUOTA ? backlog : &lane->own;
+    return why == LANE_SOURCE || why == LANE_HELD || why == LANE_SLOW || why == LANE_QUOTA || why == LANE_PAUSED ? backlog : &lane->own;
 }
 
 /* May one more wait here? What was parked before had its place reserved, so that nobody is parked twice for one
@@ -328,6 +329,20 @@ static void leave_to_mates(struct shard *shard, struct lane *lane, struct backlo
             park(shard, at);
     }
     carry_mark(shard, backlog);
+}
+
+void carry_leave_lane(struct shard *shard, struct lane *lane)
+{
+    while (lane->own.queues) {
+        struct site *site = lane->own.queues->site;
+        unsigned before = lane->own.waiting;
+        sites_hold(site); /* the last attempt may be all that holds it */
+        for (unsigned i = 0; i < lane->backlog_count; i++)
+            leave_to_mates(shard, lane, lane->backlogs[i], site);
+        sites_release(&shard->route.sites, site);
+        if (lane->own.waiting == before)
+            return; /* of pools that it is in no more: shed parks them */
+    }
 }
 
 void carry_give_up(struct shard *shard, struct lane *lane, struct site *site, const struct outcome *outcome)

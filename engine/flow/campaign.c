@@ -188,6 +188,8 @@ const char *campaign_phase(const struct campaign *campaign, int64_t now_ms, stru
         return "incomplete";
     if (campaign->state == STORE_PAUSED)
         return waits(reason, "paused");
+    if (!cancelled && campaign->held)
+        return waits(reason, campaign->held_why);
     if (!cancelled && campaign->pool < 0)
         return "waiting";
     if (!cancelled && campaign->not_before_ms > now_ms)

@@ -28,6 +28,8 @@ struct campaign {
     struct store_request step;  /* taking a lease */
     struct store_request phase; /* phase and finish */
     struct store_request trim;  /* of events that were read */
+    bool held;                  /* by hand (hand.h), for this reason: */
+    char held_why[192];
     bool unread;                /* events_max is reached, and they were not all read: nothing is leased */
 
     uint64_t version; /* hash of the fields that were compiled */
@@ -65,7 +67,7 @@ void campaign_drop(struct campaign *campaign);
 /* May recipients of it be started now? */
 static inline bool campaign_runs(const struct campaign *campaign)
 {
-    return campaign->complete && campaign->state == STORE_RUNNING;
+    return campaign->complete && campaign->state == STORE_RUNNING && !campaign->held;
 }
 /* The phase as people should see it, with the reason or "". */
 const char *campaign_phase(const struct campaign *campaign, int64_t now_ms, struct slice *reason);

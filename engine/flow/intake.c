@@ -270,7 +270,7 @@ static bool lease_range(struct intake *intake, struct campaign *campaign, nsec n
     return true;
 }
 
-static bool may_lease(const struct intake *intake, const struct campaign *campaign, int64_t now_ms)
+static bool may_lease(const struct intake *intake, struct campaign *campaign, int64_t now_ms)
 {
     if (!campaign->looked || campaign->leasing || campaign->unread || store_request_busy(&campaign->trim))
         return false;

@@ -30,7 +30,7 @@ struct intake_events {
     /* How many attempts sessions carry. */
     unsigned (*carried)(void *context);
     /* Does this engine hold a source of the campaign's pool? If not, another one may. */
-    bool (*serves)(void *context, const struct campaign *campaign);
+    bool (*serves)(void *context, struct campaign *campaign);
     /* A look or a step showed that the campaign may not run any more as it did (paused, cancelled, incomplete, or to be
      * sent from another pool). */
     void (*stopped)(void *context, struct campaign *campaign);

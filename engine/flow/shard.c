@@ -65,6 +65,9 @@ static void on_post(void *context, unsigned from, const struct io_post *post)
     case SHARD_POST_GONE:
         shard->gone++;
         break;
+    case SHARD_POST_CONTROL:
+        hand_wake(shard);
+        break;
     default:
         sluice_assert(!"a post that nobody sends");
     }
@@ -128,6 +131,10 @@ static void keep_alive(struct shard *shard, nsec now)
 static void on_wake(void *context, struct slice campaign)
 {
     struct shard *shard = context;
+    if (store_control_woken(campaign)) {
+        post_all(shard, SHARD_POST_CONTROL, NULL, 0);
+        return;
+    }
     if (campaign.n > LIMIT_CAMPAIGN_ID)
         campaign.n = 0;
     post_all(shard, SHARD_POST_LOOK, campaign.p, campaign.n);
@@ -194,9 +201,11 @@ static unsigned on_carried(void *context)
     return shard->carried;
 }
 
-static bool on_serves(void *context, const struct campaign *campaign)
+static bool on_serves(void *context, struct campaign *campaign)
 {
-    const struct shard *shard = context;
+    struct shard *shard = context;
+    if (hand_campaign(shard, campaign))
+        return false;
     const struct config_pool *pool = &shard->config->pools[campaign->pool];
     nsec now = io_now(shard->io);
     for (unsigned i = 0; i < pool->source_count; i++)
@@ -322,6 +331,8 @@ nsec shard_turn(struct shard *shard, nsec until)
             keep_alive(shard, now);
         next = nsec_min(next, shard->beat_at);
     }
+    if (shard->phase == SHARD_RUNNING)
+        next = nsec_min(next, hand_turn(shard, now));
     carry_pump(shard);
     if (now >= shard->board_at) {
         shard->board_at = now + board_every;
@@ -344,6 +355,8 @@ nsec shard_turn(struct shard *shard, nsec until)
 }
 
 /* ---- start and end ---- */
+
+static void on_lane_made(void *context, struct lane *lane) { hand_lane_made(context, lane); }
 
 static bool open_parts(struct shard *shard, const struct shard_config *config)
 {
@@ -371,6 +384,10 @@ static bool open_parts(struct shard *shard, const struct shard_config *config)
         !press_open(&shard->press, arena, shard->config->press_bytes, config->keys) ||
         !pool_open(&shard->session_pool, arena, sizeof(struct session), shard->config->sessions_max))
         return false;
+    if (!hand_open(shard))
+        return false;
+    shard->lanes.made = on_lane_made;
+    shard->lanes.made_context = shard;
     signer_log(shard->press.signer, &shard->log);
     if (shard->index == 0 && config->keys &&
         !published_open(&shard->published, shard->resolver, &shard->log, config->keys))

@@ -13,6 +13,7 @@
 #include "control/metrics.h"
 #include "flow/crowd.h"
 #include "flow/events.h"
+#include "flow/hand.h"
 #include "flow/intake.h"
 #include "flow/lane.h"
 #include "flow/ledger.h"
@@ -63,6 +64,7 @@ struct shard {
     struct relay_table relay_table;
     struct security security;
     struct lanes lanes;
+    struct hand hand;
     struct ledger ledger;
     struct events events;
     struct press press;
@@ -152,6 +154,8 @@ enum { CARRY_TURNED_AWAY = 3 };
 /* The lane cannot bring anything to the site now. What waits for it is left to those of its pool that can; where nobody
  * can, all get the same outcome. NULL: no host of the site is alive, and they get what is known of that. */
 void carry_give_up(struct shard *shard, struct lane *lane, struct site *site, const struct outcome *outcome);
+/* What waits for this lane alone is left to all of its pools. */
+void carry_leave_lane(struct shard *shard, struct lane *lane);
 /* Begins a session, whether or not it is of use; `probes`: it is to find out whether a relay takes us again. False: no
  * host, no place or no socket is there; the lane is woken when that may be otherwise. */
 bool carry_open_session(struct shard *shard, struct lane *lane, struct site *site, bool probes);
@@ -206,6 +210,7 @@ enum shard_post {
     SHARD_POST_ALIVE,  /* nsec: the engine may start until then */
     SHARD_POST_SOURCE, /* uint32_t index, nsec: held until */
     SHARD_POST_GONE,
+    SHARD_POST_CONTROL, /* read anew what people said by hand */
 };
 /* False: the ring is full, and the post is lost. */
 bool shard_post(struct shard *shard, unsigned to, enum shard_post kind, const void *bytes, size_t n);
