@@ -5,6 +5,7 @@
 #include "control/config_build.h"
 
 #include <sched.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -60,11 +61,17 @@ static bool fill_in(struct config_build *b)
     return (c->hostname && c->engine && c->state_dir) || config_build_no_memory(b);
 }
 
+static bool too_many(struct config_build *b, const char *kind, int most)
+{
+    const cfg_t *section = cfg_getnsec(b->root, kind, (unsigned)most);
+    return config_build_fail(b, section->filename, (unsigned)section->line, "there are more than %d blocks of %s", most,
+                             kind);
+}
+
 /* ---- pools and sources ---- */
 
 static bool read_source(struct config_build *b, cfg_t *section, struct config_source *source)
 {
-    memset(source, 0, sizeof *source);
     if (section->title[0] == '/' || !io_address_parse(&source->address, section->title, 0))
         return config_build_fail(b, section->filename, (unsigned)section->line,
                                  "source %s is no address; it is an IPv4 or IPv6 address of this machine",
@@ -81,34 +88,54 @@ static bool read_source(struct config_build *b, cfg_t *section, struct config_so
     return true;
 }
 
+/* Is it another than `known`? If they are one, they must be equal. */
+static bool differs(struct config_build *b, cfg_t *section, const struct config_source *known,
+                    const struct config_source *source, bool *other)
+{
+    unsigned line = (unsigned)section->line;
+    bool same_name = strcmp(known->name, source->name) == 0;
+    *other = !io_address_equal(&known->address, &source->address);
+    if (*other && same_name)
+        return config_build_fail(b, section->filename, line,
+                                 "two sources have the name %s; a name stands for one address", source->name);
+    if (*other)
+        return true;
+    if (!same_name || strcmp(known->ehlo, source->ehlo) != 0)
+        return config_build_fail(b, section->filename, line,
+                                 "source %s has other settings in another pool (name %s, ehlo %s); they must be equal",
+                                 section->title, known->name, known->ehlo);
+    if (!config_source_limits_equal(known, source))
+        return config_build_fail(b, section->filename, line,
+                                 "source %s has other limits in another pool; they must be equal", section->title);
+    return true;
+}
+
 /* Index of the source, which is added unless it is known: a source may work for several pools. */
 static bool add_source(struct config_build *b, cfg_t *section, unsigned *index)
 {
     struct config *c = b->config;
-    struct config_source source;
-    unsigned line = (unsigned)section->line;
-    if (!read_source(b, section, &source))
-        return false;
-    for (*index = 0; *index < c->source_count; (*index)++) {
-        const struct config_source *known = &c->sources[*index];
-        bool same_address = io_address_equal(&known->address, &source.address);
-        bool same_name = strcmp(known->name, source.name) == 0;
-        if (same_address && (!same_name || strcmp(known->ehlo, source.ehlo) != 0))
-            return config_build_fail(
-                b, section->filename, line,
-                "source %s has other settings in another pool (name %s, ehlo %s); they must be equal", section->title,
-                known->name, known->ehlo);
-        if (same_name && !same_address)
-            return config_build_fail(b, section->filename, line,
-                                     "two sources have the name %s; a name stands for one address", source.name);
-        if (same_address)
-            return true;
-    }
+    if (c->source_count == CONFIG_SOURCES_MAX)
+        return config_build_fail(b, section->filename, (unsigned)section->line,
+                                 "source %s is one too many; there may be %d", section->title, (int)CONFIG_SOURCES_MAX);
     struct config_source *grown = realloc(c->sources, (c->source_count + 1) * sizeof *grown);
     if (!grown)
         return config_build_no_memory(b);
     c->sources = grown;
-    c->sources[c->source_count++] = source;
+    struct config_source *source = &c->sources[c->source_count];
+    memset(source, 0, sizeof *source);
+    c->source_count++; /* the configuration owns what it holds from here on */
+    if (!read_source(b, section, source) || !config_build_source_limits(b, section, source))
+        return false;
+    for (*index = 0; *index < c->source_count - 1; (*index)++) {
+        bool other;
+        if (!differs(b, section, &c->sources[*index], source, &other))
+            return false;
+        if (!other) {
+            config_source_limits_free(source);
+            c->source_count--;
+            return true;
+        }
+    }
     return true;
 }
 
@@ -143,6 +170,8 @@ static bool add_pools(struct config_build *b)
     b->config->pools = calloc(count + 1, sizeof *b->config->pools);
     if (!b->config->pools)
         return config_build_no_memory(b);
+    if (count > CONFIG_POOLS_MAX)
+        return too_many(b, "pool", CONFIG_POOLS_MAX);
     for (unsigned i = 0; i < count; i++)
         if (!add_pool(b, cfg_getnsec(b->root, "pool", i), &b->config->pools[b->config->pool_count++]))
             return false;
@@ -157,7 +186,9 @@ static bool add_isp(struct config_build *b, cfg_t *section, struct config_isp *i
         return false;
     slice_copy(isp->name, sizeof isp->name, slice_of(section->title));
     isp->limits = b->config->defaults;
-    if (!config_build_given(b, section, CONFIG_ISP, isp) ||
+    isp->limits.given = 0;
+    if (!config_build_given(b, section, CONFIG_ISP, isp) || !config_build_defaults(b, CONFIG_TOTAL, &isp->total) ||
+        !config_build_given(b, section, CONFIG_TOTAL, &isp->total) ||
         !config_build_given(b, section, CONFIG_LIMITS, &isp->limits))
         return false;
     if (!isp->mx_count)
@@ -212,6 +243,8 @@ static bool add_isps(struct config_build *b)
     b->config->isps = calloc(count + 1, sizeof *b->config->isps);
     if (!b->config->isps)
         return config_build_no_memory(b);
+    if (count > CONFIG_ISPS_MAX)
+        return too_many(b, "isp", CONFIG_ISPS_MAX);
     for (unsigned i = 0; i < count; i++)
         if (!add_isp(b, cfg_getnsec(b->root, "isp", i), &b->config->isps[b->config->isp_count++]))
             return false;
@@ -258,7 +291,7 @@ static bool build_all(struct config_build *b)
 {
     return config_build_defaults(b, CONFIG_TOP, b->config) && config_build_given(b, b->root, CONFIG_TOP, b->config) &&
            fill_in(b) && add_defaults(b) && add_pools(b) && add_isps(b) && config_build_relays(b) &&
-           config_build_dkims(b) && check_whole(b);
+           config_build_lanes(b) && config_build_dkims(b) && check_whole(b);
 }
 
 struct config *config_parse(const char *file, struct slice text, char *error, size_t error_cap)
@@ -270,8 +303,10 @@ struct config *config_parse(const char *file, struct slice text, char *error, si
     if (!b.root)
         return NULL;
     b.config = calloc(1, sizeof *b.config);
-    if (b.config)
+    if (b.config) {
+        atomic_init(&b.config->holders, 1);
         b.config->file = strdup(file);
+    }
     if (!b.config || !b.config->file)
         snprintf(error, error_cap, "%s: no memory", file);
     bool good = b.config && b.config->file && build_all(&b);
@@ -290,7 +325,7 @@ struct config *config_load(const char *file, char *error, size_t error_cap)
 
 void config_free(struct config *config)
 {
-    if (!config)
+    if (!config || atomic_fetch_sub_explicit(&config->holders, 1, memory_order_acq_rel) > 1)
         return;
     config_rows_free(CONFIG_TOP, config);
     config_relays_free(config);
@@ -301,27 +336,20 @@ void config_free(struct config *config)
     }
     config_limits_free(config, &config->defaults);
     free(config->isps);
+    free(config->lanes);
+    free(config->lane_limits);
+    for (unsigned i = 0; i < config->source_count; i++)
+        config_source_limits_free(&config->sources[i]);
     free(config->sources);
     free(config->pools);
     free(config->file);
     free(config);
 }
 
-const struct config_limits *config_limits_for(const struct config *config, struct slice isp)
-{
-    for (unsigned i = 0; i < config->isp_count; i++)
-        if (slice_equal(slice_of(config->isps[i].name), isp))
-            return &config->isps[i].limits;
-    for (unsigned i = 0; i < config->relay_count; i++)
-        if (slice_equal(slice_of(config->relays[i].name), isp))
-            return &config->relays[i].limits;
-    return &config->defaults;
-}
-
 const struct config_pool *config_pool_find(const struct config *config, struct slice name)
 {
     for (unsigned i = 0; i < config->pool_count; i++)
-        if (slice_equal(slice_of(config->pools[i].name), name))
+        if (!config->pools[i].removed && slice_equal(slice_of(config->pools[i].name), name))
             return &config->pools[i];
     return NULL;
 }

@@ -22,7 +22,17 @@
 #include "sluice/base.h"
 #include "sluice/limits.h"
 
-enum { CONFIG_RETRY_STEPS = 32 };
+#include <stdatomic.h>
+
+enum {
+    CONFIG_RETRY_STEPS = 32,
+    /* Most there may be, those included that a reload took away: what shards keep by index has this many places. */
+    CONFIG_SOURCES_MAX = 4096,
+    CONFIG_POOLS_MAX = 256,
+    CONFIG_ISPS_MAX = 512,
+    CONFIG_RELAYS_MAX = 128,
+    CONFIG_ROUTES_MAX = 1024
+};
 
 /* Whether sessions are encrypted, from an ISP's or the defaults' `tls`. */
 enum config_tls {
@@ -33,13 +43,18 @@ enum config_tls {
     CONFIG_TLS_VERIFIED,      /* with a certificate that a trusted authority gave to the host's name */
 };
 
-/* What holds for one lane. Rates are exact fractions: `rate` starts in `rate_per`; 0: no limit. */
+/* What holds for one lane. Rates are exact fractions: `rate` starts in `rate_per`; 0: no limit. Of two places that name
+ * a lane the more specific one wins, key by key: defaults, isp or relay, source, isp within the source. */
 struct config_limits {
+    uint64_t given;          /* which keys this block gave itself: bit i is the i-th row of CONFIG_LIMITS */
     unsigned connections;    /* sessions open at once */
     unsigned per_connection; /* messages; 0: no limit */
     uint64_t rate;
     nsec rate_per;
-    unsigned burst;                 /* starts allowed at one instant */
+    unsigned burst; /* starts allowed at one instant */
+    uint64_t connection_rate; /* connections begun; the same formula, a throttle of its own */
+    nsec connection_rate_per;
+    unsigned connection_burst;
     nsec retry[CONFIG_RETRY_STEPS]; /* delays after the 1st, 2nd... deferral; the last repeats */
     unsigned retry_count;
     nsec expire; /* given up this long after the first attempt */
@@ -54,11 +69,23 @@ struct config_limits {
     unsigned in_flight; /* messages of one session by BDAT whose reply is outstanding */
 };
 
+/* What holds for all sources together towards one ISP, over all shards and all engines of one Redis. */
+struct config_total {
+    unsigned connections; /* 0: no limit */
+    uint64_t rate;
+    nsec rate_per;
+    unsigned burst;
+    uint64_t connection_rate;
+    nsec connection_rate_per;
+};
+
 struct config_isp {
+    bool removed; /* by a reload: it keeps its place, and nothing is of it */
     char name[LIMIT_ISP_NAME + 1];
     const char **mx; /* suffixes (".google.com") or whole host names */
     unsigned mx_count;
     struct config_limits limits;
+    struct config_total total;
 };
 
 enum config_auth {
@@ -71,6 +98,7 @@ enum config_auth {
 
 /* A smarthost: an ISP of its name for all that `routes` send there. */
 struct config_relay {
+    bool removed;
     char name[LIMIT_ISP_NAME + 1];
     char *host; /* its addresses are looked up, no MX */
     uint16_t port;
@@ -79,6 +107,7 @@ struct config_relay {
     char *user, *password_file, *token_file; /* "" : none */
     bool auth_plain_text;                    /* AUTH although tls is off */
     struct config_limits limits;
+    struct config_total total;
     char *secret_file; /* which of the two files holds the secret; NULL: none. Borrows from them */
     char *file;        /* where secret_file was named, for errors when it is read */
     unsigned line;
@@ -115,13 +144,26 @@ struct config_dkim {
     unsigned line;
 };
 
+/* `isp NAME { }` within a source. */
+struct config_source_isp {
+    char name[LIMIT_ISP_NAME + 1]; /* of an ISP or a relay */
+    struct config_limits limits;   /* the keys in `given` alone */
+    char *file;                    /* where it stands */
+    unsigned line;
+};
+
 struct config_source {
+    bool removed;
     char name[LIMIT_SOURCE_NAME + 1]; /* the address's text unless `name` is given */
     struct io_address address;
     char ehlo[LIMIT_DOMAIN + 1];
+    struct config_limits limits; /* the keys in `given` alone; config_lane_limits says what holds */
+    struct config_source_isp *isps;
+    unsigned isp_count;
 };
 
 struct config_pool {
+    bool removed;
     char name[LIMIT_POOL_NAME + 1];
     unsigned source_count;
     unsigned sources[64]; /* indices into config.sources */
@@ -169,6 +211,11 @@ struct config {
     unsigned source_count;
     struct config_pool *pools;
     unsigned pool_count;
+    struct rules *rules; /* what refusals mean, compiled; NULL until rules_load (rules.h). Owned */
+    const struct config_limits **lanes; /* of each source, of each config_isp_index: what holds for the lane */
+    struct config_limits *lane_limits;  /* of those lanes for which it is not what holds for the ISP */
+    unsigned lane_limit_count;
+    _Atomic unsigned holders;
 };
 
 /* NULL on failure; `error` holds "FILE:LINE: what is wrong; what is allowed". One thread at a time: libConfuse's lexer
@@ -176,6 +223,9 @@ struct config {
 must_use struct config *config_load(const char *file, char *error, size_t error_cap);
 /* The same of a text in memory; `file` is what errors and relative includes name. */
 must_use struct config *config_parse(const char *file, struct slice text, char *error, size_t error_cap);
+/* Who keeps a config past the call holds it; the last to release it frees it. config_free releases what load gave. */
+const struct config *config_hold(const struct config *config);
+void config_release(const struct config *config);
 void config_free(struct config *config);
 /* The file as it is in force, every key with its value, in the file's own syntax: read again, it gives the same. */
 void config_print(const struct config *config, void (*line)(void *context, const char *text), void *context);
@@ -185,8 +235,15 @@ void config_manual(void (*line)(void *context, const char *text), void *context)
 must_use bool config_at(struct slice text, uint16_t port, struct io_address *address);
 /* Limits of an ISP or a relay by name; the defaults for one without an entry. */
 const struct config_limits *config_limits_for(const struct config *config, struct slice isp);
-/* The relay whose limits these are, an index into config.relays; -1: they are no relay's. */
-int config_relay_of(const struct config *config, const struct config_limits *limits);
+/* What holds for all sources together; NULL: nothing, no such key was given. */
+const struct config_total *config_total_of(const struct config *config, struct slice isp);
+/* The position of an ISP or a relay by its name: index into config.isps; isp_count + index into config.relays; or
+ * isp_count + relay_count, which stands for all others. */
+unsigned config_isp_index(const struct config *config, struct slice isp);
+/* What holds for a source's lane to an ISP, each key from the most specific place that gives it. */
+const struct config_limits *config_lane_limits(const struct config *config, unsigned source, struct slice isp);
+/* The relay of this name, an index into config.relays; -1: it is no relay's. */
+int config_relay_of(const struct config *config, struct slice isp);
 const struct config_pool *config_pool_find(const struct config *config, struct slice name);
 
 #endif

@@ -111,6 +111,8 @@ bool config_build_given(struct config_build *b, cfg_t *section, enum config_scop
         free(values);
         if (!stored)
             return config_build_no_memory(b);
+        if (scope == CONFIG_LIMITS)
+            ((struct config_limits *)base)->given |= config_limits_bit(&rows[i]);
     }
     return true;
 }

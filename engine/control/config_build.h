@@ -31,6 +31,14 @@ must_use bool config_build_given(struct config_build *b, cfg_t *section, enum co
 /* Is the section's title a name of at most `most` bytes? */
 must_use bool config_build_name(struct config_build *b, cfg_t *section, size_t most);
 
+/* config_limits.c: what sources give of their own, and once ISPs and relays are there, what holds for every lane. */
+must_use bool config_build_source_limits(struct config_build *b, cfg_t *section, struct config_source *source);
+void config_source_limits_free(struct config_source *source);
+bool config_source_limits_equal(const struct config_source *a, const struct config_source *b);
+must_use bool config_build_lanes(struct config_build *b);
+/* Does the block give the key itself? The key's bit in `given`. */
+bool config_limits_gives(const struct config_limits *limits, const struct config_row *row);
+uint64_t config_limits_bit(const struct config_row *row);
 /* config_relay.c: relays and routes, once pools and ISPs are there. */
 must_use bool config_build_relays(struct config_build *b);
 void config_relays_free(struct config *config);

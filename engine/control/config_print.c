@@ -1,5 +1,5 @@
 /* Shows a configuration as it is in force, and the manual of all that it may hold; both straight from the table. */
-#include "control/config_table.h"
+#include "control/config_build.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -38,17 +38,40 @@ static void print_rows(struct printer *p, enum config_scope scope, const void *b
     }
 }
 
+/* Of a source's limits only what it gives itself. */
+static void print_given(struct printer *p, const struct config_limits *limits, const char *indent)
+{
+    size_t count;
+    const struct config_row *rows = config_rows(&count);
+    for (size_t i = 0; i < count; i++) {
+        if (!config_limits_gives(limits, &rows[i]))
+            continue;
+        config_format(&rows[i], limits, p->value, LINE_MAX_BYTES);
+        say(p, "%s%s = %s", indent, rows[i].name, p->value);
+    }
+}
+
+static void print_source(struct printer *p, const struct config_source *source)
+{
+    char address[128];
+    io_address_text(&source->address, address, sizeof address);
+    say(p, "    source \"%s\" {", address);
+    print_rows(p, CONFIG_SOURCE, source, "        ");
+    print_given(p, &source->limits, "        ");
+    for (unsigned i = 0; i < source->isp_count; i++) {
+        say(p, "        isp \"%s\" {", source->isps[i].name);
+        print_given(p, &source->isps[i].limits, "            ");
+        say(p, "        }");
+    }
+    say(p, "    }");
+}
+
 static void print_pool(struct printer *p, const struct config *config, const struct config_pool *pool)
 {
     p->line(p->context, "");
     say(p, "pool \"%s\" {", pool->name);
     for (unsigned i = 0; i < pool->source_count; i++) {
-        const struct config_source *source = &config->sources[pool->sources[i]];
-        char address[128];
-        io_address_text(&source->address, address, sizeof address);
-        say(p, "    source \"%s\" {", address);
-        print_rows(p, CONFIG_SOURCE, source, "        ");
-        say(p, "    }");
+        print_source(p, &config->sources[pool->sources[i]]);
     }
     say(p, "}");
 }
@@ -60,6 +83,7 @@ static void print_relays(struct printer *p, const struct config *config)
         p->line(p->context, "");
         say(p, "relay \"%s\" {", config->relays[i].name);
         print_rows(p, CONFIG_RELAY, &config->relays[i], "    ");
+        print_rows(p, CONFIG_TOTAL, &config->relays[i].total, "    ");
         print_rows(p, CONFIG_LIMITS, &config->relays[i].limits, "    ");
         say(p, "}");
     }
@@ -108,6 +132,7 @@ void config_print(const struct config *config, void (*line)(void *context, const
             line(context, "");
             say(&p, "isp \"%s\" {", config->isps[i].name);
             print_rows(&p, CONFIG_ISP, &config->isps[i], "    ");
+            print_rows(&p, CONFIG_TOTAL, &config->isps[i].total, "    ");
             print_rows(&p, CONFIG_LIMITS, &config->isps[i].limits, "    ");
             say(&p, "}");
         }
@@ -168,7 +193,14 @@ static void manual_blocks(struct printer *p)
             "An ISP is written isp NAME { ... }. What it leaves out is as in defaults { ... }, which also holds for");
     p->line(p->context, "ISPs without a block. Limits hold for each source towards this ISP.");
     manual_rows(p, CONFIG_ISP);
+    manual_rows(p, CONFIG_TOTAL);
     manual_rows(p, CONFIG_LIMITS);
+    p->line(p->context, ".PP");
+    p->line(p->context, "A source may give any of these limits too, for its own lanes, and in isp NAME { ... } within it "
+                        "for its lane to that ISP");
+    p->line(p->context, "or relay. Of two places that give a key the more specific one wins: defaults, isp or relay, "
+                        "source, isp within the source.");
+    p->line(p->context, "What a relay's tls is says its own block alone.");
     p->line(p->context, ".SH RELAYS");
     p->line(p->context,
             "A relay is written relay NAME { ... }: a smarthost that takes mail for others. It is an ISP of its "

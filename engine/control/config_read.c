@@ -155,9 +155,13 @@ static void make_options(struct options *o)
     memset(o, 0, sizeof *o);
     add_rows(o->limits, 0, CONFIG_LIMITS);
     n = add_rows(o->isp, 0, CONFIG_ISP);
+    n = add_rows(o->isp, n, CONFIG_TOTAL);
     add_rows(o->isp, n, CONFIG_LIMITS);
-    add_rows(o->source, 0, CONFIG_SOURCE);
+    n = add_rows(o->source, 0, CONFIG_SOURCE);
+    n = add_rows(o->source, n, CONFIG_LIMITS);
+    o->source[n] = (cfg_opt_t)CFG_SEC("isp", o->limits, titled);
     n = add_rows(o->relay, 0, CONFIG_RELAY);
+    n = add_rows(o->relay, n, CONFIG_TOTAL);
     add_rows(o->relay, n, CONFIG_LIMITS);
     add_rows(o->route, 0, CONFIG_ROUTE);
     add_rows(o->dkim, 0, CONFIG_DKIM);

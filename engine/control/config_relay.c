@@ -78,8 +78,11 @@ static bool add_relay(struct config_build *b, cfg_t *section, struct config_rela
         return false;
     slice_copy(relay->name, sizeof relay->name, slice_of(section->title));
     relay->limits = b->config->defaults;
+    relay->limits.given = 0;
     if (!config_build_default(b, tls, &relay->limits, "verified") || !config_build_defaults(b, CONFIG_RELAY, relay) ||
         !config_build_given(b, section, CONFIG_RELAY, relay) ||
+        !config_build_defaults(b, CONFIG_TOTAL, &relay->total) ||
+        !config_build_given(b, section, CONFIG_TOTAL, &relay->total) ||
         !config_build_given(b, section, CONFIG_LIMITS, &relay->limits))
         return false;
     if (!relay->host)
@@ -152,12 +155,4 @@ void config_relays_free(struct config *config)
         config_rows_free(CONFIG_ROUTE, &config->routes[i]);
     free(config->relays);
     free(config->routes);
-}
-
-int config_relay_of(const struct config *config, const struct config_limits *limits)
-{
-    for (unsigned i = 0; i < config->relay_count; i++)
-        if (&config->relays[i].limits == limits)
-            return (int)i;
-    return -1;
 }

@@ -9,6 +9,7 @@
 
 #define TOP(field)    CONFIG_TOP, offsetof(struct config, field)
 #define LIMITS(field) CONFIG_LIMITS, offsetof(struct config_limits, field)
+#define TOTAL(field)  CONFIG_TOTAL, offsetof(struct config_total, field)
 #define ISP(field)    CONFIG_ISP, offsetof(struct config_isp, field)
 #define SOURCE(field) CONFIG_SOURCE, offsetof(struct config_source, field)
 #define RELAY(field)  CONFIG_RELAY, offsetof(struct config_relay, field)
@@ -126,6 +127,10 @@ static const struct config_row table[] = {
         "Most messages started from one source to this ISP, as 10/s, 500/min, 3000/h or 50000/day."),
     ROW(LIMITS(burst), "burst", CONFIG_COUNT, 1, 1000000, "1", NULL,
         "How many of these may start at one instant."),
+    ROW(LIMITS(connection_rate), "connection_rate", CONFIG_RATE, 1, 1000000000, "none", NULL,
+        "Most connections begun from one source to this ISP, as 2/s or 30/min."),
+    ROW(LIMITS(connection_burst), "connection_burst", CONFIG_COUNT, 1, 10000, "1", NULL,
+        "How many of these may be begun at one instant."),
     ROW(LIMITS(retry), "retry", CONFIG_DELAYS, 10 * MS, 30 * DAY, "10m, 30m, 1h, 2h, 4h", NULL,
         "Delays after the first, second and following deferrals; the last one repeats."),
     ROW(LIMITS(expire), "expire", CONFIG_DURATION, 10 * MS, 90 * DAY, "3d", NULL,
@@ -163,6 +168,16 @@ static const struct config_row table[] = {
     ROW(LIMITS(in_flight), "in_flight", CONFIG_COUNT, 1, 8, "4", NULL,
         "Messages that are sent by BDAT in one session before the first of them is answered. After a crash or a lost "
         "connection so many may be in doubt for each session."),
+
+    ROW(TOTAL(connections), "total.connections", CONFIG_COUNT, 0, 100000, "0", "no limit",
+        "Most sessions at once from all sources together, of all engines that share one Redis."),
+    ROW(TOTAL(rate), "total.rate", CONFIG_RATE, 1, 1000000000, "none", NULL,
+        "Most messages started from all sources together. Engines share it in whole parts, as many as total.burst has: "
+        "with a burst of 1 one engine at a time sends, and they take turns."),
+    ROW(TOTAL(burst), "total.burst", CONFIG_COUNT, 1, 1000000, "1", NULL,
+        "How many of these may start at one instant."),
+    ROW(TOTAL(connection_rate), "total.connection_rate", CONFIG_RATE, 1, 1000000000, "none", NULL,
+        "Most connections begun from all sources together; one engine at a time begins them."),
 
     ROW(SOURCE(name), "name", CONFIG_NAME, 1, LIMIT_SOURCE_NAME, NULL, "the address",
         "The source's name in events, metrics and Redis."),
@@ -221,7 +236,9 @@ const struct config_row *config_rows(size_t *count)
 const struct config_row *config_row_find(enum config_scope scope, const char *name)
 {
     for (size_t i = 0; i < countof(table); i++) {
-        bool here = table[i].scope == scope || ((scope == CONFIG_ISP || scope == CONFIG_RELAY) && table[i].scope == CONFIG_LIMITS);
+        bool provider = scope == CONFIG_ISP || scope == CONFIG_RELAY;
+        bool here = table[i].scope == scope || (provider && table[i].scope == CONFIG_TOTAL) ||
+                    ((provider || scope == CONFIG_SOURCE) && table[i].scope == CONFIG_LIMITS);
         if (here && strcmp(table[i].name, name) == 0)
             return &table[i];
     }

@@ -36,8 +36,9 @@ enum config_type {
 enum config_scope {
     CONFIG_SCOPE_BROKEN = 0,
     CONFIG_TOP,    /* struct config */
-    CONFIG_LIMITS, /* struct config_limits: `defaults` and `isp` */
+    CONFIG_LIMITS, /* struct config_limits: `defaults`, `isp`, `relay`, `source`, and `isp` within that */
     CONFIG_ISP,    /* struct config_isp: `isp` alone */
+    CONFIG_TOTAL,  /* struct config_total: `isp` and `relay` at the top */
     CONFIG_SOURCE, /* struct config_source: `source` */
     CONFIG_RELAY,  /* struct config_relay: `relay` alone */
     CONFIG_ROUTE,  /* struct config_route: `route` */
@@ -57,7 +58,8 @@ struct config_row {
 };
 
 const struct config_row *config_rows(size_t *count);
-/* NULL: no such key there. In scopes CONFIG_ISP and CONFIG_RELAY the limits are found too. */
+/* NULL: no such key there. In scopes CONFIG_ISP, CONFIG_RELAY and CONFIG_SOURCE the limits are found too, in the first
+ * two the totals. */
 const struct config_row *config_row_find(enum config_scope scope, const char *name);
 static inline bool config_row_is_list(const struct config_row *row)
 {
@@ -85,6 +87,9 @@ void config_value_free(void *value);
 
 /* Whether a text fits a row of a textual type. */
 bool config_text_fits(const struct config_row *row, const char *text);
+
+/* Bytes that a row of CONFIG_LIMITS takes in its struct, from its offset on. */
+size_t config_row_size(const struct config_row *row);
 
 /* What this row allows, as one phrase: "a whole number from 1 to 10000". */
 void config_row_allowed(const struct config_row *row, char *text, size_t cap);

@@ -222,6 +222,44 @@ static bool store_suffixes(struct suffixes *names, struct config_value *const *v
     return true;
 }
 
+/* A field of type CONFIG_RATE. */
+struct rate {
+    uint64_t count;
+    nsec per;
+};
+_Static_assert(offsetof(struct config_limits, rate_per) - offsetof(struct config_limits, rate) ==
+                       offsetof(struct rate, per) &&
+                   offsetof(struct config_limits, connection_rate_per) -
+                           offsetof(struct config_limits, connection_rate) ==
+                       offsetof(struct rate, per) &&
+                   offsetof(struct config_total, rate_per) - offsetof(struct config_total, rate) ==
+                       offsetof(struct rate, per) &&
+                   offsetof(struct config_total, connection_rate_per) - offsetof(struct config_total, connection_rate) ==
+                       offsetof(struct rate, per),
+               "a rate is followed by its unit of time");
+
+size_t config_row_size(const struct config_row *row)
+{
+    switch (row->type) {
+    case CONFIG_BOOL:
+        return sizeof(bool);
+    case CONFIG_COUNT:
+    case CONFIG_WORD:
+        return sizeof(unsigned);
+    case CONFIG_DURATION:
+        return sizeof(nsec);
+    case CONFIG_RATE:
+        return sizeof(struct rate);
+    case CONFIG_DELAYS:
+        return offsetof(struct config_limits, retry_count) + sizeof(unsigned) - offsetof(struct config_limits, retry);
+    case CONFIG_SUFFIXES:
+        return sizeof(struct suffixes);
+    default:
+        sluice_assert(!"a limit of a type that no limit has");
+        return 0;
+    }
+}
+
 static bool store_text(char **field, const char *text)
 {
     free(*field);
@@ -264,8 +302,7 @@ bool config_store(const struct config_row *row, void *base, struct config_value 
         slice_copy(field, (size_t)row->max + 1, slice_of(v->text));
         break;
     case CONFIG_RATE:
-        limits->rate = (uint64_t)v->number;
-        limits->rate_per = v->per;
+        *(struct rate *)field = (struct rate){(uint64_t)v->number, v->per};
         break;
     case CONFIG_DELAYS:
         sluice_assert(count <= CONFIG_RETRY_STEPS);
@@ -351,7 +388,6 @@ static void format_list(const struct config_row *row, const void *base, char *te
 void config_format(const struct config_row *row, const void *base, char *text, size_t cap)
 {
     const void *field = (const char *)base + row->offset;
-    const struct config_limits *limits = base;
     switch (row->type) {
     case CONFIG_BOOL:
         snprintf(text, cap, "%s", *(const bool *)field ? "yes" : "no");
@@ -378,8 +414,8 @@ void config_format(const struct config_row *row, const void *base, char *text, s
         snprintf(text, cap, "%s", row->words[*(const unsigned *)field]);
         break;
     case CONFIG_RATE:
-        if (limits->rate)
-            rate_text(limits->rate, limits->rate_per, text, cap);
+        if (((const struct rate *)field)->count)
+            rate_text(((const struct rate *)field)->count, ((const struct rate *)field)->per, text, cap);
         else
             snprintf(text, cap, "none");
         break;

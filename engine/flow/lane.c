@@ -74,7 +74,7 @@ static struct lane *lane_make(struct lanes *lanes, const struct backlog *backlog
         share = throttle_share(&share, lanes->shards, lanes->shard);
     lane->source = source;
     lane->limits = limits;
-    lane->relay = config_relay_of(lanes->config, limits);
+    lane->relay = config_relay_of(lanes->config, slice_of(backlog->isp));
     lane->configured = share;
     lane->connections = lane->allowed = share.connections;
     lane->own.pool = backlog->pool;

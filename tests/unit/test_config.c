@@ -81,6 +81,10 @@ static void file_with(const struct config_row *row, const char *assignment, char
         before = "isp x { ";
         after = " }";
         break;
+    case CONFIG_TOTAL:
+        before = "isp x { mx = mx.x.example ";
+        after = " }";
+        break;
     case CONFIG_SOURCE:
         before = "pool p { source 127.0.0.1 { ";
         after = " } }";
@@ -276,7 +280,7 @@ static void refusals_name_the_line(void **state)
         const char *text, *line, *what;
     } cases[] = {
         {"shard = 1", "1", "no such option 'shard'; allowed here: redis, prefix"},
-        {"\nisp x { mx = a.example\n rates = 1/s }", "3", "no such option 'rates'; allowed here: mx, connections"},
+        {"\nisp x { mx = a.example\n rates = 1/s }", "3", "no such option 'rates'; allowed here: mx, total.connections"},
         {"pool p { ehlo = x }", "1", "allowed here: source"},
         {"source 127.0.0.1 { ehlo = x.example }", "1", "no such option 'source'"},
         {"\"isp|mx\" = a.example", "1", "no sub-section"},
