@@ -33,10 +33,10 @@ enum { ADAPT_TEXT = 400, ADAPT_SILENT_CLOSES = 3 };
 /* Numbers of the configuration. */
 struct adapt_limits {
     bool on;
-    nsec interval;         /* > 0 */
-    unsigned step, floor;  /* percent, 1 .. 100 */
+    nsec interval;        /* > 0 */
+    unsigned step, floor; /* percent, 1 .. 100 */
     nsec settle;
-    nsec silence;          /* of a probe, where the rule has no `wait`: at least ADAPT_SILENCE_LEAST */
+    nsec silence; /* of a probe, where the rule has no `wait`: at least ADAPT_SILENCE_LEAST */
     nsec pause, pause_max;
     nsec hold;
     nsec shut_out, shut_out_max;
@@ -97,7 +97,7 @@ struct adapt {
     bool well;                  /* something was accepted since then */
     uint64_t rate, rate_before; /* an hour, learned for a lane without; rate_before: when it was; 0: none */
     unsigned cap;               /* connections; 0: none */
-    nsec cap_until;
+    nsec capped_at, cap_until;
     unsigned per_connection; /* messages; 0: not known */
     nsec learned_at;
     unsigned closed_behind, closes; /* messages; how often in a row */
