@@ -28,7 +28,7 @@ void step_key(struct store *store, struct slice campaign, const char *name, stru
     resp_joined(&store->command, parts, countof(parts));
 }
 
-static void begin_function(struct store *store, const char *function, unsigned keys)
+void step_begin_function(struct store *store, const char *function, unsigned keys)
 {
     const struct slice name[] = {SLICE(steps_library), SLICE("_"), slice_of(function)};
     step_begin_command(store, "FCALL");
@@ -39,7 +39,7 @@ static void begin_function(struct store *store, const char *function, unsigned k
 void step_begin(struct store *store, const char *function, struct slice campaign, unsigned more_keys)
 {
     sluice_assert(campaign.n > 0 && campaign.n <= LIMIT_CAMPAIGN_ID);
-    begin_function(store, function, countof(campaign_keys) + more_keys);
+    step_begin_function(store, function, countof(campaign_keys) + more_keys);
     for (unsigned i = 0; i < countof(campaign_keys); i++)
         step_key(store, campaign, campaign_keys[i], SLICE(""));
 }
@@ -63,7 +63,7 @@ void step_fence(struct store *store, struct slice lease)
 
 void step_begin_single(struct store *store, const char *function, const char *key, struct slice tail)
 {
-    begin_function(store, function, 1);
+    step_begin_function(store, function, 1);
     step_global_key(store, key, tail);
 }
 

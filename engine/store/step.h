@@ -45,6 +45,8 @@ void step_begin_lease(struct store *store, const char *function, struct slice ca
                       unsigned more_keys);
 /* Lease, owner, incarnation and hand: the first arguments of a step on a lease. */
 void step_fence(struct store *store, struct slice lease);
+/* FCALL of a function; its keys, so many, and its arguments follow. */
+void step_begin_function(struct store *store, const char *function, unsigned keys);
 /* FCALL with one key outside of any campaign, or a command that is no function. */
 void step_begin_single(struct store *store, const char *function, const char *key, struct slice tail);
 void step_begin_command(struct store *store, const char *name);

@@ -500,6 +500,62 @@ local function control_remove(keys, args)
     return {redis.call('HDEL', keys[1], args[1]), ''}
 end
 
+-- ---- the suppression list: a bucket and its strikes ----
+
+-- Strikes are words "when:class:campaign:seq:attempt". Those that are not older than keep_ms, and how many of them are
+-- of this class and not older than within_ms.
+local function strikes_left(words, class, now, within, keep)
+    local left, count = {}, 0
+    for word in string.gmatch(words or '', '%S+') do
+        local when, of = string.match(word, '^(%d+):([^:]*):')
+        local age = when and now - tonumber(when)
+        if age and age <= keep then
+            left[#left + 1] = word
+            if of == class and age <= within then count = count + 1 end
+        end
+    end
+    return left, count
+end
+
+-- What nobody adds to any more goes with what comes to others: two at each step are more than are added.
+local function strikes_sweep(strikes, now, keep)
+    for _, key in ipairs(redis.call('HRANDFIELD', strikes, 2)) do
+        if #strikes_left(redis.call('HGET', strikes, key), '', now, 0, keep) == 0 then
+            redis.call('HDEL', strikes, key)
+        end
+    end
+end
+
+-- args: key value class campaign seq attempt now_ms after within_ms keep_ms. 1: the key is on the list by this.
+local function strike(keys, args)
+    local key, value, now = args[1], args[2], tonumber(args[7])
+    local listed = redis.call('HGET', keys[1], key)
+    if listed then return listed == value and 1 or 0 end
+    if args[8] ~= '1' then
+        local tail = table.concat({args[3], args[4], args[5], args[6]}, ':')
+        local left, count = strikes_left(redis.call('HGET', keys[2], key), args[3], now, tonumber(args[9]),
+                                         tonumber(args[10]))
+        for _, word in ipairs(left) do
+            if string.match(word, '^%d+:(.*)$') == tail then return 0 end
+        end
+        left[#left + 1] = args[7] .. ':' .. tail
+        if count + 1 < tonumber(args[8]) then
+            redis.call('HSET', keys[2], key, table.concat(left, ' '))
+            strikes_sweep(keys[2], now, tonumber(args[10]))
+            return 0
+        end
+    end
+    redis.call('HDEL', keys[2], key)
+    redis.call('HSET', keys[1], key, value)
+    return 1
+end
+
+-- args: keys. How many were on the list.
+local function unsuppress(keys, args)
+    redis.call('HDEL', keys[2], unpack(args))
+    return redis.call('HDEL', keys[1], unpack(args))
+end
+
 local function register(flags, functions)
     for at = 1, #functions, 2 do
         redis.register_function{function_name = 'sluice_dev_' .. functions[at], callback = functions[at + 1],
@@ -511,5 +567,5 @@ register({}, {'lease_list', lease_list, 'lease_parked', lease_parked, 'lease_ret
               'phase', phase, 'finish', finish, 'again', again, 'hold', hold, 'let_go', let_go})
 -- A Redis at its maxmemory gives out nothing new, but what was leased is brought to its end.
 register({'allow-oom'}, {'adopt', adopt, 'release', release, 'permit', permit, 'end', end_, 'trim_events', trim_events,
-                         'control_remove', control_remove})
+                         'control_remove', control_remove, 'strike', strike, 'unsuppress', unsuppress})
 register({'no-writes'}, {'look', look, 'entries', entries})
