@@ -7,7 +7,7 @@
  * Guarantees:
  *     units granted in one day  <=  the largest cap that its record had in that day, and none once granted >= cap
  *     stage rises at most by one in a turn by activity or volume, and at most by the days that have passed in one by
- *     calendar; never in a day in which it fell, while it is held, or in days that are paused
+ *     calendar; never after a day in which the ISP blocked the source, while it is held, or for days that are paused
  *     turning a record twice to the same day is turning it once */
 #ifndef PROTO_POLICY_WARMUP_H
 #define PROTO_POLICY_WARMUP_H
@@ -106,7 +106,7 @@ struct warmup_record {
     struct warmup_counts gathered; /* of days before, not judged yet for want of samples */
     int64_t since;                 /* the day on which the warm-up began, or began again */
     int64_t active_day;            /* the last day in which something was granted; days that are paused move it on */
-    int64_t fell_day;              /* the last day in which the stage fell or was set by hand */
+    int64_t struck_day;            /* the last day in which the ISP blocked the source */
 };
 
 /* What the record allows in its day: 0 while paused. */
@@ -131,7 +131,7 @@ enum warmup_reason {
     WARMUP_AT_END,        /* it is in the last stage, which holds */
     WARMUP_LITTLE_VOLUME, /* less than `volume` percent of the cap was accepted */
     WARMUP_INACTIVE,      /* nothing was accepted */
-    WARMUP_FELL_TODAY,    /* the stage fell, or was set, in the day that ended: none rises in that */
+    WARMUP_STRUCK_TODAY,  /* the ISP blocked the source in the day that ended: no stage rises after that */
     WARMUP_HELD_DEFERRED, /* too much was deferred */
     WARMUP_HELD_BLOCKED,
     WARMUP_HELD_BOUNCED,
