@@ -121,7 +121,8 @@ static struct backlog *choose_backlog(struct shard *shard, struct attempt *attem
     if (!lane)
         return backlog;
     enum lane_why why = lane_ask(&shard->lanes, lane, io_now(shard->io), &when);
-    return why == LANE_SOURCE || why == LANE_HELD || why == LANE_SLOW || why == LANE_QUOTA || why == LANE_PAUSED ? backlog : &lane->own;
+    bool rests = why == LANE_SOURCE || why == LANE_HELD || why == LANE_SLOW || why == LANE_QUOTA || why == LANE_PAUSED;
+    return rests ? backlog : &lane->own;
 }
 
 /* May one more wait here? What was parked before had its place reserved, so that nobody is parked twice for one
