@@ -13,6 +13,7 @@ static void write_words(struct resp_command *command, const char *const *words, 
 bool greeting_write(enum greeting step, const struct redis_config *config, struct resp_command *command)
 {
     const char *const auth[] = {"AUTH", config->url.user, config->url.password};
+    const char *const server[] = {"INFO", "server"};
     const char *const list[] = {"FUNCTION", "LIST", "LIBRARYNAME", config->library};
     const char *const load[] = {"FUNCTION", "LOAD", config->library_source};
     const char *const subscribe[] = {"SUBSCRIBE", config->channel};
@@ -27,6 +28,10 @@ bool greeting_write(enum greeting step, const struct redis_config *config, struc
             resp_unsigned(command, config->url.database);
         }
         return config->url.database != 0;
+    case GREETING_SERVER:
+        if (config->library)
+            write_words(command, server, countof(server));
+        return config->library != NULL;
     case GREETING_LIST:
         if (config->library)
             write_words(command, list, countof(list));
@@ -54,6 +59,8 @@ bool greeting_answer(enum greeting *step, const struct resp_node *answer, char *
     /* Another connection was faster: a library of this name has this content. */
     if (*step == GREETING_LOAD && slice_starts_with(text, SLICE("ERR Library")))
         is_error = false;
+    if (*step == GREETING_SERVER && slice_starts_with(text, SLICE("NOPERM")))
+        is_error = false;
     if (is_error) {
         bool old = *step == GREETING_LIST && slice_starts_with(text, SLICE("ERR unknown command"));
         snprintf(error, error_cap, SLICE_FORMAT "%s", SLICE_ARGS(text),
@@ -64,4 +71,19 @@ bool greeting_answer(enum greeting *step, const struct resp_node *answer, char *
         *step = GREETING_LOAD; /* it is there: passed over */
     (*step)++;
     return true;
+}
+
+struct slice greeting_server(const struct resp_node *answer)
+{
+    static const char name[] = "run_id:";
+    struct slice text = answer->type == RESP_STRING ? answer->text : SLICE("");
+    for (size_t at = 0; at + sizeof name - 1 < text.n; at++) {
+        if ((at && text.p[at - 1] != '\n') || memcmp(text.p + at, name, sizeof name - 1) != 0)
+            continue;
+        size_t from = at + sizeof name - 1, to = from;
+        while (to < text.n && text.p[to] != '\r' && text.p[to] != '\n')
+            to++;
+        return (struct slice){text.p + from, to - from};
+    }
+    return SLICE("");
 }

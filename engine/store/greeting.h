@@ -8,6 +8,7 @@ enum greeting {
     GREETING_BROKEN = 0,
     GREETING_AUTH,
     GREETING_SELECT,
+    GREETING_SERVER, /* which process is it? */
     GREETING_LIST, /* is our library there? */
     GREETING_LOAD,
     GREETING_SUBSCRIBE,
@@ -18,5 +19,8 @@ enum greeting {
 must_use bool greeting_write(enum greeting step, const struct redis_config *config, struct resp_command *command);
 /* Goes to the step that follows from the answer. False: there is no going on; `error` says why. */
 must_use bool greeting_answer(enum greeting *step, const struct resp_node *answer, char *error, size_t error_cap);
+/* Of the answer to GREETING_SERVER: what tells the server's process from all others, borrowed from it; empty where we
+ * are not told (an ACL may forbid INFO). */
+struct slice greeting_server(const struct resp_node *answer);
 
 #endif

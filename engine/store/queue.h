@@ -8,6 +8,7 @@ struct queue_entry {
     void *owner;
     uint64_t at; /* offset of its bytes */
     size_t size;
+    nsec asked_at;
     bool once, repeated, refused; /* refused: repeated because of Redis' state */
 };
 

@@ -44,6 +44,9 @@ struct redis {
     struct resp_command command; /* of the greeting */
     nsec waiting_since;
     char trouble[256];
+    char server[64]; /* its process; "" : we are not told */
+    uint64_t epoch;
+    nsec alive_at;
 };
 
 /* ---- sending ---- */
@@ -240,9 +243,21 @@ static void greet(struct redis *redis)
     stream_send(&redis->stream, parts, count);
 }
 
+/* Whoever cannot be told from others is taken for another one each time. */
+static void meet(struct redis *redis, struct slice server)
+{
+    if (server.n && slice_equal(server, slice_of(redis->server)))
+        return;
+    slice_copy(redis->server, sizeof redis->server, server);
+    redis->epoch++;
+    redis->alive_at = 0;
+}
+
 static void greeted(struct redis *redis, const struct resp_node *reply)
 {
     char error[sizeof redis->trouble];
+    if (redis->greeting == GREETING_SERVER)
+        meet(redis, greeting_server(reply));
     if (!greeting_answer(&redis->greeting, reply, error, sizeof error)) {
         say_trouble(redis, "Redis answers: %s", error);
         drop(redis);
@@ -302,6 +317,7 @@ static bool answered(struct redis *redis, const struct resp_node *nodes)
     struct queue_entry head = *queue_at(&redis->asked, 0);
     bool is_error = nodes->type == RESP_ERROR;
     redis->reconnect_delay = 0;
+    redis->alive_at = nsec_max(redis->alive_at, head.asked_at);
     if (is_error && slice_starts_with(nodes->text, SLICE("ERR Function not found"))) {
         /* Somebody flushed the functions; a new connection loads them, and asks again. */
         say_trouble(redis, "Redis answers: " SLICE_FORMAT, SLICE_ARGS(nodes->text));
@@ -462,12 +478,16 @@ void redis_close(struct redis *redis)
 void redis_ask(struct redis *redis, const struct resp_command *command, void *owner, unsigned flags)
 {
     struct queue_entry *entry =
-        queue_add(&redis->asked, (struct queue_entry){.owner = owner, .once = flags & REDIS_ONCE});
+        queue_add(&redis->asked,
+                  (struct queue_entry){.owner = owner, .asked_at = io_now(redis->io), .once = flags & REDIS_ONCE});
     entry->size = resp_out_command(&redis->asked.out, command);
 }
 
 bool redis_connected(const struct redis *redis) { return redis->state == REDIS_OPEN && !redis->trouble[0]; }
 const char *redis_trouble(const struct redis *redis) { return redis->trouble; }
+uint64_t redis_epoch(const struct redis *redis) { return redis->epoch; }
+nsec redis_alive_at(const struct redis *redis) { return redis->alive_at; }
+bool redis_knows_server(const struct redis *redis) { return redis->server[0] != 0; }
 
 size_t redis_unanswered(const struct redis *redis)
 {

@@ -53,5 +53,9 @@ void redis_flush(struct redis *redis);
 bool redis_connected(const struct redis *redis);      /* and willing: nothing waits to be repeated */
 const char *redis_trouble(const struct redis *redis); /* why not, as a sentence; "" when it is */
 size_t redis_unanswered(const struct redis *redis);   /* bytes */
+/* store/warmup.h: store_epoch, store_alive_at, store_knows_server. */
+uint64_t redis_epoch(const struct redis *redis);
+nsec redis_alive_at(const struct redis *redis);
+bool redis_knows_server(const struct redis *redis);
 
 #endif

@@ -68,6 +68,8 @@ struct store_request {
     struct store_view *view;
     char campaign[LIMIT_CAMPAIGN_ID + 1], phase[16]; /* of steps that take several commands */
     struct control_note *control;                    /* likewise: borrows until done (control.h) */
+    struct store_warmup_view *warmup;                /* warmup.h: borrows until done */
+    const struct store_warmup_swap *swap;
 };
 
 static inline bool store_request_busy(const struct store_request *r) { return r->state != 0; }

@@ -82,11 +82,10 @@ struct store_warmup_swap {
     struct slice told; /* "name=value" lines, each ended by \n, of the entry in `<prefix>:ops`; "" : none is due */
 };
 /* number: 1 if it stands there now, and the entry was made; 0: it was another one, items[0] as it stands ("" : none). A
- * new stage or day begins its pace anew. */
+ * new stage, state or day begins its pace anew. Borrows the swap and its texts until done. */
 void store_warmup_swap(struct store *store, struct store_request *r, const struct store_warmup_swap *swap);
-/* Makes the entry of a transition that was left untold. */
-void store_warmup_tell(struct store *store, struct store_request *r, struct slice source, struct slice counter,
-                       struct slice told);
+/* Makes the entry of a transition that was left untold: `source`, `counter` and `told` of the swap. */
+void store_warmup_tell(struct store *store, struct store_request *r, const struct store_warmup_swap *swap);
 
 /* ---- for people ---- */
 

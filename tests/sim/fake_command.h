@@ -58,6 +58,7 @@ struct fake_redis {
     struct fake_dict durable; /* as it was before the first of `writes` */
     struct fake_write *writes, **writes_end;
     unsigned changes; /* of keys, by the command that runs */
+    uint64_t process; /* another one each time that it is served: its run_id */
     /* the server */
     int listener;
     struct io_accept accept;

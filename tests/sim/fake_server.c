@@ -349,11 +349,42 @@ static void run_ping(struct fake_redis *fake, const struct slice *args, unsigned
 
 static void run_info(struct fake_redis *fake, const struct slice *args, unsigned count, struct fake_buffer *out)
 {
-    (void)fake;
     (void)args;
     (void)count;
-    fake_say_text(out, SLICE("# Server\r\nredis_version:7.0.15\r\nredis_mode:standalone\r\n"
-                             "# Persistence\r\naof_enabled:1\r\n"));
+    char text[256];
+    int n = snprintf(text, sizeof text,
+                     "# Server\r\nredis_version:7.0.15\r\nredis_mode:standalone\r\nrun_id:%040llx\r\n"
+                     "# Persistence\r\naof_enabled:1\r\n",
+                     (unsigned long long)fake->process);
+    fake_say_text(out, (struct slice){text, (size_t)n});
+}
+
+/* To the millisecond, as everything that the fake dates. */
+static void run_time(struct fake_redis *fake, const struct slice *args, unsigned count, struct fake_buffer *out)
+{
+    char text[2][24];
+    (void)args;
+    (void)count;
+    int n[] = {snprintf(text[0], sizeof text[0], "%lld", (long long)(fake->now_ms / 1000)),
+               snprintf(text[1], sizeof text[1], "%lld", (long long)(fake->now_ms % 1000 * 1000))};
+    fake_say_array(out, 2);
+    for (unsigned i = 0; i < 2; i++)
+        fake_say_text(out, (struct slice){text[i], (size_t)n[i]});
+}
+
+/* What it does with its disk, whatever is asked: as fake_redis_lose does. */
+static void run_config(struct fake_redis *fake, const struct slice *args, unsigned count, struct fake_buffer *out)
+{
+    static const char *const words[] = {"appendonly", "yes", "appendfsync", "everysec"};
+    (void)fake;
+    (void)count;
+    if (!fake_word(args[1], "GET")) {
+        fake_say_error(out, "ERR unknown subcommand of CONFIG");
+        return;
+    }
+    fake_say_array(out, countof(words));
+    for (unsigned i = 0; i < countof(words); i++)
+        fake_say_text(out, slice_of(words[i]));
 }
 
 const struct fake_command fake_server_commands[] = {
@@ -361,6 +392,8 @@ const struct fake_command fake_server_commands[] = {
     {"SELECT", 2, FAKE_NO_SCRIPT, run_ok},
     {"PING", 1, 0, run_ping},
     {"INFO", -1, 0, run_info},
+    {"TIME", 1, 0, run_time},
+    {"CONFIG", -3, FAKE_NO_SCRIPT, run_config},
     {"PUBLISH", 3, 0, run_publish},
     {"SUBSCRIBE", 2, FAKE_NO_SCRIPT, run_subscribe},
     {NULL, 0, 0, NULL},
@@ -396,6 +429,7 @@ void fake_redis_serve(struct fake_redis *fake, struct io *io, const struct io_ad
 {
     sluice_assert(!fake->io);
     fake->io = io;
+    fake->process++;
     fake->listener = io_listen(io, at, 64, false);
     sluice_assert(fake->listener >= 0);
     fake->accept.accepted = on_accepted;

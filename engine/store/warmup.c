@@ -1,0 +1,200 @@
+/* Warm-up promises hold across engines because one place counts what was granted; here is how it is asked, and when its
+ * word can be relied on. */
+#include "store/warmup.h"
+
+#include "store/step.h"
+
+#include <stdio.h>
+
+enum { REPLY_RESULT = 2, REPLY_COUNT, REPLY_NOW, REPLY_PARTS };
+
+/* ---- a piece ---- */
+
+/* Outwards and inwards: Redis dates in us, and cuts. */
+static int64_t us_of(nsec wall) { return wall / NSEC_PER_US; }
+
+static void write_counts(struct store *store, const struct warmup_counts *counts)
+{
+    const uint64_t all[] = {counts->accepted, counts->deferred, counts->blocked, counts->bounced, counts->other};
+    for (unsigned i = 0; i < countof(all); i++)
+        resp_unsigned(&store->command, all[i]);
+}
+
+static void write_part(struct store *store, const struct store_warmup_part *part)
+{
+    const struct warmup_record *record = part->record;
+    resp_text(&store->command, part->counter);
+    step_text(store, record ? warmup_state_word(record->state) : "-");
+    resp_unsigned(&store->command, record ? record->stage : 0);
+    resp_number(&store->command, record ? record->day : 0);
+    if (part->cap == WARMUP_UNLIMITED)
+        resp_number(&store->command, -1);
+    else
+        resp_unsigned(&store->command, part->cap);
+    resp_number(&store->command, us_of(part->interval));
+    write_counts(store, &part->counts);
+}
+
+static void read_part(const struct resp_node *reply, struct store_warmup_seen *seen)
+{
+    struct slice text = resp_to_text(resp_member(reply, 0));
+    slice_copy(seen->text, sizeof seen->text, text);
+    seen->exists = warmup_record_parse(text, &seen->record);
+    seen->next = resp_to_number(resp_member(reply, 1)) * NSEC_PER_US;
+    slice_copy(seen->told, sizeof seen->told, resp_to_text(resp_member(reply, 2)));
+}
+
+static void read_ask(struct store *store, struct store_request *r, const struct resp_node *reply, bool repeated)
+{
+    struct store_warmup_view *view = r->warmup;
+    struct store_answer answer;
+    (void)repeated;
+    *view = (struct store_warmup_view){.result = STORE_WARMUP_BROKEN};
+    if (step_head(reply, &answer)) {
+        int64_t result = resp_to_number(resp_member(reply, REPLY_RESULT));
+        view->result =
+            result > 0 && result < STORE_WARMUP_RESULT_COUNT ? (enum store_warmup_result)result : STORE_WARMUP_BROKEN;
+        view->granted = resp_to_unsigned(resp_member(reply, REPLY_COUNT));
+        view->now = resp_to_number(resp_member(reply, REPLY_NOW)) * NSEC_PER_US;
+        for (unsigned i = 0; i < STORE_WARMUP_PARTS && resp_member(reply, REPLY_PARTS + i); i++)
+            read_part(resp_member(reply, REPLY_PARTS + i), &view->parts[i]);
+    }
+    step_done(store, r, &answer);
+}
+
+void store_warmup_ask(struct store *store, struct store_request *r, const struct store_warmup_ask *ask,
+                      struct store_warmup_view *view)
+{
+    sluice_assert(ask->part_count > 0 && ask->part_count <= STORE_WARMUP_PARTS);
+    r->warmup = view;
+    step_begin_single(store, "warmup_ask", "warmup:", ask->source);
+    step_text(store, store->hand);
+    resp_unsigned(&store->command, ask->call);
+    resp_number(&store->command, us_of(ask->wall));
+    resp_number(&store->command, ask->day.number);
+    resp_number(&store->command, us_of(ask->day.begins));
+    resp_number(&store->command, us_of(ask->day.ends));
+    resp_unsigned(&store->command, ask->wanted);
+    resp_unsigned(&store->command, ask->given_back);
+    for (unsigned i = 0; i < ask->part_count; i++)
+        write_part(store, &ask->parts[i]);
+    step_ask(store, r, read_ask, 0);
+}
+
+/* ---- a transition ---- */
+
+/* What has to be told is kept in the source's hash until it stands in the stream: whoever dies in between has it told
+ * by another, or twice. The answer of the swap itself waits in the request. */
+static void read_noted(struct store *store, struct store_request *r, const struct resp_node *reply, bool repeated)
+{
+    struct store_answer answer = {.result = STORE_OK, .number = r->number};
+    (void)reply;
+    (void)repeated;
+    step_done(store, r, &answer);
+}
+
+static void read_told(struct store *store, struct store_request *r, const struct resp_node *reply, bool repeated)
+{
+    (void)reply;
+    (void)repeated;
+    step_begin_single(store, "warmup_told", "warmup:", r->swap->source);
+    resp_text(&store->command, r->swap->counter);
+    resp_text(&store->command, r->swap->told);
+    step_ask(store, r, read_noted, 0);
+    redis_flush(store->redis);
+}
+
+/* "name=value" lines as fields. */
+static void ask_tell(struct store *store, struct store_request *r)
+{
+    struct slice left = r->swap->told;
+    step_begin_ops(store);
+    while (left.n) {
+        const char *end = memchr(left.p, '\n', left.n);
+        struct slice line = {left.p, end ? (size_t)(end - left.p) : left.n};
+        const char *sign = memchr(line.p, '=', line.n);
+        size_t name = sign ? (size_t)(sign - line.p) : line.n, behind = sign ? name + 1 : line.n;
+        resp_text(&store->command, (struct slice){line.p, name});
+        resp_text(&store->command, (struct slice){line.p + behind, line.n - behind});
+        left = (struct slice){line.p + line.n + (end != NULL), left.n - line.n - (end != NULL)};
+    }
+    step_ask(store, r, read_told, 0);
+}
+
+static void read_swap(struct store *store, struct store_request *r, const struct resp_node *reply, bool repeated)
+{
+    struct store_answer answer;
+    (void)repeated;
+    if (!step_head(reply, &answer)) {
+        step_done(store, r, &answer);
+        return;
+    }
+    answer.number = r->number = resp_to_number(resp_member(reply, 2));
+    if (r->number == 1 && r->swap->told.n) {
+        ask_tell(store, r);
+        redis_flush(store->redis);
+        return;
+    }
+    step_item(store, resp_to_text(resp_member(reply, 3)));
+    step_done(store, r, &answer);
+}
+
+void store_warmup_swap(struct store *store, struct store_request *r, const struct store_warmup_swap *swap)
+{
+    char record[WARMUP_RECORD_TEXT];
+    size_t n = warmup_record_write(record, swap->record);
+    r->swap = swap;
+    step_begin_single(store, "warmup_swap", "warmup:", swap->source);
+    resp_text(&store->command, swap->counter);
+    resp_text(&store->command, swap->expected);
+    resp_text(&store->command, (struct slice){record, n});
+    resp_text(&store->command, swap->history);
+    resp_text(&store->command, swap->told);
+    step_ask(store, r, read_swap, 0);
+}
+
+void store_warmup_tell(struct store *store, struct store_request *r, const struct store_warmup_swap *swap)
+{
+    sluice_assert(swap->told.n);
+    r->swap = swap;
+    r->number = 0;
+    ask_tell(store, r);
+}
+
+/* ---- for people ---- */
+
+void store_warmup_read(struct store *store, struct store_request *r, struct slice source)
+{
+    step_begin_command(store, "HGETALL");
+    step_global_key(store, "warmup:", source);
+    step_ask(store, r, step_read_command, 0);
+}
+
+/* ---- what Redis keeps ---- */
+
+uint64_t store_epoch(const struct store *store) { return redis_epoch(store->redis); }
+nsec store_alive_at(const struct store *store) { return redis_alive_at(store->redis); }
+bool store_knows_server(const struct store *store) { return redis_knows_server(store->redis); }
+
+/* Its answer is names and values, in an order of its own. */
+static void read_durability(struct store *store, struct store_request *r, const struct resp_node *reply, bool repeated)
+{
+    static const char *const names[] = {"appendonly", "appendfsync"};
+    struct store_answer answer = {.result = STORE_OK};
+    (void)repeated;
+    for (unsigned n = 0; n < countof(names); n++) {
+        unsigned i = 0;
+        while (resp_member(reply, i + 1) && !slice_equal(resp_to_text(resp_member(reply, i)), slice_of(names[n])))
+            i += 2;
+        step_item(store, resp_to_text(resp_member(reply, i + 1)));
+    }
+    step_done(store, r, &answer);
+}
+
+void store_durability(struct store *store, struct store_request *r)
+{
+    step_begin_command(store, "CONFIG");
+    step_text(store, "GET");
+    step_text(store, "append*");
+    step_ask(store, r, read_durability, 0);
+}
