@@ -19,6 +19,7 @@
 
 #include "control/log.h"
 #include "io/io.h"
+#include "proto/policy/adapt.h"
 #include "sluice/base.h"
 #include "sluice/limits.h"
 
@@ -67,6 +68,7 @@ struct config_limits {
                               where it is the same list */
     unsigned chunking_count;
     unsigned in_flight; /* messages of one session by BDAT whose reply is outstanding */
+    struct adapt_limits adapt;
 };
 
 /* What holds for all sources together towards one ISP, over all shards and all engines of one Redis. */
