@@ -5,6 +5,8 @@
  * usage: conformance [SEED [STEPS]] */
 #include "conformance.h"
 
+#include "store/suppress.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -103,10 +105,16 @@ enum kind {
     ALL,
     TRIM,
     ENTRIES,
+    SUPPRESSED,
+    STRIKE,
+    SUPPRESS,
+    UNSUPPRESS,
+    SUPPRESSED_SCAN,
     KINDS
 };
 /* How often each, out of their sum. */
-static const unsigned weights[KINDS] = {12, 8, 8, 8, 4, 10, 25, 3, 6, 5, 8, 2, 1, 1, 3, 2, 1, 2, 6, 2, 2, 1, 6, 4};
+static const unsigned weights[KINDS] = {12, 8, 8, 8, 4, 10, 25, 3, 6, 5, 8, 2, 1, 1, 3,
+                                        2,  1, 2, 6, 2, 2,  1,  6, 4, 3, 8, 3, 3, 3};
 
 struct random_step {
     enum kind kind;
@@ -245,6 +253,31 @@ static void do_step(struct random_step *s, struct asker *asker)
     case ENTRIES:
         store_entries(store, r, s->campaign, s->number * 8, s->most);
         break;
+    case SUPPRESSED:
+        store_suppressed(store, r, suppress_bucket(s->word), two, 2);
+        break;
+    case STRIKE: { /* nothing is so old that it goes: which are looked at is for chance to say */
+        struct store_strike strike = {.key = s->word,
+                                      .class_ = s->most % 2 ? SLICE("quota-issues") : SLICE("other"),
+                                      .campaign = s->campaign,
+                                      .seq = s->number,
+                                      .attempt = s->most % 3,
+                                      .now_ms = 1795285488057 + (int64_t)s->most * 1000,
+                                      .after = 1 + (unsigned)(s->number + s->most) % 4,
+                                      .within = (nsec)s->permits[0] * NSEC_PER_S,
+                                      .keep = 3600 * NSEC_PER_S};
+        store_strike(store, r, &strike);
+        break;
+    }
+    case SUPPRESS:
+        store_suppress(store, r, suppress_bucket(s->word), two, 2);
+        break;
+    case UNSUPPRESS:
+        store_unsuppress(store, r, suppress_bucket(s->word), &s->word, 1);
+        break;
+    case SUPPRESSED_SCAN:
+        store_suppressed_scan(store, r, suppress_bucket(s->word), SLICE("0"));
+        break;
     case KINDS:
         break;
     }
@@ -264,9 +297,10 @@ static long long count_events(struct conformance *c, struct slice campaign)
 static void step_both(struct conformance *c)
 {
     static const char *const names[KINDS] = {
-        "lease list", "lease parked", "lease retry", "adopt",     "release",   "permit",        "end",  "unique",
-        "look",       "phase",        "finish",      "campaigns", "heartbeat", "heartbeat end", "hold", "let go",
-        "ops",        "create",       "push",        "start",     "events",    "all",           "trim", "entries"};
+        "lease list", "lease parked", "lease retry", "adopt",      "release",        "permit",        "end",  "unique",
+        "look",       "phase",        "finish",      "campaigns",  "heartbeat",      "heartbeat end", "hold", "let go",
+        "ops",        "create",       "push",        "start",      "events",         "all",           "trim", "entries",
+        "suppressed", "strike",       "suppress",    "unsuppress", "suppressed scan"};
     struct random_step s = random_step(c);
     unsigned hand = s.hand;
     /* A step that is repeated must do what is done already, on both alike. */
@@ -278,7 +312,8 @@ static void step_both(struct conformance *c)
         for (int side = REAL; side <= FAKE; side++) {
             do_step(&s, c->hands[hand][side]);
             conformance_answer(&c->answers[side], c->hands[hand][side], s.kind == LOOK,
-                               s.kind == CAMPAIGNS || s.kind == ALL, s.kind == EVENTS || s.kind == OPS);
+                               s.kind == CAMPAIGNS || s.kind == ALL || s.kind == SUPPRESSED_SCAN,
+                               s.kind == EVENTS || s.kind == OPS);
         }
         conformance_equal(c, "answers", c->answers);
         c->results[c->hands[hand][REAL]->answer.result]++;

@@ -90,6 +90,64 @@ static void run_hvals(struct fake_redis *fake, const struct slice *args, unsigne
     say_hash(fake, args[1], false, out);
 }
 
+/* A bucket of so many as COUNT says at a time; the cursor is the place in the order of insertion. */
+static void run_hscan(struct fake_redis *fake, const struct slice *args, unsigned count, struct fake_buffer *out)
+{
+    struct fake_value *hash;
+    struct fake_buffer text = {0};
+    int64_t cursor, most = 10;
+    if (!fake_integer(args[2], &cursor) || cursor < 0) {
+        fake_say_error(out, "ERR invalid cursor");
+        return;
+    }
+    if (count == 5 && (!fake_word(args[3], "COUNT") || !fake_integer(args[4], &most) || most < 1)) {
+        fake_say_error(out, "ERR syntax error");
+        return;
+    }
+    if (!fake_key(fake, args[1], FAKE_HASH, &hash, out))
+        return;
+    uint32_t used = hash ? hash->dict.used : 0, from = cursor < used ? (uint32_t)cursor : used;
+    uint32_t to = most < used - from ? from + (uint32_t)most : used, found = 0;
+    for (uint32_t i = from; i < to; i++)
+        found += hash->dict.entries[i].key != NULL;
+    fake_say_array(out, 2);
+    fake_say_number(&text, to < used ? to : 0); /* ":5\r\n" */
+    fake_say_text(out, (struct slice){text.p + 1, text.n - 3});
+    free(text.p);
+    fake_say_array(out, 2 * (size_t)found);
+    for (uint32_t i = from; i < to; i++)
+        if (hash->dict.entries[i].key) {
+            fake_say_text(out, fake_text_slice(hash->dict.entries[i].key));
+            fake_say_text(out, fake_text_slice(hash->dict.entries[i].value));
+        }
+}
+
+/* So many different ones, whichever: others each second. */
+static void run_hrandfield(struct fake_redis *fake, const struct slice *args, unsigned count, struct fake_buffer *out)
+{
+    struct fake_value *hash;
+    int64_t most;
+    (void)count;
+    if (!fake_integer(args[2], &most) || most < 0) {
+        not_integer(out);
+        return;
+    }
+    if (!fake_key(fake, args[1], FAKE_HASH, &hash, out))
+        return;
+    int64_t live = hash ? hash->dict.live : 0, n = most < live ? most : live;
+    int64_t skip = live > n ? fake->now_ms / 1000 % (live - n + 1) : 0;
+    fake_say_array(out, (size_t)n);
+    if (!n)
+        return;
+    FAKE_DICT_EACH(&hash->dict, entry)
+    {
+        if (skip-- > 0)
+            continue;
+        if (n-- > 0)
+            fake_say_text(out, fake_text_slice(entry->key));
+    }
+}
+
 static void run_hdel(struct fake_redis *fake, const struct slice *args, unsigned count, struct fake_buffer *out)
 {
     struct fake_value *hash;
@@ -409,6 +467,8 @@ const struct fake_command fake_type_commands[] = {
     {"HMGET", -3, 0, run_hmget},
     {"HGETALL", 2, 0, run_hgetall},
     {"HVALS", 2, 0, run_hvals},
+    {"HSCAN", -3, 0, run_hscan},
+    {"HRANDFIELD", 3, 0, run_hrandfield},
     {"HDEL", -3, FAKE_WRITES, run_hdel},
     {"HLEN", 2, 0, run_hlen},
     {"HEXISTS", 3, 0, run_hexists},
