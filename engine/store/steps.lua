@@ -556,6 +556,18 @@ local function unsuppress(keys, args)
     return redis.call('HDEL', keys[1], unpack(args))
 end
 
+-- What a lane has learned. args: field version text; "" takes it out. A newer version stays.
+local function lane(keys, args)
+    local known = redis.call('HGET', keys[1], args[1])
+    if known and tonumber(string.match(known, '^%d+') or 0) > tonumber(args[2]) then return {0, ''} end
+    if args[3] == '' then
+        redis.call('HDEL', keys[1], args[1])
+    else
+        redis.call('HSET', keys[1], args[1], args[2] .. ' ' .. args[3])
+    end
+    return {1, ''}
+end
+
 local function register(flags, functions)
     for at = 1, #functions, 2 do
         redis.register_function{function_name = 'sluice_dev_' .. functions[at], callback = functions[at + 1],
@@ -567,5 +579,5 @@ register({}, {'lease_list', lease_list, 'lease_parked', lease_parked, 'lease_ret
               'phase', phase, 'finish', finish, 'again', again, 'hold', hold, 'let_go', let_go})
 -- A Redis at its maxmemory gives out nothing new, but what was leased is brought to its end.
 register({'allow-oom'}, {'adopt', adopt, 'release', release, 'permit', permit, 'end', end_, 'trim_events', trim_events,
-                         'control_remove', control_remove, 'strike', strike, 'unsuppress', unsuppress})
+                         'lane', lane, 'control_remove', control_remove, 'strike', strike, 'unsuppress', unsuppress})
 register({'no-writes'}, {'look', look, 'entries', entries})
