@@ -103,5 +103,8 @@ void config_format(const struct config_row *row, const void *base, char *text, s
 /* `text` in quotes, safe for the lexer. */
 void config_quote(const char *text, char *quoted, size_t cap);
 void config_duration_text(nsec value, char *text, size_t cap);
+/* "1h30m" and "500/min", as the file has them. False: it is none. */
+must_use bool config_read_duration(const char *text, int64_t *ns);
+must_use bool config_read_rate(const char *text, int64_t *rate, nsec *per);
 
 #endif

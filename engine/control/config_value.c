@@ -60,7 +60,7 @@ static const struct unit *unit_find(const struct unit *units, size_t count, stru
 }
 
 /* "1h30m": each unit at most once, the greater before the smaller. "0" stands for itself. */
-static bool read_duration(const char *text, int64_t *number)
+bool config_read_duration(const char *text, int64_t *number)
 {
     *number = 0;
     if (strcmp(text, "0") == 0)
@@ -91,7 +91,7 @@ static bool read_size(const char *text, int64_t *number)
     return unit && !__builtin_mul_overflow(*number, unit->value, number);
 }
 
-static bool read_rate(const char *text, int64_t *number, nsec *per)
+bool config_read_rate(const char *text, int64_t *number, nsec *per)
 {
     const char *p = text;
     if (!read_digits(&p, number) || *p++ != '/')
@@ -139,10 +139,10 @@ static bool read_number(const struct config_row *row, const char *text, struct c
         break;
     case CONFIG_DURATION:
     case CONFIG_DELAYS:
-        read = read_duration(text, &value->number);
+        read = config_read_duration(text, &value->number);
         break;
     case CONFIG_SECONDS:
-        read = read_duration(text, &value->number) && value->number % NSEC_PER_S == 0;
+        read = config_read_duration(text, &value->number) && value->number % NSEC_PER_S == 0;
         break;
     case CONFIG_RATE:
         if (strcmp(text, "none") == 0) {
@@ -150,7 +150,7 @@ static bool read_number(const struct config_row *row, const char *text, struct c
             value->per = NSEC_PER_S;
             read = true;
         } else {
-            read = read_rate(text, &value->number, &value->per);
+            read = config_read_rate(text, &value->number, &value->per);
         }
         break;
     default:
