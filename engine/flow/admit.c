@@ -40,15 +40,18 @@ static void end_attempt(struct shard *shard, struct attempt *attempt)
 }
 
 enum event_type carry_end(struct shard *shard, struct attempt *attempt, const struct outcome *outcome,
-                          struct slice source)
+                          const struct lane *lane)
 {
     const struct site *site = attempt->site;
-    struct outcome_world world = {.limits = site ? site->limits : &shard->config->defaults,
-                                  .source = source,
+    const char *source = lane ? shard->config->sources[lane->source].name : "";
+    struct outcome_world world = {.limits = lane ? lane->limits : site ? site->limits : &shard->config->defaults,
+                                  .source = slice_of(source),
                                   .isp = slice_of(site ? site->isp : ""),
                                   .wall = io_wall(shard->io),
                                   .random = io_random(shard->io)};
     struct settlement *settlement = events_next(&shard->events);
+    slice_copy(settlement->source, sizeof settlement->source, world.source); /* a reload may take the lane's away */
+    world.source = slice_of(settlement->source);
     outcome_settle(settlement, attempt, outcome, &world);
     memcpy(settlement->isp, site ? site->isp : "", site ? sizeof settlement->isp : 1);
     settlement->event.isp = slice_of(settlement->isp);
@@ -61,7 +64,7 @@ enum event_type carry_end(struct shard *shard, struct attempt *attempt, const st
 
 void carry_settle(struct shard *shard, struct attempt *attempt, const struct outcome *outcome)
 {
-    carry_end(shard, attempt, outcome, SLICE(""));
+    carry_end(shard, attempt, outcome, NULL);
 }
 
 static void park(struct shard *shard, struct attempt *attempt)
@@ -180,7 +183,8 @@ void carry_place(struct shard *shard, struct attempt *attempt, bool front)
     if (carry_stopped(shard, attempt))
         return;
     struct site *site = attempt->site;
-    int home = lanes_shard_of(&shard->lanes, site->limits, isp_bucket(site->isp_hash));
+    int home = lanes_shard_of(&shard->lanes, (unsigned)attempt->campaign->pool, slice_of(site->isp),
+                              isp_bucket(site->isp_hash));
     if (home >= 0 && (unsigned)home != shard->index) {
         post_look(shard, (unsigned)home, attempt->campaign);
         park(shard, attempt);
@@ -188,7 +192,7 @@ void carry_place(struct shard *shard, struct attempt *attempt, bool front)
     }
     nsec now = io_now(shard->io);
     struct backlog *backlog = lanes_backlog(&shard->lanes, (unsigned)attempt->campaign->pool, slice_of(site->isp),
-                                            site->isp_hash, site->limits, now);
+                                            site->isp_hash, now);
     struct backlog *chosen = backlog ? choose_backlog(shard, attempt, backlog) : NULL;
     if (!chosen || (!front && !has_place(shard, attempt, chosen)) ||
         !backlog_add(&shard->lanes, chosen, attempt, front, now)) {
@@ -234,16 +238,15 @@ unsigned carry_room(struct shard *shard, const struct campaign *campaign, struct
     if (list.n == 4 && list.p[0] == '~') { /* ISPs without an entry of their own (route.c) */
         unsigned bucket =
             (unsigned)(list.p[1] - '0') * 100 + (unsigned)(list.p[2] - '0') * 10 + (unsigned)(list.p[3] - '0');
-        int at = lanes_shard_of(&shard->lanes, &shard->config->defaults, bucket);
+        int at = lanes_shard_of(&shard->lanes, (unsigned)campaign->pool, list, bucket);
         return at >= 0 && (unsigned)at != shard->index ? 0 : BUCKET_ROOM;
     }
-    const struct config_limits *limits = config_limits_for(shard->config, list);
     uint64_t hash = table_hash(list);
-    int home = lanes_shard_of(&shard->lanes, limits, isp_bucket(hash));
+    int home = lanes_shard_of(&shard->lanes, (unsigned)campaign->pool, list, isp_bucket(hash));
     if (home >= 0 && (unsigned)home != shard->index)
         return 0;
     nsec now = io_now(shard->io);
-    struct backlog *backlog = lanes_backlog(&shard->lanes, (unsigned)campaign->pool, list, hash, limits, now);
+    struct backlog *backlog = lanes_backlog(&shard->lanes, (unsigned)campaign->pool, list, hash, now);
     return backlog ? backlog_room(backlog, now) + backlog_open(backlog) : 0;
 }
 
@@ -293,14 +296,14 @@ void carry_shed(struct shard *shard)
 /* ---- deferring together ---- */
 
 static void defer_waiting(struct shard *shard, struct backlog *backlog, const struct site *site,
-                          const struct outcome *outcome, struct slice source)
+                          const struct outcome *outcome, const struct lane *lane)
 {
     struct queue *queue;
     struct attempt *attempt;
     while ((attempt = backlog_last(backlog, site, &queue))) {
         backlog_remove(&shard->lanes, backlog, queue, attempt);
         if (!carry_stopped(shard, attempt))
-            carry_end(shard, attempt, outcome, source);
+            carry_end(shard, attempt, outcome, lane);
     }
 }
 
@@ -348,7 +351,6 @@ void carry_leave_lane(struct shard *shard, struct lane *lane)
 
 void carry_give_up(struct shard *shard, struct lane *lane, struct site *site, const struct outcome *outcome)
 {
-    struct slice source = slice_of(shard->config->sources[lane->source].name);
     struct outcome known;
     if (!outcome)
         why_dead(site, &known);
@@ -358,8 +360,8 @@ void carry_give_up(struct shard *shard, struct lane *lane, struct site *site, co
         if (somebody_can(shard, lane->backlogs[i], site))
             leave_to_mates(shard, lane, lane->backlogs[i], site);
         else
-            defer_waiting(shard, lane->backlogs[i], site, outcome, source);
-    defer_waiting(shard, &lane->own, site, outcome, source);
+            defer_waiting(shard, lane->backlogs[i], site, outcome, lane);
+    defer_waiting(shard, &lane->own, site, outcome, lane);
     sites_release(&shard->route.sites, site);
 }
 

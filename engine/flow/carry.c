@@ -198,7 +198,7 @@ static void on_message_ended(void *context, struct session *session, struct atte
         metrics_add(shard->metrics, METRIC_BODY_BYTES, outcome->bytes);
     if (outcome->stage == STAGE_BODY)
         metrics_observe(shard->metrics, METRICS_MESSAGE, outcome->took);
-    enum event_type type = carry_end(shard, attempt, outcome, slice_of(shard->config->sources[lane->source].name));
+    enum event_type type = carry_end(shard, attempt, outcome, lane);
     lane->delivered += type == EVENT_DELIVERED;
     lane->deferred += type == EVENT_DEFERRED;
     lane->bounced += type == EVENT_BOUNCED;
@@ -278,6 +278,10 @@ bool carry_open_session(struct shard *shard, struct lane *lane, struct site *sit
         carry_wake_at(shard, lane, alive_at);
         return false;
     }
+    if (!lane_may_begin(lane, io_now(shard->io), &alive_at)) {
+        carry_wake_at(shard, lane, alive_at);
+        return false;
+    }
     if (!crowd_may_open(&shard->crowd, lane))
         return false;
     struct session *session = pool_take(&shard->session_pool);
@@ -304,7 +308,7 @@ bool carry_open_session(struct shard *shard, struct lane *lane, struct site *sit
         return false;
     }
     sites_hold(site);
-    lane_opened(lane);
+    lane_opened(lane, io_now(shard->io));
     link_session(shard, lane, session);
     return true;
 }

@@ -26,32 +26,6 @@ bool lanes_open(struct lanes *lanes, struct arena *arena, const struct config *c
            table_open(&lanes->lane_table, arena, TABLE_LOG2) && table_open(&lanes->backlog_table, arena, TABLE_LOG2);
 }
 
-/* ---- who serves what ---- */
-
-static struct throttle_limits limits_of(const struct config_limits *limits)
-{
-    return (struct throttle_limits){.connections = limits->connections,
-                                    .burst = limits->burst,
-                                    .interval_ns = throttle_interval(limits->rate, limits->rate_per)};
-}
-
-int lanes_shard_of(const struct lanes *lanes, const struct config_limits *limits, unsigned bucket)
-{
-    struct throttle_limits whole = limits_of(limits);
-    if (throttle_splits(&whole, lanes->shards))
-        return -1;
-    return (int)(bucket % lanes->shards);
-}
-
-bool lanes_serve(const struct lanes *lanes, unsigned pool)
-{
-    const struct config_pool *sources = &lanes->config->pools[pool];
-    for (unsigned i = 0; i < sources->source_count; i++)
-        if (lanes->held_until[sources->sources[i]])
-            return true;
-    return false;
-}
-
 /* ---- backlogs ---- */
 
 static uint64_t backlog_hash(unsigned pool, uint64_t isp_hash)
@@ -63,25 +37,23 @@ static uint64_t backlog_hash(unsigned pool, uint64_t isp_hash)
 static uint64_t lane_hash(unsigned source, uint64_t isp_hash) { return ~backlog_hash(source, isp_hash); }
 
 static struct lane *lane_make(struct lanes *lanes, const struct backlog *backlog, unsigned source,
-                              const struct config_limits *limits, nsec now)
+                              const struct throttle_limits *share, nsec now)
 {
     struct lane *lane = pool_take(&lanes->lane_pool);
     if (!lane)
         return NULL;
     memset(lane, 0, sizeof *lane);
-    struct throttle_limits share = limits_of(limits);
-    if (throttle_splits(&share, lanes->shards))
-        share = throttle_share(&share, lanes->shards, lanes->shard);
     lane->source = source;
-    lane->limits = limits;
+    lane->limits = config_lane_limits(lanes->config, source, slice_of(backlog->isp));
     lane->relay = config_relay_of(lanes->config, slice_of(backlog->isp));
-    lane->configured = share;
-    lane->connections = lane->allowed = share.connections;
+    lane->configured = *share;
+    lane->connections = lane->allowed = share->connections;
     lane->own.pool = backlog->pool;
     lane->own.isp_hash = backlog->isp_hash;
     lane->own.owner = lane;
     memcpy(lane->own.isp, backlog->isp, sizeof lane->own.isp);
-    throttle_init(&lane->throttle, share.interval_ns, share.burst, now);
+    throttle_init(&lane->throttle, share->interval_ns, share->burst, now);
+    throttle_init(&lane->connects, share->connect_interval_ns, share->connect_burst, now);
     table_add(&lanes->lane_table, &lane->link, lane_hash(source, backlog->isp_hash));
     if (lanes->made)
         lanes->made(lanes->made_context, lane);
@@ -119,8 +91,9 @@ static void backlog_drop(struct lanes *lanes, struct backlog *backlog)
 }
 
 static struct backlog *backlog_make(struct lanes *lanes, unsigned pool, struct slice isp, uint64_t isp_hash,
-                                    const struct config_limits *limits, nsec now)
+                                    nsec now)
 {
+    struct throttle_limits share;
     struct backlog *backlog = pool_take(&lanes->backlog_pool);
     if (!backlog)
         return NULL;
@@ -132,8 +105,10 @@ static struct backlog *backlog_make(struct lanes *lanes, unsigned pool, struct s
     const struct config_pool *sources = &lanes->config->pools[pool];
     for (unsigned i = 0; i < sources->source_count; i++) {
         struct lane *lane = lane_find(lanes, backlog, sources->sources[i]);
+        if (!lane && !lanes_share(lanes, sources->sources[i], isp, isp_bucket(isp_hash), &share))
+            continue; /* another shard's */
         if (!lane)
-            lane = lane_make(lanes, backlog, sources->sources[i], limits, now);
+            lane = lane_make(lanes, backlog, sources->sources[i], &share, now);
         if (!lane) {
             backlog_drop(lanes, backlog);
             return NULL;
@@ -151,7 +126,7 @@ static struct backlog *backlog_make(struct lanes *lanes, unsigned pool, struct s
 }
 
 struct backlog *lanes_backlog(struct lanes *lanes, unsigned pool, struct slice isp, uint64_t isp_hash,
-                              const struct config_limits *limits, nsec now)
+                              nsec now)
 {
     struct table_link *link = table_first(&lanes->backlog_table, backlog_hash(pool, isp_hash));
     for (; link; link = table_next(link)) {
@@ -159,7 +134,7 @@ struct backlog *lanes_backlog(struct lanes *lanes, unsigned pool, struct slice i
         if (backlog->pool == pool && slice_equal(slice_of(backlog->isp), isp))
             return backlog;
     }
-    return backlog_make(lanes, pool, isp, isp_hash, limits, now);
+    return backlog_make(lanes, pool, isp, isp_hash, now);
 }
 
 struct lane *backlog_lane(const struct lanes *lanes, const struct backlog *backlog, struct slice source)
@@ -240,14 +215,20 @@ bool lane_waited_for(const struct lane *lane)
 /* As many sessions as were let in when others were turned away may be opened again at any time. */
 static bool is_held(const struct lane *lane, nsec now) { return lane->held_until > now && lane->open >= lane->let_in; }
 
+nsec lane_gate_until(const struct lane *lane, enum lane_why why)
+{
+    bool shared = why == LANE_WARMUP && lane->shared_gate;
+    return shared ? nsec_max(lane->gates[why], *lane->shared_gate) : lane->gates[why];
+}
+
 /* The one that opens last, or LANE_READY. */
 static enum lane_why gate_that_is_shut(const struct lane *lane, nsec now)
 {
     enum lane_why shut = LANE_READY;
     nsec latest = now;
     for (enum lane_why why = LANE_PAUSED; why < LANE_WHY_COUNT; why++)
-        if (lane->gates[why] > latest) {
-            latest = lane->gates[why];
+        if (lane_gate_until(lane, why) > latest) {
+            latest = lane_gate_until(lane, why);
             shut = why;
         }
     return shut;
@@ -285,7 +266,7 @@ static enum lane_why ask(const struct lanes *lanes, const struct lane *lane, nse
     }
     enum lane_why shut = gate_that_is_shut(lane, now);
     if (shut != LANE_READY) {
-        *when = lane->gates[shut];
+        *when = lane_gate_until(lane, shut);
         return shut;
     }
     nsec ready = throttle_ready_at(&lane->throttle, now);
@@ -310,6 +291,15 @@ bool lane_may_probe(const struct lanes *lanes, const struct lane *lane, nsec now
     return ask(lanes, lane, now, &when) == LANE_READY;
 }
 
+bool lane_may_begin(const struct lane *lane, nsec now, nsec *when)
+{
+    *when = NSEC_NEVER;
+    if (lane->open >= lane->allowed)
+        return false;
+    *when = throttle_ready_at(&lane->connects, now);
+    return *when <= now;
+}
+
 bool lane_may_open(const struct lanes *lanes, const struct lane *lane, nsec now, nsec *when)
 {
     enum lane_why why = lane_ask(lanes, lane, now, when);
@@ -321,7 +311,7 @@ bool lane_may_open(const struct lanes *lanes, const struct lane *lane, nsec now,
         *when -= open_ahead;
         return false;
     }
-    return (why == LANE_READY || why == LANE_RATE) && lane->open < lane->allowed;
+    return (why == LANE_READY || why == LANE_RATE) && lane_may_begin(lane, now, when);
 }
 
 unsigned lane_sessions_ahead(const struct lane *lane)
@@ -340,9 +330,10 @@ void lane_start(struct lane *lane, nsec now)
     lane->started++;
 }
 
-void lane_opened(struct lane *lane)
+void lane_opened(struct lane *lane, nsec now)
 {
     sluice_assert(lane->open < lane->connections);
+    throttle_take(&lane->connects, now);
     lane->open++;
     lane->connecting++;
 }
@@ -401,7 +392,8 @@ static bool idle(const struct lane *lane, nsec now)
     return lane->open == 0 && lane->own.waiting == 0 && !lane->own.marked && !lane->in_line &&
            lane->held_until <= now && lane->slow_until + lane->slow_for <= now &&
            gate_that_is_shut(lane, now) == LANE_READY &&
-           (lane->throttle.interval_ns == 0 || lane->throttle.paid_until <= now) && !io_timer_is_set(&lane->timer);
+           (lane->throttle.interval_ns == 0 || lane->throttle.paid_until <= now) &&
+           (lane->connects.interval_ns == 0 || lane->connects.paid_until <= now) && !io_timer_is_set(&lane->timer);
 }
 
 static bool forgettable(const struct backlog *backlog, nsec now)

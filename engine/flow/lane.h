@@ -73,6 +73,13 @@ enum lane_why {
 /* Who may slow a lane down below what is configured (effective.h). */
 enum lane_slower { LANE_BY_HAND = 0, LANE_BY_REPLIES, LANE_SLOWERS };
 
+/* Lanes that wait for something that they share, in the order in which they came (lane_line.c). A lane stands in one at
+ * most, and leaves it when it is forgotten. */
+struct lane_line {
+    struct lane *first, *last;
+    unsigned count;
+};
+
 struct lane {
     struct table_link link;
     unsigned backlog_count;                  /* a source may stand in several pools: it is one lane all the same */
@@ -83,7 +90,12 @@ struct lane {
     unsigned connections; /* this shard's share */
     unsigned allowed;     /* sessions that may be open now: <= connections, fewer while it backs off */
     struct throttle throttle;
+    struct throttle connects; /* of connections begun */
     nsec gates[LANE_WHY_COUNT]; /* shut until then, each for its own reason */
+    struct budget_counter *counter; /* budget.h; NULL: its source is not warmed up there */
+    const nsec *shared_gate;        /* LANE_WARMUP is shut until then, too, for all lanes of the counter; NULL: none */
+    struct lane_line *waits;        /* the line that it stands in; NULL: none */
+    struct lane *wait_next, *wait_prev;
     struct throttle_limits configured; /* this shard's share of what is configured */
     struct {
         unsigned percent;     /* of the rate, or, without one, of the connections; 0: all */
@@ -126,15 +138,20 @@ struct lanes {
 must_use bool lanes_open(struct lanes *lanes, struct arena *arena, const struct config *config, unsigned shard,
                          unsigned shards, unsigned attempts_max);
 
-/* Which shard serves the ISPs of a bucket (isp_bucket of isp_hash): its number, or -1 when all do, each with its share.
- */
-int lanes_shard_of(const struct lanes *lanes, const struct config_limits *limits, unsigned bucket);
+/* home.c: a lane is split over all shards, or it is whole on its ISP's home shard. Of a pool some lanes may be split and
+ * others not: all shards serve it then, the home shard with all its lanes, the others with those that are split. */
+bool lanes_splits(const struct lanes *lanes, unsigned source, struct slice isp);
+/* This shard's share of a lane's limits. False: the lane is not here. `bucket`: isp_bucket of isp_hash. */
+must_use bool lanes_share(const struct lanes *lanes, unsigned source, struct slice isp, unsigned bucket,
+                          struct throttle_limits *share);
+/* Which shard serves a pool's mail to an ISP: its number, or -1 when all do. */
+int lanes_shard_of(const struct lanes *lanes, unsigned pool, struct slice isp, unsigned bucket);
 
 /* Is any source of the pool not another engine's? */
 bool lanes_serve(const struct lanes *lanes, unsigned pool);
 /* The backlog of (pool, ISP), made with its lanes when there is none. NULL: too many are in use. */
 must_use struct backlog *lanes_backlog(struct lanes *lanes, unsigned pool, struct slice isp, uint64_t isp_hash,
-                                       const struct config_limits *limits, nsec now);
+                                       nsec now);
 /* Adds at the end, or, where it was before, at the front. Requires attempt->site. False: no room for another site. */
 must_use bool backlog_add(struct lanes *lanes, struct backlog *backlog, struct attempt *attempt, bool front, nsec now);
 /* The lane among the backlog's whose source has this name, or NULL. */
@@ -180,7 +197,10 @@ struct attempt *lanes_take_of(struct lanes *lanes, const struct campaign *campai
 unsigned lane_sessions_ahead(const struct lane *lane);
 /* MAIL is handed to the ring: requires throttle readiness. */
 void lane_start(struct lane *lane, nsec now);
-void lane_opened(struct lane *lane);
+/* A connection is begun: requires that lane_may_begin. */
+void lane_opened(struct lane *lane, nsec now);
+/* Has it a place for one more session, and may one be begun now? If not, *when as with lane_ask. */
+bool lane_may_begin(const struct lane *lane, nsec now, nsec *when);
 void lane_ready(struct lane *lane); /* the session was let in */
 /* The first message of a session had an answer: if that is more than were let in before, all is well again. */
 void lane_worked(struct lane *lane);
@@ -195,6 +215,11 @@ nsec lane_slow_down(struct lane *lane, enum lane_why why, nsec now);
  * shut until that is done. Whoever opens one earlier than was said marks the lane's backlogs (carry_mark). Messages
  * that have started go on. */
 void lane_gate(struct lane *lane, enum lane_why why, nsec until);
+/* Until when a gate is shut. */
+nsec lane_gate_until(const struct lane *lane, enum lane_why why);
+/* Goes to the end of the line, unless it stands in one; leaves the one that it stands in, if it does. */
+void lane_line_add(struct lane_line *line, struct lane *lane);
+void lane_line_leave(struct lane *lane);
 /* Sessions of this lane and shard from now on: at least 1, at most `connections`. Those that are open beyond it end
  * when their message does. */
 void lane_allow(struct lane *lane, unsigned sessions);

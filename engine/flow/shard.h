@@ -139,9 +139,9 @@ void carry_place(struct shard *shard, struct attempt *attempt, bool front);
 /* Sees to it that an attempt, which a session of the lane is about to carry to the site, has its message: press.h. */
 must_use enum press_result carry_press(struct shard *shard, const struct lane *lane, const struct site *site,
                                        struct attempt *attempt, struct slice *reason);
-/* Ends an attempt with its outcome; `source`: the name of the one that carried it. Returns its event's type. */
+/* Ends an attempt with its outcome; `lane`: the one that carried it, NULL: none. Returns its event's type. */
 enum event_type carry_end(struct shard *shard, struct attempt *attempt, const struct outcome *outcome,
-                          struct slice source);
+                          const struct lane *lane);
 void carry_settle(struct shard *shard, struct attempt *attempt, const struct outcome *outcome);
 /* Ends what may not be started any more (fenced, cancelled, paused): true if it did. */
 must_use bool carry_stopped(struct shard *shard, struct attempt *attempt);

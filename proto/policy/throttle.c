@@ -62,12 +62,45 @@ void throttle_change(struct throttle *t, nsec interval_ns, uint32_t burst, nsec 
     t->burst = burst_bounded(interval_ns, burst);
 }
 
+/* Starts that are allowed at this instant. */
+static nsec allowed_at_once(const struct throttle *t, nsec now)
+{
+    if (t->paid_until <= now)
+        return t->burst;
+    nsec owed = t->paid_until - now, starts = owed / t->interval_ns + (owed % t->interval_ns != 0);
+    return starts < (nsec)t->burst ? (nsec)t->burst - starts : 0;
+}
+
+void throttle_reshare(struct throttle *t, nsec interval_ns, uint32_t burst, nsec now)
+{
+    sluice_assert((t->interval_ns == 0) == (interval_ns == 0) && interval_ns <= EARN_MAX);
+    burst = burst_bounded(interval_ns, burst);
+    if (interval_ns == t->interval_ns && burst == t->burst)
+        return;
+    if (interval_ns) {
+        nsec kept = allowed_at_once(t, now);
+        t->paid_until = now + ((nsec)burst - (kept < (nsec)burst ? kept : (nsec)burst)) * interval_ns;
+    }
+    t->interval_ns = interval_ns;
+    t->burst = burst;
+}
+
+nsec throttle_part_interval(nsec interval_ns, unsigned held, unsigned parts)
+{
+    sluice_assert(held > 0 && held <= parts);
+    nsec whole = interval_ns / held, rest = interval_ns % held;
+    if (whole >= EARN_MAX / (nsec)parts - 1)
+        return EARN_MAX;
+    return whole * (nsec)parts + (rest * (nsec)parts + (nsec)held - 1) / (nsec)held;
+}
+
 bool throttle_splits(const struct throttle_limits *lane, unsigned shards)
 {
     sluice_assert(shards > 0);
-    if (lane->interval_ns > EARN_MAX / (nsec)shards)
+    if (lane->interval_ns > EARN_MAX / (nsec)shards || lane->connect_interval_ns > EARN_MAX / (nsec)shards)
         return false;
-    return lane->connections >= shards && (lane->interval_ns == 0 || lane->burst >= shards);
+    return lane->connections >= shards && (lane->interval_ns == 0 || lane->burst >= shards) &&
+           (lane->connect_interval_ns == 0 || lane->connect_burst >= shards);
 }
 
 /* `whole` in `shards` parts that differ by at most one and add up. */
@@ -83,8 +116,12 @@ struct throttle_limits throttle_share(const struct throttle_limits *lane, unsign
         .connections = part(lane->connections, shards, shard),
         .burst = part(lane->burst, shards, shard),
         .interval_ns = lane->interval_ns * (nsec)shards,
+        .connect_burst = part(lane->connect_burst, shards, shard),
+        .connect_interval_ns = lane->connect_interval_ns * (nsec)shards,
     };
     if (share.burst == 0)
         share.burst = 1; /* only without a rate, where it limits nothing */
+    if (share.connect_burst == 0)
+        share.connect_burst = 1;
     return share;
 }

@@ -31,15 +31,26 @@ void throttle_take(struct throttle *t, nsec now);           /* requires throttle
  * From no limit to one the lane begins empty. */
 void throttle_change(struct throttle *t, nsec interval_ns, uint32_t burst, nsec now);
 
+/* Another share of something that several have shares in, none of which may bring what another has spent. What may start
+ * at once does not grow by it, so that for shares which never add up to more than the whole the starts of all obey
+ *     starts in [a, b]  <=  burst + (b - a) / interval_ns      of the whole,
+ * however often shares change. With interval_ns 0, no limit, it must have had none. */
+void throttle_reshare(struct throttle *t, nsec interval_ns, uint32_t burst, nsec now);
+
+/* The interval of `held` parts of a whole that has `parts`, rounded up. Requires 1 <= held <= parts. */
+nsec throttle_part_interval(nsec interval_ns, unsigned held, unsigned parts);
+
 /* What is split when a lane is split into one sub-lane per shard. */
 struct throttle_limits {
     uint32_t connections;
     uint32_t burst;
     nsec interval_ns; /* 0: no limit */
+    uint32_t connect_burst; /* the same two for connections that are begun */
+    nsec connect_interval_ns;
 };
 
 /* True if the lane may be split: its connections and, where it has a rate, its burst are each at least the number of
- * shards. Else it stays whole, on one shard. */
+ * shards, and so for the rate of connections. Else it stays whole, on one shard. */
 must_use bool throttle_splits(const struct throttle_limits *lane, unsigned shards);
 
 /* The share of `shard` (0 .. shards - 1). Connections and bursts of all shares add up to the lane's; the interval is

@@ -18,6 +18,7 @@ struct fixture {
     struct config_source sources[3];
     struct config_pool pools[2];
     struct config_limits limits;
+    const struct config_limits *table[6]; /* what holds for each source, at ISPs and at relays */
     struct lanes lanes;
     struct site sites[3];
     struct attempt attempts[ATTEMPTS];
@@ -33,7 +34,10 @@ static void begin(struct fixture *f, unsigned shard, unsigned shards)
     f->pools[0] = (struct config_pool){.name = "one", .source_count = 2, .sources = {0, 1}};
     f->pools[1] = (struct config_pool){.name = "two", .source_count = 2, .sources = {1, 2}};
     f->config = (struct config){.sources = f->sources, .source_count = 3, .pools = f->pools, .pool_count = 2};
-    f->limits = (struct config_limits){.connections = 5, .burst = 1, .rate_per = NSEC_PER_S};
+    f->limits = (struct config_limits){.connections = 5, .burst = 1, .rate_per = NSEC_PER_S, .connection_burst = 1};
+    for (unsigned i = 0; i < countof(f->table); i++)
+        f->table[i] = &f->limits;
+    f->config.lanes = f->table;
     assert_true(arena_open(&f->arena, 64 << 20));
     assert_true(lanes_open(&f->lanes, &f->arena, &f->config, shard, shards, ATTEMPTS));
     for (unsigned i = 0; i < 3; i++)
@@ -46,7 +50,7 @@ static void end(struct fixture *f) { arena_drop(&f->arena); }
 
 static struct backlog *backlog_of(struct fixture *f, unsigned pool)
 {
-    struct backlog *backlog = lanes_backlog(&f->lanes, pool, SLICE("isp"), 77, &f->limits, 0);
+    struct backlog *backlog = lanes_backlog(&f->lanes, pool, SLICE("isp"), 77, 0);
     assert_non_null(backlog);
     return backlog;
 }
@@ -168,7 +172,7 @@ static void a_lane_says_why_it_waits(void **unused)
     assert_int_equal(lane_ask(&f.lanes, a, NSEC_PER_S, &when), LANE_HELD);
     assert_int_equal(when, until);
     assert_int_equal(lane_turned_away(a, until) - until, 2 * NSEC_PER_S); /* longer each time */
-    lane_opened(a);
+    lane_opened(a, 0);
     lane_ready(a);
     lane_worked(a);
     assert_int_equal(lane_ask(&f.lanes, a, until, &when), LANE_READY); /* the one that works goes on */
@@ -189,7 +193,7 @@ static void connections_are_counted(void **unused)
     nsec when;
     for (unsigned i = 0; i < 5; i++) {
         assert_true(lane_may_open(&f.lanes, a, 0, &when));
-        lane_opened(a);
+        lane_opened(a, 0);
     }
     assert_false(lane_may_open(&f.lanes, a, 0, &when));
     lane_ready(a);
@@ -208,19 +212,71 @@ static void shards_share_a_lane(void **unused)
     for (unsigned shard = 0; shard < 3; shard++) {
         struct fixture f;
         begin(&f, shard, 3);
-        assert_int_equal(lanes_shard_of(&f.lanes, &f.limits, 5), -1);
+        assert_int_equal(lanes_shard_of(&f.lanes, 0, SLICE("isp"), 5), -1);
         connections += backlog_lane(&f.lanes, backlog_of(&f, 0), SLICE("a"))->connections;
-        struct config_limits small = f.limits;
-        small.connections = 2;
-        assert_int_equal(lanes_shard_of(&f.lanes, &small, 5), 5 % 3);
-        small = f.limits;
-        small.rate = 10;
-        assert_int_equal(lanes_shard_of(&f.lanes, &small, 7), 7 % 3); /* burst 1 cannot be split */
-        small.burst = 3;
-        assert_int_equal(lanes_shard_of(&f.lanes, &small, 7), -1);
+        f.limits.connections = 2;
+        assert_int_equal(lanes_shard_of(&f.lanes, 0, SLICE("isp"), 5), 5 % 3);
+        f.limits.connections = 5;
+        f.limits.rate = 10;
+        assert_int_equal(lanes_shard_of(&f.lanes, 0, SLICE("isp"), 7), 7 % 3); /* burst 1 cannot be split */
+        f.limits.burst = 3;
+        assert_int_equal(lanes_shard_of(&f.lanes, 0, SLICE("isp"), 7), -1);
+        f.limits.connection_rate = 1;
+        f.limits.connection_rate_per = NSEC_PER_S;
+        assert_int_equal(lanes_shard_of(&f.lanes, 0, SLICE("isp"), 7), 7 % 3);
+        f.limits.connection_burst = 4;
+        assert_int_equal(lanes_shard_of(&f.lanes, 0, SLICE("isp"), 7), -1);
         end(&f);
     }
     assert_int_equal(connections, 5);
+}
+
+/* Where one of a pool's lanes can be split all shards serve, and the lane that is whole is on its home shard alone. */
+static void lanes_of_a_pool_differ(void **unused)
+{
+    (void)unused;
+    unsigned home = isp_bucket(77) % 3, whole = 0;
+    for (unsigned shard = 0; shard < 3; shard++) {
+        struct fixture f;
+        begin(&f, shard, 3);
+        struct config_limits small = f.limits;
+        small.connections = 2;
+        f.table[0] = &small;
+        assert_int_equal(lanes_shard_of(&f.lanes, 0, SLICE("isp"), isp_bucket(77)), -1);
+        assert_false(lanes_splits(&f.lanes, 0, SLICE("isp")));
+        assert_true(lanes_splits(&f.lanes, 1, SLICE("isp")));
+        struct backlog *backlog = backlog_of(&f, 0);
+        struct lane *a = backlog_lane(&f.lanes, backlog, SLICE("a"));
+        assert_int_equal(backlog->lane_count, shard == home ? 2 : 1);
+        assert_int_equal(a != NULL, shard == home);
+        whole += a ? a->connections : 0;
+        assert_non_null(backlog_lane(&f.lanes, backlog, SLICE("b")));
+        end(&f);
+    }
+    assert_int_equal(whole, 2);
+}
+
+/* A throttle of its own, beside that of messages. */
+static void connections_are_begun_at_their_rate(void **unused)
+{
+    (void)unused;
+    struct fixture f;
+    nsec when;
+    begin(&f, 0, 1);
+    f.limits.connection_rate = 2; /* in a second */
+    f.limits.connection_rate_per = NSEC_PER_S;
+    f.limits.connection_burst = 2;
+    struct lane *a = backlog_lane(&f.lanes, backlog_of(&f, 0), SLICE("a"));
+    assert_false(lane_may_open(&f.lanes, a, 0, &when)); /* it begins empty */
+    assert_int_equal(when, NSEC_PER_S / 2);
+    assert_true(lane_may_open(&f.lanes, a, NSEC_PER_S, &when));
+    lane_opened(a, NSEC_PER_S);
+    assert_true(lane_may_open(&f.lanes, a, NSEC_PER_S, &when));
+    lane_opened(a, NSEC_PER_S);
+    assert_false(lane_may_open(&f.lanes, a, NSEC_PER_S, &when));
+    assert_int_equal(when, 3 * NSEC_PER_S / 2);
+    assert_int_equal(lane_ask(&f.lanes, a, NSEC_PER_S, &when), LANE_READY); /* messages go on */
+    end(&f);
 }
 
 static void a_campaign_can_be_found(void **unused)
@@ -276,7 +332,7 @@ static void a_relay_slows_its_lane_down(void **unused)
     f.config.relay_count = 1;
     assert_true(lanes_open(&f.lanes, &f.arena, &f.config, 0, 1, ATTEMPTS));
     f.lanes.held_until[0] = f.lanes.held_until[1] = NSEC_NEVER;
-    struct backlog *backlog = lanes_backlog(&f.lanes, 0, SLICE("r"), 5, &relay.limits, 0);
+    struct backlog *backlog = lanes_backlog(&f.lanes, 0, SLICE("r"), 5, 0);
     struct lane *lane = backlog_lane(&f.lanes, backlog, SLICE("a"));
     assert_int_equal(lane->relay, 0);
     assert_int_equal(backlog_of(&f, 0)->lanes[0]->relay, -1);
@@ -334,9 +390,9 @@ static void gates_shut_for_their_own_reasons(void **unused)
     assert_int_equal(when, 50);
     assert_int_equal(lane_ask(&f.lanes, lane, 50, &when), LANE_READY);
     lane_allow(lane, 2);
-    lane_opened(lane);
+    lane_opened(lane, 60);
     assert_true(lane_may_open(&f.lanes, lane, 60, &when));
-    lane_opened(lane);
+    lane_opened(lane, 60);
     assert_false(lane_may_open(&f.lanes, lane, 60, &when));
     lane_allow(lane, 1000); /* never more than was configured */
     assert_int_equal(lane->allowed, 5);
@@ -354,6 +410,8 @@ int main(void)
         cmocka_unit_test(a_lane_says_why_it_waits),
         cmocka_unit_test(connections_are_counted),
         cmocka_unit_test(shards_share_a_lane),
+        cmocka_unit_test(lanes_of_a_pool_differ),
+        cmocka_unit_test(connections_are_begun_at_their_rate),
         cmocka_unit_test(a_campaign_can_be_found),
         cmocka_unit_test(idle_lanes_are_forgotten),
         cmocka_unit_test(a_relay_slows_its_lane_down),

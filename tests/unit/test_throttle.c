@@ -325,6 +325,44 @@ static void shares_keep_the_lane_guarantee(void **state)
     }
 }
 
+/* Several with shares of one whole, which go from one to another again and again: the starts of all together keep the
+ * whole's guarantee, and what one has spent another does not get once more. */
+static void shares_that_move_keep_the_whole(void **state)
+{
+    (void)state;
+    uint64_t random = seed_of_run();
+    for (int round = 0; round < 50; round++) {
+        static struct history h;
+        enum { MOST = 4 };
+        unsigned held[MOST] = {0}, parts = 1 + (unsigned)(random_next(&random) % 12);
+        struct throttle_limits whole = {.burst = parts + (uint32_t)(random_next(&random) % 5),
+                                        .interval_ns = random_interval(&random)};
+        h = (struct history){.changes = 1, .limits[0] = {.interval_ns = whole.interval_ns, .burst = whole.burst}};
+        struct throttle t[MOST];
+        nsec now = 0;
+        for (unsigned step = 0; step < 400 && h.count < countof(h.at) - 200; step++) {
+            now += (nsec)(random_next(&random) % (uint64_t)whole.interval_ns) / 2;
+            unsigned i = (unsigned)(random_next(&random) % MOST), free = parts, before = held[i];
+            for (unsigned j = 0; j < MOST; j++)
+                free -= j == i ? 0 : held[j];
+            if (random_next(&random) % 4 == 0) {
+                held[i] = (unsigned)(random_next(&random) % (free + 1));
+                nsec interval_ns = held[i] ? throttle_part_interval(whole.interval_ns, held[i], parts) : 0;
+                uint32_t burst = (uint32_t)((uint64_t)whole.burst * held[i] / parts);
+                if (held[i] && !before)
+                    throttle_init(&t[i], interval_ns, burst, now);
+                else if (held[i])
+                    throttle_reshare(&t[i], interval_ns, burst, now);
+            }
+            while (held[i] && throttle_ready_at(&t[i], now) == now) {
+                throttle_take(&t[i], now);
+                h.at[h.count++] = now;
+            }
+        }
+        assert_every_window(&h);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -340,6 +378,7 @@ int main(void)
         cmocka_unit_test(under_demand_the_rate_is_reached),
         cmocka_unit_test(shares_add_up),
         cmocka_unit_test(shares_keep_the_lane_guarantee),
+        cmocka_unit_test(shares_that_move_keep_the_whole),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
