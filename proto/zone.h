@@ -3,21 +3,20 @@
  * Pure: a zone is read from the bytes of a TZif file (RFC 8536; RFC 9636), which stay the caller's. A day begins at
  * `starts` o'clock by the zone's own clocks: at the first instant at which they show that hour or a later one of that
  * date, so a day whose hour is skipped begins with the gap's end, and one whose hour comes twice at the first. A day
- * is known by the number of its date since 1970-01-01; it is 23 to 25 hours long where clocks are changed, and days
- * follow one another without a gap. */
+ * is known by the number of its date since 1970-01-01; it is 23 to 25 hours long where clocks are changed by an hour,
+ * and days follow one another without a gap. (A date that a country skipped, as Samoa did 2011-12-30, has no length.)
+ */
 #ifndef PROTO_ZONE_H
 #define PROTO_ZONE_H
 
 #include "sluice/base.h"
 #include "sluice/slice.h"
 
-enum { ZONE_RULE_MAX = 64 };
-
 /* One of the two changes of a year in a TZ string. */
 struct zone_change {
-    char kind;                /* 'J', 'n' or 'M' as POSIX writes them */
+    char kind;                /* 'M'; 'J', of days that do not count 29 February; 'n', that do */
     int month, week, weekday; /* M */
-    int day;                  /* J, n */
+    int day;                  /* J: 1 .. 365; n: 0 .. 365 */
     int64_t at_s;             /* seconds after midnight, may be negative or beyond a day (RFC 8536 3.3.1) */
 };
 
