@@ -60,6 +60,11 @@ enum metric {
     METRIC_SIGNED_AGAIN, /* signatures that a lane got wrong */
     METRIC_THROWN_AWAY, /* of the messages, those that were not sent */
     METRIC_UNSIGNED,    /* messages that were not sent because they could not be signed */
+    METRIC_LIST_ASKED,   /* recipients that the suppression list was asked about */
+    METRIC_LIST_FOUND,   /* of them, those that are on it */
+    METRIC_LIST_AGAIN,   /* of them, those that had waited for more than a minute */
+    METRIC_LIST_STRIKES, /* refusals that count against an address */
+    METRIC_LIST_ADDED,   /* addresses that came on the list by one */
     METRIC_TURNS,       /* turns of the shard's loop */
     METRIC_POSTS_RECEIVED,
     METRIC_POSTS_DROPPED, /* the ring was full: hints, which are repeated */

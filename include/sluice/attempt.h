@@ -35,6 +35,7 @@ struct attempt {
     struct slice to;         /* the address as it was given */
     struct slice domain;     /* its domain as A-labels */
     struct slice id;         /* the recipient's own id; may be empty */
+    nsec listed_at;          /* when the suppression list was last asked about it, in io_now's time; 0: not yet */
     struct slice last_source; /* name of the source of the attempt before; may be empty */
 
     /* The ledger's. */

@@ -42,6 +42,7 @@ enum happening {
     HAPPENING_EIGHT_BIT,   /* the message needs 8BITMIME or SMTPUTF8 and the server lacks it */
     HAPPENING_INVALID,     /* the entry is no recipient; `reply` holds the reason and the offending position */
     HAPPENING_DUPLICATE,   /* `unique`: the address has had this campaign */
+    HAPPENING_SUPPRESSED,  /* the address is on the suppression list; `reply` says why and since when */
     HAPPENING_CANCELLED,   /* the campaign was cancelled */
     HAPPENING_EXPIRED,     /* given up by schedule */
     HAPPENING_IN_DOUBT,    /* recovered: permit without end */
