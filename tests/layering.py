@@ -21,11 +21,11 @@ FILE_LINES, FUNCTION_LINES = 500, 70
 
 # Headers of the C library that proto/ may use: none that can do I/O, ask a clock, allocate or set errno.
 PURE_HEADERS = {"stdbool.h", "stddef.h", "stdint.h", "string.h", "limits.h", "stdalign.h", "emmintrin.h",
-                "openssl/sha.h"}
+                "openssl/sha.h", "pcre2.h"}
 # Functions that proto/ may call outside of itself.
 PURE_CALLS = set("""memcpy memmove memset memcmp memchr memrchr memmem bcmp
     strlen strnlen strcmp strncmp strchr strrchr strstr strspn strcspn
-    SHA256_Init SHA256_Update SHA256_Final""".split())
+    SHA256_Init SHA256_Update SHA256_Final pcre2_match_8""".split())
 # What compilers and sanitizers call of themselves.
 COMPILER_CALLS = re.compile(
     r"^(__asan_|__ubsan_|__tsan_|__sanitizer_|__sancov_|__(start|stop)___sancov|__stack_chk_fail|__gcov|"

@@ -1,6 +1,8 @@
 /* bounce.c - reads a refusal's meaning off its stage and numbers, for lack of anything better to go by. */
 #include "proto/policy/bounce.h"
 
+#include "proto/policy/wording.h"
+
 static const char *const class_names[BOUNCE_CLASS_COUNT] = {
     [BOUNCE_NONE] = "",
     [BOUNCE_BAD_MAILBOX] = "bad-mailbox",
@@ -78,30 +80,14 @@ static const struct status_row status_rows[] = {
     {7, ANY, BOUNCE_POLICY_RELATED, "x.7.x"},
 };
 
-/* One to three digits at *p; ANY if there are none or more. */
-static int read_number(const char **p)
-{
-    int value = 0, digits = 0;
-    for (; **p >= '0' && **p <= '9'; (*p)++, digits++)
-        if (digits < 3)
-            value = 10 * value + (**p - '0');
-    return digits >= 1 && digits <= 3 ? value : ANY;
-}
-
 static const struct status_row *find_status(const char *status)
 {
-    /* RFC 3463 §2: class "." subject "." detail, the class being 2, 4 or 5. */
-    if ((status[0] != '2' && status[0] != '4' && status[0] != '5') || status[1] != '.')
-        return NULL;
-    const char *p = status + 2;
-    int subject = read_number(&p);
-    if (subject == ANY || *p++ != '.')
-        return NULL;
-    int detail = read_number(&p);
-    if (detail == ANY || *p != 0)
+    unsigned class_, subject, detail;
+    if (!wording_status(status, &class_, &subject, &detail))
         return NULL;
     for (size_t i = 0; i < countof(status_rows); i++)
-        if (status_rows[i].subject == subject && (status_rows[i].detail == ANY || status_rows[i].detail == detail))
+        if (status_rows[i].subject == (int)subject &&
+            (status_rows[i].detail == ANY || status_rows[i].detail == (int)detail))
             return &status_rows[i];
     return NULL; /* x.0.x, and what the registry does not know, says nothing */
 }
@@ -175,7 +161,61 @@ static enum bounce_kind kind_of(uint16_t code, enum bounce_class class_)
     }
 }
 
-struct bounce bounce_classify(enum stage stage, uint16_t code, const char *status)
+/* What the words say against the numbers. */
+static void correct(struct bounce *bounce, enum stage stage, const char *status, enum wording_hint hint)
+{
+    bool dead = is_about_recipient(bounce->class_), numbered = bounce->rule[0] == 'x';
+    bool policy = bounce->class_ == BOUNCE_POLICY_RELATED || bounce->class_ == BOUNCE_OTHER;
+    switch (hint) {
+    case WORDING_AUTHENTICATION:
+    case WORDING_BLOCK:
+        if (dead)
+            bounce->class_ = BOUNCE_POLICY_RELATED, bounce->rule = "words-block";
+        break;
+    case WORDING_SPAM:
+        if (dead || policy)
+            bounce->class_ = BOUNCE_SPAM_RELATED, bounce->rule = "words-spam";
+        break;
+    case WORDING_SENDER:
+        if (dead)
+            bounce->class_ = BOUNCE_INVALID_SENDER, bounce->rule = "words-sender";
+        break;
+    case WORDING_LATER:
+        if (dead)
+            bounce->class_ = BOUNCE_OTHER, bounce->rule = "words-later";
+        break;
+    case WORDING_FULL:
+        if (dead || policy)
+            bounce->class_ = BOUNCE_QUOTA_ISSUES, bounce->rule = "words-full";
+        break;
+    case WORDING_UNKNOWN:
+        if (stage >= STAGE_RCPT && !dead && (policy || bounce->class_ == BOUNCE_QUOTA_ISSUES))
+            bounce->class_ = BOUNCE_BAD_MAILBOX, bounce->rule = "words-unknown";
+        break;
+    case WORDING_MAILBOX: /* Microsoft's edge: "Recipient address rejected: Access denied", which is no routing */
+        if (stage >= STAGE_RCPT && strcmp(status, "5.4.1") == 0)
+            bounce->class_ = BOUNCE_BAD_MAILBOX, bounce->rule = "x.4.1-recipient";
+        break;
+    default: /* a bare 550 with words, none of which is about a mailbox */
+        if (bounce->class_ == BOUNCE_BAD_MAILBOX && !numbered)
+            bounce->class_ = BOUNCE_OTHER, bounce->rule = "words-nothing";
+        break;
+    }
+}
+
+struct bounce bounce_fitting(struct bounce bounce, enum stage stage, uint16_t code)
+{
+    /* Before RCPT the server has not heard of the recipient: an address or a domain that it finds wrong is ours. */
+    if (stage < STAGE_RCPT && is_about_recipient(bounce.class_))
+        bounce.class_ = stage == STAGE_MAIL ? BOUNCE_INVALID_SENDER : BOUNCE_POLICY_RELATED;
+    if (bounce.kind == BOUNCE_KIND_HARD && code < 500)
+        bounce.kind = BOUNCE_KIND_SOFT;
+    if (bounce.kind == BOUNCE_KIND_HARD && stage < STAGE_RCPT)
+        bounce.kind = BOUNCE_KIND_BLOCK;
+    return bounce;
+}
+
+struct bounce bounce_classify(enum stage stage, uint16_t code, const char *status, struct slice text)
 {
     sluice_assert(stage >= STAGE_GREETING && stage < STAGE_COUNT && code >= 400 && code <= 599);
     struct bounce bounce = {.class_ = BOUNCE_OTHER, .rule = code < 500 ? "4yz" : "5yz"};
@@ -191,9 +231,9 @@ struct bounce bounce_classify(enum stage stage, uint16_t code, const char *statu
                 break;
             }
     }
-    /* Before RCPT the server has not heard of the recipient: an address or a domain that it finds wrong is ours. */
-    if (stage < STAGE_RCPT && is_about_recipient(bounce.class_))
-        bounce.class_ = stage == STAGE_MAIL ? BOUNCE_INVALID_SENDER : BOUNCE_POLICY_RELATED;
+    if (text.n)
+        correct(&bounce, stage, status, wording_hint(text));
+    bounce = bounce_fitting(bounce, stage, code);
     bounce.kind = kind_of(code, bounce.class_);
     return bounce;
 }

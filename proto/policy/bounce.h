@@ -1,8 +1,9 @@
-/* bounce.h - the trade's names for what a refusal means, and a first classifier of replies.
+/* bounce.h - the trade's names for what a refusal means, and the classifier of replies that no rule knows.
  *
- * This one goes by stage, enhanced status (RFC 3463, RFC 5248 registry) and basic code (RFC 5321 §4.2.3) alone. What
- * providers say in their texts decides before these: rules by provider and phrase have their place in front of the
- * two tables of bounce.c and give the same three values. */
+ * It goes by enhanced status (RFC 3463, RFC 5248 registry), then by basic code (RFC 5321 §4.2.3), both corrected by the
+ * few words that mean the same in any server's mouth (wording_hint): what speaks of a block or of authentication says
+ * nothing about the mailbox, whatever its numbers; "no such user" does, though it be a 5.7.1. Rules (rule.h) stand in
+ * front of it and give the same three values. */
 #ifndef PROTO_POLICY_BOUNCE_H
 #define PROTO_POLICY_BOUNCE_H
 
@@ -53,8 +54,12 @@ const char *bounce_class_name(enum bounce_class class_); /* "bad-mailbox"; "" fo
 const char *bounce_kind_name(enum bounce_kind kind);     /* "hard"; "" for BOUNCE_KIND_NONE */
 
 /* What a refusal means: code 400 .. 599, any stage from STAGE_GREETING on. `status` is "" when there was none; one that
- * is malformed counts as none. Whether to try again follows the basic code, the reason follows the status, for the two
+ * is malformed counts as none. `text` as struct wording has it; empty: the numbers alone decide. Whether to try again follows the basic code, the reason follows the status, for the two
  * can disagree ("421 5.7.32"). A refusal before RCPT, and any 4yz, is never hard. */
-struct bounce bounce_classify(enum stage stage, uint16_t code, const char *status);
+struct bounce bounce_classify(enum stage stage, uint16_t code, const char *status, struct slice text);
+
+/* The same three values, made fit for the stage and the code: before RCPT nothing is about the recipient, and nothing
+ * temporary is hard. */
+struct bounce bounce_fitting(struct bounce bounce, enum stage stage, uint16_t code);
 
 #endif

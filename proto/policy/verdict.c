@@ -1,6 +1,8 @@
 /* verdict.c - decides what an outcome means in one place, so that no two parts of the engine can disagree about it. */
 #include "proto/policy/verdict.h"
 
+#include "proto/policy/wording.h"
+
 const char *stage_name(enum stage stage)
 {
     static const char *const names[STAGE_COUNT] = {
@@ -34,6 +36,7 @@ const char *happening_name(enum happening happening)
         [HAPPENING_EIGHT_BIT] = "eight-bit",
         [HAPPENING_INVALID] = "invalid",
         [HAPPENING_DUPLICATE] = "duplicate",
+        [HAPPENING_SUPPRESSED] = "suppressed",
         [HAPPENING_CANCELLED] = "cancelled",
         [HAPPENING_EXPIRED] = "expired",
         [HAPPENING_IN_DOUBT] = "in-doubt",
@@ -125,6 +128,7 @@ static const struct row rows[] = {
      TROUBLE_MESSAGE, COUNTS, "5.6.3"},
     {HAPPENING_INVALID, ENTRY, EVENT_INVALID, BOUNCE_NONE, BOUNCE_KIND_NONE, TROUBLE_RECIPIENT, FREE, ""},
     {HAPPENING_DUPLICATE, ENTRY, EVENT_SUPPRESSED, BOUNCE_NONE, BOUNCE_KIND_NONE, TROUBLE_RECIPIENT, FREE, ""},
+    {HAPPENING_SUPPRESSED, ENTRY, EVENT_SUPPRESSED, BOUNCE_NONE, BOUNCE_KIND_NONE, TROUBLE_RECIPIENT, FREE, ""},
     {HAPPENING_CANCELLED, ANY_STAGE, EVENT_CANCELLED, BOUNCE_NONE, BOUNCE_KIND_NONE, TROUBLE_NONE, FREE, ""},
     {HAPPENING_EXPIRED, ANY_STAGE, EVENT_EXPIRED, BOUNCE_MESSAGE_EXPIRED, BOUNCE_KIND_SOFT, TROUBLE_RECIPIENT, FREE,
      "5.4.7"},
@@ -141,12 +145,16 @@ static struct verdict of_happening(enum stage stage, enum happening happening)
 {
     for (size_t i = 0; i < countof(rows); i++) {
         const struct row *row = &rows[i];
+        bool hard = row->kind == BOUNCE_KIND_HARD;
         if (row->happening == happening && (row->stages & AT(stage)))
             return (struct verdict){.type = row->type,
                                     .bounce = {row->class_, row->kind, happening_name(happening)},
                                     .trouble = row->trouble,
                                     .counts = row->counts,
-                                    .status = row->status};
+                                    .status = row->status,
+                                    .scope = hard ? RULE_RECIPIENT : RULE_SCOPE_NONE,
+                                    .action = hard ? RULE_SUPPRESS : RULE_NONE,
+                                    .suppress = hard};
     }
     return (struct verdict){.type = EVENT_BROKEN};
 }
@@ -178,53 +186,156 @@ static enum verdict_trouble trouble_of(enum stage stage, enum bounce_class class
     }
 }
 
-static struct verdict of_refusal(enum stage stage, uint16_t code, const char *status)
+static enum verdict_trouble trouble_by_rule(const struct rule *rule)
 {
-    struct verdict verdict = {.type = EVENT_DEFERRED, .bounce = bounce_classify(stage, code, status), .status = ""};
-    verdict.trouble = trouble_of(stage, verdict.bounce.class_);
-    verdict.counts = stage >= STAGE_MAIL;
-    if (code == 421) { /* RFC 5321 §3.8: the server shuts down, whatever it was asked */
-        verdict.counts = false;
-        verdict.trouble = stage < STAGE_MAIL ? TROUBLE_HOST : TROUBLE_LANE;
-        return verdict;
+    switch (rule->scope) {
+    case RULE_RECIPIENT:
+        return TROUBLE_RECIPIENT;
+    case RULE_MESSAGE:
+    case RULE_CAMPAIGN:
+    case RULE_FROM_DOMAIN:
+        return TROUBLE_MESSAGE;
+    default:
+        return TROUBLE_LANE;
     }
-    if (code < 500 || stage < STAGE_MAIL)
-        return verdict;
-    /* RFC 3207 §4, RFC 4954 §6: the server wants TLS or credentials first: no recipient's fault. */
-    if (code == 530 && stage == STAGE_MAIL) {
-        verdict.bounce.kind = BOUNCE_KIND_SOFT;
-        return verdict;
-    }
-    /* RFC 5321 §4.5.3.1.10: "Clients SHOULD treat a 552 code in this case as a temporary, rather than permanent,
-     * failure". And "bad sequence of commands" for a body that was asked for speaks of what stood behind its dot
-     * (RFC 2920 §3.1 allows it, some servers do not): another try, without that, tells what the server thinks of it. */
-    if ((code == 552 && stage == STAGE_RCPT) || (code == 503 && stage == STAGE_BODY)) {
-        verdict.bounce.kind = BOUNCE_KIND_SOFT;
-        return verdict;
-    }
-    verdict.type = EVENT_BOUNCED;
-    if (stage == STAGE_MAIL)
-        verdict.bounce.kind = BOUNCE_KIND_BLOCK;
-    return verdict;
 }
 
-static struct verdict of_reply(const struct outcome *outcome)
+/* Whatever the numbers and the rules say, a text that speaks of a list of bad addresses or of authentication does not
+ * condemn a mailbox. */
+static void doubt_words(struct bounce *bounce, enum wording_hint hint)
+{
+    if (bounce->kind == BOUNCE_KIND_HARD && (hint == WORDING_AUTHENTICATION || hint == WORDING_BLOCK)) {
+        bounce->class_ = BOUNCE_POLICY_RELATED;
+        bounce->kind = BOUNCE_KIND_BLOCK;
+    }
+}
+
+/* Bounced, or to be tried again? A refusal in the session is never the end of a recipient. */
+static enum event_type type_of(enum stage stage, uint16_t code, const struct bounce *bounce, const struct rule *rule)
+{
+    if (code < 500 || stage < STAGE_MAIL || (rule && rule->defer))
+        return EVENT_DEFERRED;
+    /* RFC 3207 §4, RFC 4954 §6: the server wants TLS or credentials first: no recipient's fault. */
+    if (code == 530 && stage == STAGE_MAIL)
+        return EVENT_DEFERRED;
+    /* RFC 5321 §4.5.3.1.10: "Clients SHOULD treat a 552 code in this case as a temporary, rather than permanent,
+     * failure", unless its words are about something else. */
+    if (code == 552 && stage == STAGE_RCPT && !(rule && bounce->kind == BOUNCE_KIND_HARD))
+        return EVENT_DEFERRED;
+    /* "Bad sequence of commands" for a body that was asked for speaks of what stood behind its dot (RFC 2920 §3.1
+     * allows it, some servers do not): another try, without that, tells what the server thinks of it. */
+    if (code == 503 && stage == STAGE_BODY)
+        return EVENT_DEFERRED;
+    return EVENT_BOUNCED;
+}
+
+/* ---- what follows from it ---- */
+
+static void follow(struct verdict *v, enum rule_scope scope, enum rule_action action)
+{
+    v->scope = scope;
+    v->action = action;
+}
+
+static void follow_rule(struct verdict *v, const struct rule *rule, nsec named)
+{
+    follow(v, rule->scope, rule->action);
+    v->wait = rule->wait;
+    v->factor = rule->factor;
+    v->connections = rule->connections;
+    v->alert = rule->alert;
+    if (rule->action == RULE_RETRY && named)
+        v->wait = named;
+    if (v->type == EVENT_DEFERRED && !named && (rule->action == RULE_RETRY || rule->defer))
+        named = rule->wait;
+    v->retry_after = v->type == EVENT_DEFERRED ? named : 0;
+    /* A rule that was overruled asks for nothing. */
+    if (rule->action == RULE_SUPPRESS && v->bounce.kind != BOUNCE_KIND_HARD)
+        v->action = v->type == EVENT_DEFERRED ? RULE_RETRY : RULE_NONE;
+}
+
+/* Where no rule says what to do, little is done: a lane is slowed by what closes it, and left by what shuts the door.
+ */
+static void follow_numbers(struct verdict *v, enum stage stage, uint16_t code, nsec named)
+{
+    enum { FACTOR = 50 };
+    v->retry_after = v->type == EVENT_DEFERRED ? named : 0;
+    if (stage < STAGE_MAIL) {
+        follow(v, RULE_LANE, code >= 500 ? RULE_OTHER_SOURCE : RULE_NONE);
+    } else if (v->bounce.kind == BOUNCE_KIND_HARD) {
+        follow(v, RULE_RECIPIENT, RULE_SUPPRESS);
+    } else if (v->bounce.class_ == BOUNCE_PROTOCOL_ERRORS) {
+        follow(v, RULE_SCOPE_NONE, RULE_NONE);
+    } else if (code == 421 && v->trouble == TROUBLE_LANE) {
+        follow(v, RULE_LANE, RULE_SLOW);
+        v->factor = FACTOR;
+    } else if (v->type == EVENT_DEFERRED) {
+        follow(v, RULE_RECIPIENT, RULE_RETRY);
+        v->wait = named;
+    } else if (v->bounce.class_ == BOUNCE_INVALID_SENDER) {
+        follow(v, RULE_FROM_DOMAIN, RULE_NONE);
+    } else if (v->trouble == TROUBLE_MESSAGE) {
+        follow(v, RULE_MESSAGE, RULE_NONE);
+    } else {
+        follow(v, v->trouble == TROUBLE_RECIPIENT ? RULE_RECIPIENT : RULE_LANE, RULE_NONE);
+    }
+}
+
+static struct verdict of_refusal(const struct rule_reader *reader, struct slice isp, const struct outcome *o)
+{
+    struct wording wording;
+    wording_read(&wording, o->code, o->status, slice_of(o->reply));
+    struct slice text = wording_text(&wording, false);
+    const struct rule *rule = rule_find(reader, isp, slice_of(o->mx), o->stage, &wording);
+    struct verdict v = {.rule = rule, .status = ""};
+    v.bounce = rule ? bounce_fitting((struct bounce){rule->class_, rule->kind, rule->id}, o->stage, o->code)
+                    : bounce_classify(o->stage, o->code, wording.status, text);
+    if (v.bounce.kind == BOUNCE_KIND_HARD)
+        doubt_words(&v.bounce, wording_hint(text));
+    v.type = type_of(o->stage, o->code, &v.bounce, rule);
+    if (v.type == EVENT_DEFERRED && (v.bounce.kind == BOUNCE_KIND_HARD || (!rule && o->stage >= STAGE_MAIL)))
+        v.bounce.kind = BOUNCE_KIND_SOFT;
+    if (v.type == EVENT_BOUNCED && o->stage == STAGE_MAIL)
+        v.bounce.kind = BOUNCE_KIND_BLOCK;
+    v.trouble = rule && o->stage >= STAGE_MAIL ? trouble_by_rule(rule) : trouble_of(o->stage, v.bounce.class_);
+    v.counts = o->stage >= STAGE_MAIL;
+    if (o->code == 421) { /* RFC 5321 §3.8: the server shuts down, whatever it was asked */
+        v.counts = false;
+        v.trouble = o->stage < STAGE_MAIL ? TROUBLE_HOST : TROUBLE_LANE;
+    }
+    nsec named = wording_retry_after(text);
+    if (rule)
+        follow_rule(&v, rule, named);
+    else
+        follow_numbers(&v, o->stage, o->code, named);
+    v.suppress = v.action == RULE_SUPPRESS && v.bounce.kind == BOUNCE_KIND_HARD;
+    /* What no rule may break. */
+    sluice_assert(!v.suppress || (v.type == EVENT_BOUNCED && o->code >= 500 && o->stage >= STAGE_RCPT));
+    sluice_assert(v.bounce.kind != BOUNCE_KIND_HARD || v.type == EVENT_BOUNCED);
+    return v;
+}
+
+static struct verdict of_reply(const struct rule_reader *reader, struct slice isp, const struct outcome *outcome)
 {
     if (outcome->stage < STAGE_GREETING)
         return (struct verdict){.type = EVENT_BROKEN};
     if (is_refusal(outcome->code))
-        return of_refusal(outcome->stage, outcome->code, outcome->status);
+        return of_refusal(reader, isp, outcome);
     if (outcome->stage == STAGE_BODY && outcome->body_left && is_success(outcome->code))
         return (struct verdict){.type = EVENT_DELIVERED,
                                 .bounce = {BOUNCE_NONE, BOUNCE_KIND_NONE, ""},
                                 .trouble = TROUBLE_NONE,
                                 .counts = true,
-                                .status = ""};
+                                .status = "",
+                                .scope = RULE_SCOPE_NONE,
+                                .action = RULE_NONE};
     return (struct verdict){.type = EVENT_DEFERRED,
                             .bounce = {BOUNCE_PROTOCOL_ERRORS, BOUNCE_KIND_SOFT, "unexpected-reply"},
                             .trouble = TROUBLE_HOST,
                             .counts = outcome->stage >= STAGE_MAIL,
-                            .status = "4.5.0"};
+                            .status = "4.5.0",
+                            .scope = RULE_SCOPE_NONE,
+                            .action = RULE_NONE};
 }
 
 /* Did the server say what became of the body? */
@@ -236,7 +347,6 @@ static bool is_answered(const struct outcome *outcome)
 
 struct verdict verdict_of(const struct rule_reader *reader, struct slice isp, const struct outcome *outcome)
 {
-    (void)reader, (void)isp;
     if (outcome->stage <= STAGE_BROKEN || outcome->stage >= STAGE_COUNT || outcome->happening <= HAPPENING_BROKEN ||
         outcome->happening >= HAPPENING_COUNT)
         return (struct verdict){.type = EVENT_BROKEN};
@@ -247,6 +357,6 @@ struct verdict verdict_of(const struct rule_reader *reader, struct slice isp, co
         return verdict;
     }
     if (outcome->happening == HAPPENING_REPLY)
-        return of_reply(outcome);
+        return of_reply(reader, isp, outcome);
     return of_happening(outcome->stage, outcome->happening);
 }

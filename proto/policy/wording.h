@@ -44,4 +44,21 @@ enum { WORDING_SECONDS_LEAST = 30, WORDING_SECONDS_MOST = 24 * 3600 };
  * What is named lies within WORDING_SECONDS_LEAST and _MOST, whatever stands there. */
 nsec wording_retry_after(struct slice text);
 
+/* What a text speaks of, by words that few would use for anything else: for refusals that no rule knows, and against
+ * rules that know too much. Of several the first in this order, for whoever refuses us may also name the recipient. */
+enum wording_hint {
+    WORDING_BROKEN = 0,
+    WORDING_NOTHING,
+    WORDING_AUTHENTICATION, /* SPF, DKIM, DMARC */
+    WORDING_BLOCK,          /* a list of bad addresses, reverse DNS, "blocked", "banned" */
+    WORDING_SPAM,
+    WORDING_SENDER,  /* the address in MAIL FROM */
+    WORDING_LATER,   /* "try again", "temporarily" */
+    WORDING_FULL,    /* a mailbox without room */
+    WORDING_UNKNOWN, /* no such mailbox */
+    WORDING_MAILBOX, /* a mailbox, whatever is the matter with it */
+    WORDING_HINT_COUNT
+};
+enum wording_hint wording_hint(struct slice text);
+
 #endif

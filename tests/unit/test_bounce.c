@@ -84,7 +84,7 @@ static void known_refusals(void **state)
         {STAGE_BODY, 554, "5.4.7", "message-expired", "soft", "x.4.7"},
     };
     for (size_t i = 0; i < countof(cases); i++) {
-        struct bounce bounce = bounce_classify(cases[i].stage, cases[i].code, cases[i].status);
+        struct bounce bounce = bounce_classify(cases[i].stage, cases[i].code, cases[i].status, SLICE(""));
         if (strcmp(bounce_class_name(bounce.class_), cases[i].class_) != 0 ||
             strcmp(bounce_kind_name(bounce.kind), cases[i].kind) != 0 || strcmp(bounce.rule, cases[i].rule) != 0)
             fail_msg("%u %s at stage %u: %s %s %s", cases[i].code, cases[i].status, cases[i].stage,
@@ -99,8 +99,8 @@ static void malformed_status_counts_as_none(void **state)
                                             "5.1.1.1", "5.1.1 ",  "5.1111.1", "5.1.1111", "x.1.1", "55.1.1", "5.0.0",
                                             "5.9.9",   "5.255.1", "5.1.x",    ".1.1",     "5,1,1", "1.2.3.4"};
     for (size_t i = 0; i < countof(malformed); i++)
-        assert_string_equal(bounce_classify(STAGE_RCPT, 550, malformed[i]).rule, "rcpt-550");
-    assert_string_equal(bounce_classify(STAGE_RCPT, 550, "5.2.002").rule, "x.2.2");
+        assert_string_equal(bounce_classify(STAGE_RCPT, 550, malformed[i], SLICE("")).rule, "rcpt-550");
+    assert_string_equal(bounce_classify(STAGE_RCPT, 550, "5.2.002", SLICE("")).rule, "x.2.2");
 }
 
 static void no_hole_over_stages_codes_and_statuses(void **state)
@@ -113,7 +113,7 @@ static void no_hole_over_stages_codes_and_statuses(void **state)
                     char status[32] = "";
                     if (subject >= 0)
                         snprintf(status, sizeof status, "%u.%d.%d", code / 100u, subject, detail);
-                    struct bounce bounce = bounce_classify((enum stage)stage, code, status);
+                    struct bounce bounce = bounce_classify((enum stage)stage, code, status, SLICE(""));
                     assert_true(bounce.class_ > BOUNCE_NONE && bounce.class_ < BOUNCE_CLASS_COUNT);
                     assert_true(bounce.kind > BOUNCE_KIND_NONE && bounce.kind < BOUNCE_KIND_COUNT);
                     assert_true(bounce.rule && bounce.rule[0] != 0);
