@@ -7,6 +7,7 @@ enum { TABLE_LOG2 = 14, HOLD_STEPS = 9 };
 static const nsec forget_after = 60 * NSEC_PER_S;
 /* A session that takes this long to be let in is begun that much before the throttle is ready. */
 static const nsec open_ahead = 2 * NSEC_PER_S;
+static const nsec pace_window = 60 * NSEC_PER_S;
 
 bool lanes_open(struct lanes *lanes, struct arena *arena, const struct config *config, unsigned shard, unsigned shards,
                 unsigned attempts_max)
@@ -79,6 +80,7 @@ static void lane_leave(struct lanes *lanes, struct lane *lane, const struct back
     lane->backlogs[i] = lane->backlogs[--lane->backlog_count];
     if (lane->backlog_count)
         return;
+    lane_line_leave(lane);
     table_remove(&lanes->lane_table, &lane->link);
     pool_give(&lanes->lane_pool, lane);
 }
@@ -328,6 +330,22 @@ void lane_start(struct lane *lane, nsec now)
 {
     throttle_take(&lane->throttle, now);
     lane->started++;
+    if (now - lane->pace.since >= pace_window) {
+        lane->pace.before = lane->pace.since;
+        lane->pace.earlier = now - lane->pace.since < 2 * pace_window ? lane->pace.count : 0;
+        if (!lane->pace.earlier)
+            lane->pace.before = now;
+        lane->pace.since = now;
+        lane->pace.count = 0;
+    }
+    lane->pace.count++;
+}
+
+uint64_t lane_pace(const struct lane *lane, nsec now)
+{
+    nsec passed = nsec_max(now - lane->pace.before, NSEC_PER_S);
+    uint64_t starts = (uint64_t)lane->pace.count + lane->pace.earlier;
+    return starts * 3600 * 1000 / (uint64_t)(passed / NSEC_PER_MS);
 }
 
 void lane_opened(struct lane *lane, nsec now)
@@ -387,11 +405,20 @@ nsec lane_slow_down(struct lane *lane, enum lane_why why, nsec now)
     return lane->slow_until;
 }
 
+/* The one that is shared stays shut without the lane. */
+static bool own_gates_are_open(const struct lane *lane, nsec now)
+{
+    bool open = true;
+    for (enum lane_why why = LANE_PAUSED; why < LANE_WHY_COUNT; why++)
+        open = open && lane->gates[why] <= now;
+    return open;
+}
+
 static bool idle(const struct lane *lane, nsec now)
 {
     return lane->open == 0 && lane->own.waiting == 0 && !lane->own.marked && !lane->in_line &&
            lane->held_until <= now && lane->slow_until + lane->slow_for <= now &&
-           gate_that_is_shut(lane, now) == LANE_READY &&
+           own_gates_are_open(lane, now) &&
            (lane->throttle.interval_ns == 0 || lane->throttle.paid_until <= now) &&
            (lane->connects.interval_ns == 0 || lane->connects.paid_until <= now) && !io_timer_is_set(&lane->timer);
 }

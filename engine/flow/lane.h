@@ -101,6 +101,7 @@ struct lane {
         unsigned percent;     /* of the rate, or, without one, of the connections; 0: all */
         unsigned connections; /* at most; 0: all */
     } slowed[LANE_SLOWERS];   /* effective.h alone writes it */
+    nsec learned_interval_ns; /* effective.h's too: of a lane that has no rate by configuration; 0: none */
     unsigned open, connecting; /* sessions */
     unsigned working;          /* of them, those in which a message had an answer */
     unsigned failures;         /* sessions in a row that were turned away before they were ready */
@@ -110,6 +111,11 @@ struct lane {
     enum lane_why slow_why;
     int relay;                                      /* index into config.relays; -1: none */
     uint64_t started, delivered, deferred, bounced; /* in its life here */
+    struct {
+        nsec since, before; /* `count` starts since, `earlier` between before and since */
+        uint32_t count, earlier;
+    } pace;
+    bool alone; /* it asks with one message at a time whether it is welcome again (adapt.h) */
     uint64_t counted;                               /* `started` when the board was last published */
     nsec counted_at;
     /* The shard's: */
@@ -197,6 +203,8 @@ struct attempt *lanes_take_of(struct lanes *lanes, const struct campaign *campai
 unsigned lane_sessions_ahead(const struct lane *lane);
 /* MAIL is handed to the ring: requires throttle readiness. */
 void lane_start(struct lane *lane, nsec now);
+/* Messages an hour, by what started in the last minute or two. */
+uint64_t lane_pace(const struct lane *lane, nsec now);
 /* A connection is begun: requires that lane_may_begin. */
 void lane_opened(struct lane *lane, nsec now);
 /* Has it a place for one more session, and may one be begun now? If not, *when as with lane_ask. */
