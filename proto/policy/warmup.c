@@ -118,7 +118,7 @@ static enum warmup_reason judge(const struct warmup_plan *plan, struct warmup_tu
     struct warmup_record *record = &turned->record;
     const struct warmup_health *health = &plan->health;
     bool held = record->state == WARMUP_HELD;
-    if (!plan->gated) {
+    if (plan->gate != WARMUP_GATE_HEALTH) {
         record->gathered = (struct warmup_counts){0};
         record->state = held ? WARMUP_RUNNING : record->state;
         return held ? WARMUP_RECOVERED : WARMUP_REASON_BROKEN;

@@ -45,6 +45,18 @@ enum warmup_advance {
     WARMUP_VOLUME,   /* a day in which `volume` percent of the cap was accepted */
 };
 
+enum warmup_per {
+    WARMUP_PER_BROKEN = 0,
+    WARMUP_PER_DAY,
+    WARMUP_PER_HOUR, /* the day's cap is 24 times that, and the pace is the hour's */
+};
+
+enum warmup_gate {
+    WARMUP_GATE_BROKEN = 0,
+    WARMUP_GATE_NONE,
+    WARMUP_GATE_HEALTH, /* what is answered holds it, or takes it back */
+};
+
 /* Shares of what was answered, in parts of 100,000 (a thousandth of a percent). */
 struct warmup_health {
     uint32_t hold_deferred, hold_blocked, hold_bounced; /* more than that: no step */
@@ -63,9 +75,9 @@ struct warmup_plan {
     uint64_t start, step, max; /* max 0: no end */
     uint32_t factor;           /* in thousandths */
     uint32_t every;            /* stages of the same cap, >= 1; of a table: of what continues it */
-    bool hourly;               /* all numbers above are of an hour: the day's cap is 24 times that */
+    enum warmup_per per;       /* that all numbers above are of */
     uint32_t volume;           /* percent */
-    bool gated;                /* health is looked at */
+    enum warmup_gate gate;
     struct warmup_health health;
     uint32_t catch_up;     /* the pace is at most so many times the even one; >= 1 */
     uint32_t struck_back;  /* stages that a block takes back at once; 0: none */

@@ -66,7 +66,7 @@ uint64_t warmup_curve(const struct warmup_plan *plan, uint32_t stage)
             return WARMUP_UNLIMITED;
         stage = plan->stages;
     }
-    return written(plan, stage) * (plan->hourly ? HOURS : 1);
+    return written(plan, stage) * (plan->per == WARMUP_PER_HOUR ? HOURS : 1);
 }
 
 /* ---- is it a curve? ---- */
@@ -143,7 +143,8 @@ bool warmup_plan_ready(struct warmup_plan *plan, const char **why)
     *why = NULL;
     plan->stages = 0;
     sluice_assert(plan->kind != WARMUP_KIND_BROKEN && plan->then != WARMUP_THEN_BROKEN &&
-                  plan->advance != WARMUP_ADVANCE_BROKEN && plan->cap_count <= WARMUP_CAPS_MAX);
+                  plan->advance != WARMUP_ADVANCE_BROKEN && plan->per != WARMUP_PER_BROKEN &&
+                  plan->gate != WARMUP_GATE_BROKEN && plan->cap_count <= WARMUP_CAPS_MAX);
     if (plan->kind == WARMUP_NONE)
         return true;
     *why = fault(plan);
@@ -161,7 +162,8 @@ bool warmup_plan_ready(struct warmup_plan *plan, const char **why)
 /* The time that one unit has when all are spread evenly, rounded up. A cap by the hour is one on days of any length. */
 static nsec even_interval(const struct warmup_plan *plan, nsec day, uint64_t cap)
 {
-    uint64_t whole = (uint64_t)(plan->hourly && day > DAY_LEAST && day < DAY_MOST ? HOURS * 3600 * NSEC_PER_S : day);
+    uint64_t whole =
+        (uint64_t)(plan->per == WARMUP_PER_HOUR && day > DAY_LEAST && day < DAY_MOST ? HOURS * 3600 * NSEC_PER_S : day);
     return (nsec)(whole / cap + (whole % cap != 0));
 }
 
