@@ -291,7 +291,7 @@ static bool build_all(struct config_build *b)
 {
     return config_build_defaults(b, CONFIG_TOP, b->config) && config_build_given(b, b->root, CONFIG_TOP, b->config) &&
            fill_in(b) && add_defaults(b) && add_pools(b) && add_isps(b) && config_build_relays(b) &&
-           config_build_lanes(b) && config_build_dkims(b) && check_whole(b);
+           config_build_lanes(b) && config_build_dkims(b) && config_build_suppresses(b) && check_whole(b);
 }
 
 struct config *config_parse(const char *file, struct slice text, char *error, size_t error_cap)
@@ -330,6 +330,7 @@ void config_free(struct config *config)
     config_rows_free(CONFIG_TOP, config);
     config_relays_free(config);
     config_dkims_free(config);
+    free(config->suppresses);
     for (unsigned i = 0; i < config->isp_count; i++) {
         config_rows_free(CONFIG_ISP, &config->isps[i]);
         config_limits_free(config, &config->isps[i].limits);

@@ -11,6 +11,7 @@
  *     isp gmail { mx = {.google.com, .googlemail.com}  rate = 500/min }
  *     relay ses { host = email-smtp.eu-west-1.amazonaws.com  auth = plain  user = AKIA  password_file = /etc/ses }
  *     route { pool = marketing  domain = {.example.com}  relay = ses }
+ *     suppress quota-issues { after = 5  within = 30d }
  *     dkim shop.example { selector = s1  key = /etc/sluice/dkim/s1.pem }
  *
  * Everything is owned by the config and lives until config_free. */
@@ -157,6 +158,14 @@ struct config_source_isp {
 struct config_source {
     bool removed;
     char name[LIMIT_SOURCE_NAME + 1]; /* the address's text unless `name` is given */
+/* How many refusals of a class put an address on the suppression list. */
+struct config_suppress {
+    char name[32];   /* "hard", or a class of bounce.h */
+    unsigned class_; /* enum bounce_class; 0: all hard refusals whose class has no block */
+    unsigned after;  /* 0: never */
+    nsec within;
+};
+
     struct io_address address;
     char ehlo[LIMIT_DOMAIN + 1];
     struct config_limits limits; /* the keys in `given` alone; config_lane_limits says what holds */
@@ -249,3 +258,6 @@ int config_relay_of(const struct config *config, struct slice isp);
 const struct config_pool *config_pool_find(const struct config *config, struct slice name);
 
 #endif
+    bool suppression; /* the suppression list is asked, and added to */
+    struct config_suppress *suppresses;
+    unsigned suppress_count;

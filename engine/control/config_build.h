@@ -42,6 +42,8 @@ uint64_t config_limits_bit(const struct config_row *row);
 /* config_relay.c: relays and routes, once pools and ISPs are there. */
 must_use bool config_build_relays(struct config_build *b);
 void config_relays_free(struct config *config);
+/* config_suppress.c: what puts an address on the suppression list. */
+must_use bool config_build_suppresses(struct config_build *b);
 /* config_dkim.c: who signs. Keys are not read yet. */
 must_use bool config_build_dkims(struct config_build *b);
 void config_dkims_free(struct config *config);

@@ -95,6 +95,16 @@ static void print_relays(struct printer *p, const struct config *config)
     }
 }
 
+static void print_suppresses(struct printer *p, const struct config *config)
+{
+    for (unsigned i = 0; i < config->suppress_count; i++) {
+        p->line(p->context, "");
+        say(p, "suppress \"%s\" {", config->suppresses[i].name);
+        print_rows(p, CONFIG_SUPPRESS, &config->suppresses[i], "    ");
+        say(p, "}");
+    }
+}
+
 static void print_dkims(struct printer *p, const struct config *config)
 {
     for (unsigned i = 0; i < config->dkim_count; i++) {
@@ -138,6 +148,7 @@ void config_print(const struct config *config, void (*line)(void *context, const
         }
         print_relays(&p, config);
         print_dkims(&p, config);
+        print_suppresses(&p, config);
     }
     printer_close(&p);
 }
@@ -225,6 +236,16 @@ static void manual_blocks(struct printer *p)
         p->context,
         "or, where there are none, the nearest domain above it that has any, and those that are always; at most four.");
     manual_rows(p, CONFIG_DKIM);
+    p->line(p->context, ".SH SUPPRESSION");
+    p->line(p->context, "What puts an address on the suppression list is written suppress CLASS { ... }: bad\\-mailbox,");
+    p->line(p->context, "inactive\\-mailbox, bad\\-domain, quota\\-issues, routing\\-errors or other, as in the events, or "
+                        "hard, for hard refusals of");
+    p->line(p->context, "classes without a block. Without blocks a hard refusal of the first three does at once, and a full "
+                        "mailbox (quota\\-issues)");
+    p->line(p->context, "the third time in 14 days; nothing else ever does. No 4yz, no block of the sender or the message and "
+                        "no failed authentication");
+    p->line(p->context, "counts, whatever is written here.");
+    manual_rows(p, CONFIG_SUPPRESS);
 }
 
 void config_manual(void (*line)(void *context, const char *text), void *context)

@@ -23,7 +23,8 @@ static enum config_scope scope_of(const cfg_t *section)
         const char *name;
         enum config_scope scope;
     } scopes[] = {{"root", CONFIG_TOP},    {"defaults", CONFIG_LIMITS}, {"isp", CONFIG_ISP},  {"source", CONFIG_SOURCE},
-                  {"relay", CONFIG_RELAY}, {"route", CONFIG_ROUTE},     {"dkim", CONFIG_DKIM}};
+                  {"relay", CONFIG_RELAY}, {"route", CONFIG_ROUTE},     {"dkim", CONFIG_DKIM},    {"suppress", CONFIG_SUPPRESS},
+                  {"rule", CONFIG_RULE}};
     for (size_t i = 0; i < countof(scopes); i++)
         if (strcmp(section->name, scopes[i].name) == 0)
             return scopes[i].scope;
@@ -131,7 +132,7 @@ static int read_include(cfg_t *cfg, cfg_opt_t *opt, const char *text, void *resu
 
 struct options {
     cfg_opt_t top[OPTIONS_MAX], limits[OPTIONS_MAX], isp[OPTIONS_MAX], source[OPTIONS_MAX], pool[2], relay[OPTIONS_MAX],
-        route[OPTIONS_MAX], dkim[OPTIONS_MAX];
+        route[OPTIONS_MAX], dkim[OPTIONS_MAX], suppress[OPTIONS_MAX], rule[OPTIONS_MAX];
 };
 
 static unsigned add_rows(cfg_opt_t *options, unsigned n, enum config_scope scope)
@@ -167,6 +168,7 @@ static void make_options(struct options *o)
     add_rows(o->dkim, 0, CONFIG_DKIM);
     o->pool[0] = (cfg_opt_t)CFG_SEC("source", o->source, titled);
     n = add_rows(o->top, 0, CONFIG_TOP);
+    add_rows(o->suppress, 0, CONFIG_SUPPRESS);
     o->top[n++] = (cfg_opt_t)CFG_PTR_LIST_CB("include", NULL, CFGF_NODEFAULT, read_include, config_value_free);
     /* MULTI without a title: a second `defaults` shows as a second value, and is refused by the builder. */
     o->top[n++] = (cfg_opt_t)CFG_SEC("defaults", o->limits, CFGF_MULTI);
@@ -177,6 +179,8 @@ static void make_options(struct options *o)
     o->top[n++] = (cfg_opt_t)CFG_SEC("dkim", o->dkim, titled);
 }
 
+    o->top[n++] = (cfg_opt_t)CFG_SEC("rule", o->rule, titled);
+    o->top[n++] = (cfg_opt_t)CFG_SEC("suppress", o->suppress, titled);
 /* ---- files ---- */
 
 struct reading {

@@ -14,6 +14,7 @@
 #define SOURCE(field) CONFIG_SOURCE, offsetof(struct config_source, field)
 #define RELAY(field)  CONFIG_RELAY, offsetof(struct config_relay, field)
 #define ROUTE(field)  CONFIG_ROUTE, offsetof(struct config_route, field)
+#define SUPPRESS(field) CONFIG_SUPPRESS, offsetof(struct config_suppress, field)
 #define DKIM(field)   CONFIG_DKIM, offsetof(struct config_dkim, field)
 /* place, name, type, min, max, default, what the default is when it has no text, doc */
 #define ROW(place, key, kind, least, most, default_text, default_words, words)                                         \
@@ -131,6 +132,9 @@ static const struct config_row table[] = {
         "Most connections begun from one source to this ISP, as 2/s or 30/min."),
     ROW(LIMITS(connection_burst), "connection_burst", CONFIG_COUNT, 1, 10000, "1", NULL,
         "How many of these may be begun at one instant."),
+    ROW(TOP(suppression), "suppression", CONFIG_BOOL, 0, 1, "yes", NULL,
+        "Whether the suppression list is asked before a recipient is sent to, and added to when one is refused for good "
+        "(sluice suppress)."),
     ROW(LIMITS(retry), "retry", CONFIG_DELAYS, 10 * MS, 30 * DAY, "10m, 30m, 1h, 2h, 4h", NULL,
         "Delays after the first, second and following deferrals; the last one repeats."),
     ROW(LIMITS(expire), "expire", CONFIG_DURATION, 10 * MS, 90 * DAY, "3d", NULL,
@@ -268,3 +272,93 @@ const struct config_row *config_row_find(enum config_scope scope, const char *na
     }
     return NULL;
 }
+    ROW(SUPPRESS(after), "after", CONFIG_COUNT, 0, 1000, "1", NULL,
+        "The how-manieth refusal puts the address on the list: 1 is at once, and then only for hard ones; 0 is never."),
+    ROW(SUPPRESS(within), "within", CONFIG_DURATION, MINUTE, 3650 * DAY, "14d", NULL,
+        "The time within which these refusals must have come."),
+
+
+    {.scope = CONFIG_WARMUP, .name = "kind", .type = CONFIG_WORD, .min = 1, .max = countof(kind_words) - 1,
+        .words = kind_words, .fallback_doc = "table with caps, geometric with a factor, linear with a step",
+        .offset = offsetof(struct warmup_plan, kind),
+        .doc = "How the cap grows: by a table; geometric, start times factor for each day, rounded down; linear, start plus "
+        "step for each day; none, without a cap, for blocks that have one over all alone."},
+    ROW(WARMUP(caps), "caps", CONFIG_CAPS, 1, (int64_t)(WARMUP_CAP_MAX / 24), NULL, "none",
+        "The caps of a table, from the first day on; none is below the one before it."),
+    ROW(WARMUP(start), "start", CONFIG_BIG_COUNT, 0, (int64_t)(WARMUP_CAP_MAX / 24), "0", "none",
+        "The first day's cap."),
+    ROW(WARMUP(factor), "factor", CONFIG_FACTOR, 1010, 100 * 1000, NULL, "none",
+        "What each day's cap is multiplied by, to three places behind the point."),
+    ROW(WARMUP(step), "step", CONFIG_BIG_COUNT, 0, (int64_t)(WARMUP_CAP_MAX / 24), "0", "none",
+        "What is added to each day's cap."),
+    ROW(WARMUP(max), "max", CONFIG_BIG_COUNT, 0, (int64_t)(WARMUP_CAP_MAX / 24), "0", "none",
+        "The cap of the last day. A table that continues may do without one."),
+    ROW(WARMUP(every), "every", CONFIG_COUNT, 1, 365, "1", NULL,
+        "How many days a cap stays before it is multiplied or added to."),
+    ROW_WORD(WARMUP(per), "per", per_words, "day",
+        "What caps, start, step and max are of. With hour a day's cap is 24 times that, and mail goes no faster than the "
+        "hour's cap allows when it is spread evenly."),
+    ROW_WORD(WARMUP(then), "then", then_words, "hold",
+        "What comes after the last day: hold, its cap stays; unlimited, there is none; continue, a table goes on by factor "
+        "or step up to max."),
+    ROW_WORD(WARMUP(advance), "advance", advance_words, "volume",
+        "What a day must have seen for the next one of the curve to follow: calendar, nothing; active, a message that was "
+        "accepted; volume, as many accepted as volume says. There is never more than one step a day."),
+    ROW(WARMUP(volume), "volume", CONFIG_COUNT, 1, 100, "90", NULL,
+        "Percent of the day's cap that have to be accepted for advance = volume."),
+    ROW_WORD(WARMUP(gate), "gate", gate_words, "health",
+        "health: the curve is held, or goes back a day, by what the ISP answers; none: it is not."),
+    ROW(WARMUP(health.hold_deferred), "hold_deferral", CONFIG_PERCENT, 0, 100 * 1000, "5%", NULL,
+        "Share of messages that the ISP deferred, other than for their recipient, above which the curve is held."),
+    ROW(WARMUP(health.hold_blocked), "hold_block", CONFIG_PERCENT, 0, 100 * 1000, "1%", NULL,
+        "The same of messages that it refused because it blocks the source."),
+    ROW(WARMUP(health.hold_bounced), "hold_bounce", CONFIG_PERCENT, 0, 100 * 1000, "5%", NULL,
+        "The same of messages whose mailbox does not exist."),
+    ROW(WARMUP(health.back_deferred), "back_deferral", CONFIG_PERCENT, 0, 100 * 1000, "15%", NULL,
+        "Share of deferred messages above which the curve goes back a day, and is held."),
+    ROW(WARMUP(health.back_blocked), "back_block", CONFIG_PERCENT, 0, 100 * 1000, "5%", NULL,
+        "The same of blocked ones."),
+    ROW(WARMUP(health.back_bounced), "back_bounce", CONFIG_PERCENT, 0, 100 * 1000, "10%", NULL,
+        "The same of those whose mailbox does not exist."),
+    ROW(WARMUP(health.recover), "recover", CONFIG_COUNT, 0, 100, "50", NULL,
+        "Percent of these shares at or below which a curve that was held goes on."),
+    ROW(WARMUP(health.samples), "samples", CONFIG_BIG_COUNT, 1, 1000 * 1000 * 1000, "200", NULL,
+        "How many messages must have been answered before their health is judged. Days that have fewer are added up."),
+    ROW(WARMUP(catch_up), "catch_up", CONFIG_COUNT, 1, 24, NULL, "4, and 1 with per = hour",
+        "How many times faster than evenly through the day mail may go after hours without any. Of 1, what was not sent in "
+        "its time is not sent that day."),
+    ROW(WARMUP(struck_back), "block_back", CONFIG_COUNT, 0, 100, "1", NULL,
+        "How many days the curve goes back at once, at most once a day, when the ISP blocks the source."),
+    ROW(WARMUP(idle_days), "idle_back", CONFIG_COUNT, 0, 365, "3", NULL,
+        "The curve goes back a day for each so many days in a row in which nothing was sent; 0: it does not."),
+    ROW(WARMUP(idle_restart), "idle_restart", CONFIG_COUNT, 0, 365, "30", NULL,
+        "It begins again after so many of them; 0: it does not."),
+
+    ROW(RULE(stages), "stage", CONFIG_TEXTS, 1, 16, NULL, "any",
+        "What the reply was to: connect or greeting (the first words), ehlo, starttls, auth, mail, rcpt, data, body (the "
+        "message itself)."),
+    ROW(RULE(codes), "code", CONFIG_TEXTS, 3, 3, NULL, "any", "Basic codes from 400 to 599, or 4yz, or 5yz."),
+    ROW(RULE(statuses), "status", CONFIG_TEXTS, 5, 11, NULL, "any, and none",
+        "Enhanced statuses, 5.7.1; x stands for any number, x.7.x."),
+    ROW(RULE(texts), "text", CONFIG_TEXTS, 1, CONFIG_PATTERN_MAX, NULL, "any",
+        "Patterns of PCRE2, without case, one of which is found in the reply's text: its lines joined by one blank, codes "
+        "and statuses taken off their fronts, addresses written x@x. In single quotes a backslash is itself."),
+    ROW_NAMES(class_, "class", BOUNCE_BAD_MAILBOX, BOUNCE_CLASS_COUNT - 1, bounce_class_names, NULL,
+        "none; it must be given", "What it means, in PowerMTA's words."),
+    ROW_NAMES(kind, "kind", BOUNCE_KIND_HARD, BOUNCE_KIND_BLOCK, bounce_kind_names, NULL, "none; it must be given",
+        "hard: this mailbox or domain is dead for good, for any sender. soft: nothing is said against it. block: refused "
+        "for who sends or what is sent. Nothing temporary, and nothing before RCPT, is ever taken for hard."),
+    ROW_NAMES(scope, "scope", RULE_RECIPIENT, RULE_FROM_DOMAIN, rule_scope_names, "recipient", NULL,
+        "To whom the action applies; lane is this source at this ISP, from-domain who the mail is from, at this ISP."),
+    ROW_NAMES(action, "action", RULE_NONE, RULE_SUPPRESS, rule_action_names, "none", NULL,
+        "What is done: retry after wait, or when the text says; slow the rate to factor percent; connections at most, or "
+        "factor percent of those; pause for wait; probe: nothing for wait, then one connection; other-source: those of "
+        "the pool's other sources take over; hold until people see to it; learn how many messages a connection may bring; "
+        "suppress the address."),
+    ROW(RULE(wait), "wait", CONFIG_DURATION, 0, 30 * DAY, "0s", "not said",
+        "How long the action lasts; for retry, and with defer, when the recipient's turn comes again."),
+    ROW(RULE(factor), "factor", CONFIG_COUNT, 0, 99, "0", "not said", "For slow and connections: to how many percent."),
+    ROW(RULE(connections), "connections", CONFIG_COUNT, 0, 10000, "0", "not said", "For connections: at most so many."),
+    ROW(RULE(defer), "defer", CONFIG_BOOL, 0, 1, "no", NULL,
+        "The ISP says 5yz and means later: the recipient is deferred."),
+    ROW(RULE(alert), "alert", CONFIG_BOOL, 0, 1, "no", NULL, "People are told."),

@@ -50,6 +50,9 @@ struct config_row {
     const char *name;
     enum config_type type;
     int64_t min, max;         /* numbers, nanoseconds or bytes, as the type says */
+    CONFIG_RULE,   /* struct config_rule: `rule`, at the top and in `isp` */
+    CONFIG_WARMUP, /* struct warmup_plan: `warmup`, and `isp` and `all` within that */
+    CONFIG_SUPPRESS, /* struct config_suppress: `suppress` */
     const char *const *words; /* CONFIG_WORD: the names of the values min .. max, by value */
     const char *fallback;     /* in the file's syntax, list items with commas between; NULL: `fallback_doc` says what */
     const char *fallback_doc;
