@@ -19,13 +19,21 @@
 
 enum { SUPPRESS_FRESH_S = 60 };
 
+struct suppress_ask;
 struct suppress_batch;
 
+/* What becomes of an attempt that was given: exactly one of the first three. `error` and `reply` are borrowed until
+ * return. */
 struct suppress_events {
-    /* It is not on the list. `aside`: it was routed, and waited, before it was given. */
+    /* It is not on the list. `aside`: it had a site, and waited there, before it was given. Those that did come back
+     * in the opposite order, each to stand in front of the one before. */
     void (*passed)(void *context, struct attempt *attempt, bool aside);
     /* It is; `reply` says so, for its event. */
     void (*found)(void *context, struct attempt *attempt, struct slice reply);
+    /* Redis refused to say, for good. */
+    void (*unknown)(void *context, struct attempt *attempt, struct slice error);
+    /* Redis refused, for good, to note a refusal that counts. */
+    void (*not_noted)(void *context, struct slice error);
 };
 
 struct suppress {
@@ -37,18 +45,19 @@ struct suppress {
     bool enabled;
     struct suppress_policies policies;
     nsec keep; /* the longest time of theirs */
+    unsigned attempts_max;
     struct pool batches, asks, strikes;
-    unsigned strikes_max;
     struct suppress_batch *gathering; /* this turn's; NULL: none */
+    struct suppress_ask **open;       /* of it: those that are being filled, by bucket */
     unsigned waiting;                 /* attempts that were given and have not come back */
 };
 
 struct suppress_config {
     struct io *io;
     struct store *store;
-    const struct config *config;
+    const struct config *config; /* as all above: borrows until the shard is closed */
     struct metrics_shard *metrics;
-    unsigned attempts_max;
+    unsigned attempts_max; /* that may be in memory */
 };
 
 /* False: the arena is too small. */
@@ -56,13 +65,12 @@ must_use bool suppress_open(struct suppress *suppress, struct arena *arena, cons
                             const struct suppress_events *on, void *context);
 /* Must this attempt be asked about before it may start? */
 bool suppress_due(const struct suppress *suppress, const struct attempt *attempt, nsec now);
-/* Asks, with this turn's flush; the attempt stands in no queue until it comes back. */
-void suppress_give(struct suppress *suppress, struct attempt *attempt, bool aside);
+/* Asks, with this turn's flush. The attempt stands in no queue until it comes back. */
+void suppress_give(struct suppress *suppress, struct attempt *attempt);
 void suppress_flush(struct suppress *suppress);
-/* What an attempt's final outcome does to its address. Asked of Redis at once, so that it is there before the event is;
- * dying between the two leaves a recipient that still is owed its event, and is found. */
-void suppress_note(struct suppress *suppress, const struct attempt *attempt, const struct settlement *settlement,
-                   const struct verdict *verdict);
+/* What a recipient's final outcome does to its address. Asked of Redis before the event is: dying between the two
+ * leaves a recipient that still is owed its event, and an address that is on the list. */
+void suppress_note(struct suppress *suppress, const struct attempt *attempt, const struct settlement *settlement);
 /* May recipients be taken into memory? Not while Redis owes very many answers. */
 bool suppress_has_room(const struct suppress *suppress);
 
