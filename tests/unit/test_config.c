@@ -99,6 +99,10 @@ static void file_with(const struct config_row *row, const char *assignment, char
         break;
     case CONFIG_DKIM:
         before = strcmp(row->name, "selector") == 0 ? "dkim x.example { key = /x "
+    case CONFIG_SUPPRESS:
+        before = "suppress hard { ";
+        after = " }";
+        break;
                  : strcmp(row->name, "key") == 0    ? "dkim x.example { selector = s "
                                                     : "dkim x.example { selector = s key = /x ";
         after = " }";
@@ -345,6 +349,10 @@ static void refusals_name_the_line(void **state)
         {"route a { relay = none }", "1", "missing opening brace"},
         {"dkim x.example {\nkey = /k\n}", "3", "it has no selector"},
         {"dkim x.example {\nselector = s\n}", "3", "it has no key"},
+        {"suppress policy-related { after = 1 }", "1", "it is one of hard, bad-mailbox"},
+        {"suppress Hard { after = 1 }", "1", "there is no such class"},
+        {"suppress other { after = 1001 }", "1", "from 0 to 1000"},
+        {"suppress other { after = 1 }\nsuppress other { after = 2 }", "2", "duplicate title"},
         {"dkim x.example { selector = s\nkey = k }", "2", "an absolute path"},
         {"dkim \"a b\" { selector = s key = /k }", "1", "is no name of a dkim"},
         {"dkim x:y {\nselector = s key = /k }", "2", "its name is no domain"},
@@ -432,6 +440,7 @@ static void empty_is_the_defaults(void **state)
     assert_int_equal(config->dkim_engine, CONFIG_DKIM_AUTO);
     assert_true(config->ipv4 && config->ipv6 && !config->http_public);
     assert_true(config->mta_sts && config->dane && config->sts_port == 443);
+    assert_true(config->suppression && config->suppress_count == 0);
     const struct config_limits *limits = config_limits_for(config, SLICE("nobody"));
     assert_ptr_equal(limits, &config->defaults);
     assert_int_equal(limits->connections, 10);
@@ -452,7 +461,7 @@ static const char whole[] =
     "engine = one hostname = h.example state_dir = /tmp/x shards = 3 sessions_max = 100 press_bytes = 1500KiB\n"
     "resolver = \"127.0.0.1:5353, ::1, [::1]:53\" resolver_timeout = 250ms resolver_tries = 1 smtp_port = 2525\n"
     "ipv6 = off http = \"[::1]:80\" shutdown = 1m30s poll = 1s500ms keep = 1d1s default_pool = q log_level = debug "
-    "dkim_engine = openssl\n"
+    "dkim_engine = openssl suppression = off suppress hard { after = 2 } suppress other { after = 0 within = 30d }\n"
     "defaults { rate = 7/day connections = 2 idle = 0 chunking = {.one.example, mx.two.example} in_flight = 8 }\n"
     "pool p { source 127.0.0.1 { ehlo = m1.example } source ::1 { name = six ehlo = [IPv6:::1] } }\n"
     "pool q { source 0:0:0:0:0:0:0:1 { name = six ehlo = [IPv6:::1] } source 127.0.0.3 { } }\n"
@@ -475,6 +484,10 @@ static void sections_become_structs(void **state)
     assert_int_equal(config->dkim_engine, CONFIG_DKIM_OPENSSL);
     assert_int_equal(config->source_count, 3);
     assert_int_equal(config->pool_count, 2);
+    assert_true(!config->suppression && config->suppress_count == 2);
+    assert_true(config->suppresses[0].class_ == 0 && config->suppresses[0].after == 2);
+    assert_true(config->suppresses[0].within == 14 * 24 * 3600 * NSEC_PER_S);
+    assert_true(config->suppresses[1].class_ == BOUNCE_OTHER && config->suppresses[1].after == 0);
     const struct config_pool *q = config_pool_find(config, SLICE("q"));
     assert_int_equal(q->source_count, 2);
     assert_int_equal(q->sources[0], 1); /* shared with p */
