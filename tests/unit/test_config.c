@@ -6,6 +6,8 @@
 
 #include <cmocka.h>
 
+#include "proto/policy/bounce.h"
+
 #include "control/config.h"
 #include "control/config_table.h"
 
@@ -97,12 +99,12 @@ static void file_with(const struct config_row *row, const char *assignment, char
         before = strcmp(row->name, "relay") == 0 ? "route { " : "route { relay = none ";
         after = " }";
         break;
-    case CONFIG_DKIM:
-        before = strcmp(row->name, "selector") == 0 ? "dkim x.example { key = /x "
     case CONFIG_SUPPRESS:
         before = "suppress hard { ";
         after = " }";
         break;
+    case CONFIG_DKIM:
+        before = strcmp(row->name, "selector") == 0 ? "dkim x.example { key = /x "
                  : strcmp(row->name, "key") == 0    ? "dkim x.example { selector = s "
                                                     : "dkim x.example { selector = s key = /x ";
         after = " }";
@@ -347,12 +349,12 @@ static void refusals_name_the_line(void **state)
         {"route { relay = none\ndomain = {} }", "2", "domain is an empty list"},
         {"route { relay = none\ndomain = {*} }", "2", "a suffix of host names"},
         {"route a { relay = none }", "1", "missing opening brace"},
-        {"dkim x.example {\nkey = /k\n}", "3", "it has no selector"},
-        {"dkim x.example {\nselector = s\n}", "3", "it has no key"},
         {"suppress policy-related { after = 1 }", "1", "it is one of hard, bad-mailbox"},
         {"suppress Hard { after = 1 }", "1", "there is no such class"},
         {"suppress other { after = 1001 }", "1", "from 0 to 1000"},
         {"suppress other { after = 1 }\nsuppress other { after = 2 }", "2", "duplicate title"},
+        {"dkim x.example {\nkey = /k\n}", "3", "it has no selector"},
+        {"dkim x.example {\nselector = s\n}", "3", "it has no key"},
         {"dkim x.example { selector = s\nkey = k }", "2", "an absolute path"},
         {"dkim \"a b\" { selector = s key = /k }", "1", "is no name of a dkim"},
         {"dkim x:y {\nselector = s key = /k }", "2", "its name is no domain"},
@@ -438,9 +440,9 @@ static void empty_is_the_defaults(void **state)
     assert_int_equal(config->press_bytes, 64 << 20);
     assert_int_equal(config->log_level, LOG_LEVEL_INFO);
     assert_int_equal(config->dkim_engine, CONFIG_DKIM_AUTO);
+    assert_true(config->suppression && config->suppress_count == 0);
     assert_true(config->ipv4 && config->ipv6 && !config->http_public);
     assert_true(config->mta_sts && config->dane && config->sts_port == 443);
-    assert_true(config->suppression && config->suppress_count == 0);
     const struct config_limits *limits = config_limits_for(config, SLICE("nobody"));
     assert_ptr_equal(limits, &config->defaults);
     assert_int_equal(limits->connections, 10);
@@ -482,12 +484,12 @@ static void sections_become_structs(void **state)
     struct config *config = accepted(whole);
     (void)state;
     assert_int_equal(config->dkim_engine, CONFIG_DKIM_OPENSSL);
-    assert_int_equal(config->source_count, 3);
-    assert_int_equal(config->pool_count, 2);
     assert_true(!config->suppression && config->suppress_count == 2);
     assert_true(config->suppresses[0].class_ == 0 && config->suppresses[0].after == 2);
     assert_true(config->suppresses[0].within == 14 * 24 * 3600 * NSEC_PER_S);
     assert_true(config->suppresses[1].class_ == BOUNCE_OTHER && config->suppresses[1].after == 0);
+    assert_int_equal(config->source_count, 3);
+    assert_int_equal(config->pool_count, 2);
     const struct config_pool *q = config_pool_find(config, SLICE("q"));
     assert_int_equal(q->source_count, 2);
     assert_int_equal(q->sources[0], 1); /* shared with p */
