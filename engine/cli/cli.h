@@ -46,6 +46,11 @@ int cli_status(struct cli *cli, int argc, char **argv);
 int cli_config_command(struct cli *cli, int argc, char **argv);
 int cli_render(struct cli *cli, int argc, char **argv);
 int cli_token(struct cli *cli, int argc, char **argv);
+int cli_forecast(struct cli *cli, int argc, char **argv);
+int cli_pause(struct cli *cli, int argc, char **argv);
+int cli_slow(struct cli *cli, int argc, char **argv);
+int cli_resume(struct cli *cli, int argc, char **argv);
+int cli_paused(struct cli *cli, int argc, char **argv);
 int cli_run(struct cli *cli, int argc, char **argv);
 
 #endif

@@ -20,7 +20,12 @@ static const struct command commands[] = {
     {"campaign", cli_campaign, "list, show, pause, resume or cancel campaigns"},
     {"events", cli_events, "what became of each recipient"},
     {"status", cli_status, "what the engine is doing: per pool, ISP and source"},
+    {"pause", cli_pause, "stop one ISP, source, lane, campaign or pool"},
+    {"slow", cli_slow, "slow down one ISP, source or lane"},
+    {"resume", cli_resume, "take back a pause or a slow-down"},
+    {"paused", cli_paused, "what is paused or slowed down by hand"},
     {"render", cli_render, "the message that a recipient will get, or a template with data"},
+    {"forecast", cli_forecast, "when a campaign that is queued, or a list, will be finished, and what holds it up"},
     {"token", cli_token, "which campaign and recipient a bounce is about, if it is no forgery"},
     {"config", cli_config_command, "check or print the configuration"},
 };

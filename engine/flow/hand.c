@@ -126,7 +126,7 @@ static void take(struct shard *shard, const struct slice *items, unsigned count)
 {
     struct hand *hand = &shard->hand;
     hand->count = 0;
-    hand->too_many = count / 2 > HAND_MAX;
+    hand->too_many = count / 2 > CONTROL_ENTRIES_MAX;
     for (unsigned i = 0; i + 1 < count && !hand->too_many; i += 2) {
         struct hand_entry *e = &hand->entries[hand->count];
         if (items[i].n > CONTROL_SCOPE_MAX)
@@ -239,6 +239,6 @@ bool hand_open(struct shard *shard)
     struct hand *hand = &shard->hand;
     hand->read.done = on_read;
     hand->removal.done = on_removed;
-    hand->entries = arena_take(&shard->arena, HAND_MAX * sizeof *hand->entries, sizeof(nsec));
+    hand->entries = arena_take(&shard->arena, CONTROL_ENTRIES_MAX * sizeof *hand->entries, sizeof(nsec));
     return hand->entries != NULL;
 }

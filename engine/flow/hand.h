@@ -17,8 +17,6 @@
 
 struct shard;
 
-enum { HAND_MAX = 512 }; /* entries; an engine that finds more starts nothing and says so */
-
 struct hand_entry {
     struct control_entry entry; /* borrows from the texts */
     char scope[CONTROL_SCOPE_MAX + 1], value[CONTROL_VALUE_MAX + 1];

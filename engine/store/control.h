@@ -21,6 +21,7 @@ enum control_scope {
 };
 
 enum { CONTROL_SCOPE_MAX = 160, CONTROL_BY_MAX = 64, CONTROL_REASON_MAX = 200, CONTROL_VALUE_MAX = 400 };
+enum { CONTROL_ENTRIES_MAX = 512 }; /* an engine that finds more starts nothing and says so */
 
 struct control_entry {
     enum control_scope scope;
