@@ -56,6 +56,7 @@ enum event_type carry_end(struct shard *shard, struct attempt *attempt, const st
     memcpy(settlement->isp, site ? site->isp : "", site ? sizeof settlement->isp : 1);
     settlement->event.isp = slice_of(settlement->isp);
     enum event_type type = settlement->event.type;
+    suppress_note(&shard->suppress, attempt, settlement);
     metrics_event(shard->metrics, type);
     events_add(&shard->events);
     end_attempt(shard, attempt);
@@ -218,7 +219,7 @@ static int relay_for(const struct shard *shard, const struct attempt *attempt)
     return relay_of(&shard->relay_table, (unsigned)attempt->campaign->pool, attempt->domain);
 }
 
-void carry_admit(struct shard *shard, struct attempt *attempt)
+void carry_route(struct shard *shard, struct attempt *attempt)
 {
     struct route_failure failure;
     switch (route_attempt(&shard->route, attempt, relay_for(shard, attempt), &failure)) {
@@ -250,8 +251,7 @@ unsigned carry_room(struct shard *shard, const struct campaign *campaign, struct
     return backlog ? backlog_room(backlog, now) + backlog_open(backlog) : 0;
 }
 
-/* Another pool may be another relay's. */
-static void place_anew(struct shard *shard, struct attempt *attempt)
+void carry_place_anew(struct shard *shard, struct attempt *attempt, bool front)
 {
     if (attempt->site->relay == relay_for(shard, attempt)) {
         carry_place(shard, attempt, false);
@@ -269,7 +269,7 @@ void carry_stop(struct shard *shard, struct campaign *campaign)
         struct attempt *next = attempt->next;
         attempt->next = NULL;
         if (!carry_stopped(shard, attempt)) /* it waits where the campaign's mail goes now */
-            place_anew(shard, attempt);
+            carry_place_anew(shard, attempt, false);
         attempt = next;
     }
 }

@@ -72,7 +72,7 @@ static void set_gauges(struct shard *shard)
     metrics_set(shard->metrics, METRIC_SESSIONS_BUSY, busy);
     metrics_set(shard->metrics, METRIC_CONNECTING, connecting);
     metrics_set(shard->metrics, METRIC_LANES, pool_in_use(&shard->lanes.lane_pool));
-    metrics_set(shard->metrics, METRIC_ATTEMPTS_WAITING, shard->lanes.waiting + shard->route.waiting);
+    metrics_set(shard->metrics, METRIC_ATTEMPTS_WAITING, shard->lanes.waiting + shard->route.waiting + shard->suppress.waiting);
     metrics_set(shard->metrics, METRIC_ATTEMPTS_OPEN, open);
     metrics_set(shard->metrics, METRIC_PERMITS_GRANTED, shard->ledger.granted);
     metrics_set(shard->metrics, METRIC_PERMITS_REFUSED, shard->ledger.fenced);

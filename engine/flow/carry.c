@@ -135,7 +135,7 @@ static void on_wants(void *context, struct session *session)
     }
     struct attempt *attempt;
     while ((attempt = lane_take(&shard->lanes, lane, session->site, io_now(shard->io)))) {
-        if (carry_stopped(shard, attempt))
+        if (carry_stopped(shard, attempt) || carry_set_aside(shard, attempt))
             continue;
         if (start(shard, lane, session, attempt))
             break;

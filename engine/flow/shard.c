@@ -323,7 +323,7 @@ nsec shard_turn(struct shard *shard, nsec until)
     metrics_add(shard->metrics, METRIC_TURNS, 1);
     nsec next = now + board_every;
     if (shard->phase == SHARD_RUNNING)
-        next = nsec_min(next, intake_turn(&shard->intake, events_has_room(&shard->events)));
+        next = nsec_min(next, intake_turn(&shard->intake, events_has_room(&shard->events) && suppress_has_room(&shard->suppress)));
     else
         finish(shard, now);
     if (shard->index == 0 && shard->phase < SHARD_LEAVING) {
@@ -345,6 +345,7 @@ nsec shard_turn(struct shard *shard, nsec until)
         published_tick(&shard->published, now);
         metrics_set(shard->metrics, METRIC_DKIM_WRONG, shard->published.wrong);
     }
+    suppress_flush(&shard->suppress);
     events_flush(&shard->events);
     ledger_flush(&shard->ledger);
     store_flush(shard->store);
@@ -381,7 +382,7 @@ static bool open_parts(struct shard *shard, const struct shard_config *config)
         !lanes_open(&shard->lanes, arena, shard->config, shard->index, shard->shards, INTAKE_ATTEMPTS) ||
         !ledger_open(&shard->ledger, arena, shard->store, &ledger_events, shard) ||
         !events_open(&shard->events, arena, shard->store, intake_attempts_max(shard->config), on_answered, shard) ||
-        !press_open(&shard->press, arena, shard->config->press_bytes, config->keys) ||
+        !carry_open_list(shard) || !press_open(&shard->press, arena, shard->config->press_bytes, config->keys) ||
         !pool_open(&shard->session_pool, arena, sizeof(struct session), shard->config->sessions_max))
         return false;
     if (!hand_open(shard))
@@ -438,7 +439,7 @@ struct shard *shard_open(const struct shard_config *config, char *error, size_t 
     struct tls_config tls = tls_of(config);
     /* Address space for all that the limits allow; only what is touched is used. */
     size_t sessions =
-        (size_t)config->config->sessions_max * (sizeof(struct session) + 2 * sizeof(struct attempt) + 2048);
+        (size_t)config->config->sessions_max * (sizeof(struct session) + 2 * sizeof(struct attempt) + 4096);
     struct arena arena;
     if (!arena_open(&arena, sessions + tls_bytes(&tls) + 2 * config->config->press_bytes + ((size_t)768 << 20))) {
         snprintf(error, error_cap, "no address space for a shard; see RLIMIT_AS (ulimit -v)");

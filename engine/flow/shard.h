@@ -21,6 +21,7 @@
 #include "flow/relay.h"
 #include "flow/route.h"
 #include "flow/session.h"
+#include "flow/suppress.h"
 #include "io/arena.h"
 #include "io/io.h"
 #include "net/resolver.h"
@@ -68,6 +69,7 @@ struct shard {
     struct ledger ledger;
     struct events events;
     struct press press;
+    struct suppress suppress;
     struct pool session_pool;
     struct session *sessions; /* all */
     unsigned session_count;
@@ -84,7 +86,7 @@ struct shard {
     unsigned gone;    /* shard 0: others that have left */
     bool redis_there; /* when it was last looked at, about once a second */
     char redis_said[192];
-    struct log_trouble redis_trouble, socket_trouble, sign_trouble;
+    struct log_trouble redis_trouble, socket_trouble, sign_trouble, list_trouble;
 
     struct shard_source *sources; /* shard 0: one for each of the configuration's */
     struct published published;   /* shard 0: what DNS holds for the keys */
@@ -131,8 +133,15 @@ bool carry_may_start(struct shard *shard);
 void carry_mark(struct shard *shard, struct backlog *backlog);
 void carry_mark_all(struct shard *shard);
 void carry_pump(struct shard *shard);
-/* A new attempt: to be routed, and then to wait. */
+/* A new attempt: the suppression list is asked about it, then it is routed, and then it waits. */
 void carry_admit(struct shard *shard, struct attempt *attempt);
+void carry_route(struct shard *shard, struct attempt *attempt);
+/* One that is about to start: if the list was asked more than a minute ago it is asked again, and comes back to the
+ * front of its place. True: it may not start now. */
+must_use bool carry_set_aside(struct shard *shard, struct attempt *attempt);
+must_use bool carry_open_list(struct shard *shard);
+/* Where the campaign's mail goes now: another pool may be another relay's. */
+void carry_place_anew(struct shard *shard, struct attempt *attempt, bool front);
 /* A routed attempt waits here, at the front if it was here before; or, if it cannot start soon or not here, in Redis.
  */
 void carry_place(struct shard *shard, struct attempt *attempt, bool front);
