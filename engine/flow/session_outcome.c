@@ -49,6 +49,7 @@ void session_outcome(const struct session *session, const struct client_result *
     outcome->stage = result->stage;
     outcome->happening = result->happening;
     outcome->body_left = result->body_left;
+    outcome->mail_left = result->mail_left;
     memcpy(outcome->mx, session->mx, sizeof outcome->mx);
     memcpy(outcome->ip, session->ip, sizeof outcome->ip);
     memcpy(outcome->tls, session->tls, sizeof outcome->tls);

@@ -55,6 +55,7 @@ struct outcome {
     enum stage stage;
     enum happening happening;
     bool body_left;      /* a byte of the body may have left */
+    bool mail_left;      /* its MAIL may have left */
     uint16_t code;       /* basic reply code, 0 when there was none */
     char status[12];     /* enhanced status "5.1.1" (RFC 3463), "" when there was none */
     uint64_t bytes;      /* of the message, as it was or would have been sent */

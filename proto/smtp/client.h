@@ -138,6 +138,7 @@ struct client_result {
     enum happening happening;
     bool body_left;            /* the body was handed to the wire, and the server may have taken it: by BDAT also one
                                   whose MAIL and RCPT were answered by nobody yet, but not one that was refused there */
+    bool mail_left;            /* its MAIL was given out to be written: the server may have seen it */
     bool untouched;            /* not the message's doing (421 or a close before its body, session refused): may be
                                   offered elsewhere at once, no attempt is counted */
     const struct reply *reply; /* borrowed until the next call; NULL when there was none */

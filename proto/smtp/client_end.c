@@ -23,6 +23,7 @@ void client_end_slot(struct client *client, struct client_group *group, const st
                                                    .stage = stage,
                                                    .happening = turn->happening,
                                                    .body_left = left,
+                                                   .mail_left = true,
                                                    .untouched = untouched,
                                                    .reply = turn->reply});
     group->envelope = NULL;
