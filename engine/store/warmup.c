@@ -2,6 +2,7 @@
  * word can be relied on. */
 #include "store/warmup.h"
 
+#include "proto/number.h"
 #include "store/step.h"
 
 #include <stdio.h>
@@ -159,6 +160,48 @@ void store_warmup_tell(struct store *store, struct store_request *r, const struc
     r->swap = swap;
     r->number = 0;
     ask_tell(store, r);
+}
+
+static size_t add_line(char *to, size_t n, const char *name, struct slice value)
+{
+    int more = value.n ? snprintf(to + n, STORE_WARMUP_TOLD - n, "%s=" SLICE_FORMAT "\n", name, SLICE_ARGS(value)) : 0;
+    sluice_assert(more >= 0 && n + (size_t)more < STORE_WARMUP_TOLD);
+    return n + (size_t)more;
+}
+
+static size_t add_number(char *to, size_t n, const char *name, uint64_t number)
+{
+    char digits[NUMBER_DIGITS_MAX];
+    return number ? add_line(to, n, name, (struct slice){digits, number_write(digits, number)}) : n;
+}
+
+static size_t add_cap(char *to, size_t n, const char *name, uint64_t cap)
+{
+    return cap == WARMUP_UNLIMITED ? add_line(to, n, name, SLICE("unlimited")) : add_number(to, n, name, cap);
+}
+
+size_t store_warmup_told(char to[STORE_WARMUP_TOLD], struct slice source, struct slice counter, struct slice engine,
+                         const struct warmup_turned *turned)
+{
+    size_t n = add_line(to, 0, "warmup", slice_of(warmup_reason_word(turned->reason)));
+    n = add_line(to, n, "source", source);
+    n = add_line(to, n, "isp", counter);
+    n = add_line(to, n, "engine", engine);
+    n = add_line(to, n, "state", slice_of(warmup_state_word(turned->record.state)));
+    n = add_number(to, n, "day", (uint64_t)turned->record.day);
+    n = add_number(to, n, "from", turned->from);
+    n = add_number(to, n, "to", turned->to);
+    n = add_cap(to, n, "from_cap", turned->from_cap);
+    n = add_cap(to, n, "to_cap", turned->to_cap);
+    n = add_number(to, n, "granted", turned->granted);
+    n = add_number(to, n, "answered", turned->answered);
+    n = add_number(to, n, "accepted", turned->judged.accepted);
+    n = add_number(to, n, "deferred", turned->judged.deferred);
+    n = add_number(to, n, "blocked", turned->judged.blocked);
+    n = add_number(to, n, "bounced", turned->judged.bounced);
+    n = add_number(to, n, "share_per_100000", turned->share);
+    n = add_number(to, n, "limit_per_100000", turned->limit);
+    return add_number(to, n, "idle_days", (uint64_t)(turned->idle > 0 ? turned->idle : 0));
 }
 
 /* ---- for people ---- */

@@ -87,6 +87,11 @@ void store_warmup_swap(struct store *store, struct store_request *r, const struc
 /* Makes the entry of a transition that was left untold: `source`, `counter` and `told` of the swap. */
 void store_warmup_tell(struct store *store, struct store_request *r, const struct store_warmup_swap *swap);
 
+/* The entry of a transition as such lines: "warmup=back-struck", source, isp (the counter), engine ("" : a person's),
+ * day, from, to, from_cap, to_cap, and what it was decided by. Returns its length. */
+size_t store_warmup_told(char to[STORE_WARMUP_TOLD], struct slice source, struct slice counter, struct slice engine,
+                         const struct warmup_turned *turned);
+
 /* ---- for people ---- */
 
 /* items: field, value, field, value... of the source's hash. */

@@ -7,6 +7,7 @@
 #include "sluice/base.h"
 #include "sluice/slice.h"
 
+struct budget_counter;
 struct campaign;
 struct lease;
 struct pressed;
@@ -36,6 +37,8 @@ struct attempt {
     struct slice domain;     /* its domain as A-labels */
     struct slice id;         /* the recipient's own id; may be empty */
     nsec listed_at;          /* when the suppression list was last asked about it, in io_now's time; 0: not yet */
+    struct budget_counter *counter; /* whose unit it has reserved */
+    uint32_t unit;                  /* the piece that the unit is of; 0: none is reserved (flow/budget.h) */
     struct slice last_source; /* name of the source of the attempt before; may be empty */
 
     /* The ledger's. */
