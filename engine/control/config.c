@@ -3,6 +3,7 @@
 #include "control/config.h"
 
 #include "control/config_build.h"
+#include "control/rules.h"
 
 #include <sched.h>
 #include <stdatomic.h>
@@ -77,6 +78,8 @@ static bool read_source(struct config_build *b, cfg_t *section, struct config_so
                                  "source %s is no address; it is an IPv4 or IPv6 address of this machine",
                                  section->title);
     io_address_text(&source->address, source->name, sizeof source->name);
+    source->since = INT64_MIN;
+    source->overflow = CONFIG_OVERFLOW_SPILL;
     if (!config_build_given(b, section, CONFIG_SOURCE, source))
         return false;
     if (!source->ehlo[0] && !b->hostname_given)
@@ -104,6 +107,11 @@ static bool differs(struct config_build *b, cfg_t *section, const struct config_
         return config_build_fail(b, section->filename, line,
                                  "source %s has other settings in another pool (name %s, ehlo %s); they must be equal",
                                  section->title, known->name, known->ehlo);
+    if (strcmp(known->warmup_name, source->warmup_name) != 0 || known->since != source->since ||
+        known->overflow != source->overflow)
+        return config_build_fail(b, section->filename, line,
+                                 "source %s has another warmup, since or overflow in another pool; they must be equal",
+                                 section->title);
     if (!config_source_limits_equal(known, source))
         return config_build_fail(b, section->filename, line,
                                  "source %s has other limits in another pool; they must be equal", section->title);
@@ -151,7 +159,7 @@ static bool add_pool(struct config_build *b, cfg_t *section, struct config_pool 
                                  (int)POOL_SOURCES_MAX);
     for (unsigned i = 0; i < count; i++) {
         cfg_t *source = cfg_getnsec(section, "source", i);
-        unsigned index;
+        unsigned index = 0;
         if (!add_source(b, source, &index))
             return false;
         /* libConfuse compares titles as text; one address may be written in several ways. */
@@ -290,8 +298,8 @@ static bool check_whole(struct config_build *b)
 static bool build_all(struct config_build *b)
 {
     return config_build_defaults(b, CONFIG_TOP, b->config) && config_build_given(b, b->root, CONFIG_TOP, b->config) &&
-           fill_in(b) && add_defaults(b) && add_pools(b) && add_isps(b) && config_build_relays(b) &&
-           config_build_lanes(b) && config_build_dkims(b) && config_build_suppresses(b) && check_whole(b);
+           fill_in(b) && add_defaults(b) && add_pools(b) && add_isps(b) && config_build_rules(b) && config_build_relays(b) &&
+           config_build_lanes(b) && (config_build_tables(b->config) || config_build_no_memory(b)) && config_build_dkims(b) && config_build_warmups(b) && config_build_suppresses(b) && check_whole(b);
 }
 
 struct config *config_parse(const char *file, struct slice text, char *error, size_t error_cap)
@@ -327,14 +335,19 @@ void config_free(struct config *config)
 {
     if (!config || atomic_fetch_sub_explicit(&config->holders, 1, memory_order_acq_rel) > 1)
         return;
+    config_tables_free(config);
     config_rows_free(CONFIG_TOP, config);
     config_relays_free(config);
     config_dkims_free(config);
+    config_warmups_free(config);
     free(config->suppresses);
     for (unsigned i = 0; i < config->isp_count; i++) {
         config_rows_free(CONFIG_ISP, &config->isps[i]);
         config_limits_free(config, &config->isps[i].limits);
+        config_rules_free(config->isps[i].rules, config->isps[i].rule_count);
     }
+    config_rules_free(config->phrases, config->phrase_count);
+    rules_free(config->rules);
     config_limits_free(config, &config->defaults);
     free(config->isps);
     free(config->lanes);
@@ -353,4 +366,17 @@ const struct config_pool *config_pool_find(const struct config *config, struct s
         if (!config->pools[i].removed && slice_equal(slice_of(config->pools[i].name), name))
             return &config->pools[i];
     return NULL;
+}
+
+const struct config_pool *config_pool_only(const struct config *config)
+{
+    const struct config_pool *only = NULL;
+    for (unsigned i = 0; i < config->pool_count; i++) {
+        if (config->pools[i].removed)
+            continue;
+        if (only)
+            return NULL;
+        only = &config->pools[i];
+    }
+    return only;
 }

@@ -20,7 +20,11 @@
 
 #include "control/log.h"
 #include "io/io.h"
+#include "proto/policy/isp.h"
+#include "proto/policy/warmup.h"
+#include "proto/zone.h"
 #include "proto/policy/adapt.h"
+#include "proto/policy/rule.h"
 #include "sluice/base.h"
 #include "sluice/limits.h"
 
@@ -82,11 +86,41 @@ struct config_total {
     nsec connection_rate_per;
 };
 
+/* What refusals mean, as the file says it; struct rule is what comes of it (rules.h). */
+struct config_rule {
+    char name[LIMIT_RULE_NAME + 1];
+    const char **stages; /* "rcpt" */
+    unsigned stage_count;
+    const char **codes; /* "421", "5yz" */
+    unsigned code_count;
+    const char **statuses; /* "4.7.28", "x.7.28" */
+    unsigned status_count;
+    const char **texts; /* patterns */
+    unsigned text_count;
+    enum bounce_class class_;
+    enum bounce_kind kind;
+    enum rule_scope scope;
+    enum rule_action action;
+    nsec wait;
+    unsigned factor, connections;
+    bool defer, alert;
+};
+
+/* Which part of an ISP's replies is read. */
+enum config_reply_line {
+    CONFIG_REPLY_BROKEN = 0,
+    CONFIG_REPLY_JOINED, /* all lines together */
+    CONFIG_REPLY_LAST,   /* the last line */
+};
+
 struct config_isp {
     bool removed; /* by a reload: it keeps its place, and nothing is of it */
     char name[LIMIT_ISP_NAME + 1];
     const char **mx; /* suffixes (".google.com") or whole host names */
     unsigned mx_count;
+    enum config_reply_line reply_line;
+    struct config_rule *rules; /* its own; owned */
+    unsigned rule_count;
     struct config_limits limits;
     struct config_total total;
 };
@@ -122,8 +156,17 @@ struct config_route {
     const char **domains; /* suffixes (".example.com") or whole domains; none: every domain */
     unsigned domain_count;
     char *relay_name; /* "none": by MX, as if there were no routes */
+    struct isp_table table; /* of `domains`; without rows where it takes every domain */
     int pool_index;   /* -1: every pool */
     int relay;        /* index into config.relays; -1: by MX */
+};
+
+/* How many refusals of a class put an address on the suppression list. */
+struct config_suppress {
+    char name[32];   /* "hard", or a class of bounce.h */
+    unsigned class_; /* enum bounce_class; 0: all hard refusals whose class has no block */
+    unsigned after;  /* 0: never */
+    nsec within;
 };
 
 /* What computes RSA signatures. */
@@ -155,22 +198,40 @@ struct config_source_isp {
     unsigned line;
 };
 
+/* What one counter of a curve follows (proto/policy/warmup.h). */
+struct config_warmup_part {
+    char name[LIMIT_ISP_NAME + 1]; /* of an ISP, or `other` */
+    struct warmup_plan plan;
+};
+
+/* A warm-up: caps for each ISP, `other` ISPs together, and all. */
+struct config_warmup {
+    char name[LIMIT_WARMUP_NAME + 1];
+    struct warmup_plan plan; /* of each counter without a part of its own */
+    struct config_warmup_part *parts;
+    unsigned part_count;
+    struct warmup_plan all; /* over all ISPs; kind none: without */
+};
+
+/* What becomes of mail that a warming source has no room for. */
+enum config_overflow {
+    CONFIG_OVERFLOW_BROKEN = 0,
+    CONFIG_OVERFLOW_SPILL, /* the pool's warm sources take it */
+    CONFIG_OVERFLOW_WAIT,  /* its part of the pool's mail waits for it */
+};
+
 struct config_source {
     bool removed;
     char name[LIMIT_SOURCE_NAME + 1]; /* the address's text unless `name` is given */
-/* How many refusals of a class put an address on the suppression list. */
-struct config_suppress {
-    char name[32];   /* "hard", or a class of bounce.h */
-    unsigned class_; /* enum bounce_class; 0: all hard refusals whose class has no block */
-    unsigned after;  /* 0: never */
-    nsec within;
-};
-
     struct io_address address;
     char ehlo[LIMIT_DOMAIN + 1];
     struct config_limits limits; /* the keys in `given` alone; config_lane_limits says what holds */
     struct config_source_isp *isps;
     unsigned isp_count;
+    char warmup_name[LIMIT_WARMUP_NAME + 1]; /* "" : it is warm */
+    int warmup;                              /* index into config.warmups; -1: it is warm */
+    int64_t since;                           /* the date on which it begins; INT64_MIN: with the first message */
+    enum config_overflow overflow;
 };
 
 struct config_pool {
@@ -211,10 +272,14 @@ struct config {
     struct config_limits defaults; /* of ISPs without an entry */
     struct config_isp *isps;
     unsigned isp_count;
+    struct isp_table mx_table; /* which of them a mail exchanger belongs to */
     struct config_relay *relays;
     unsigned relay_count;
     struct config_route *routes; /* in the order of the file */
     unsigned route_count;
+    bool suppression; /* the suppression list is asked, and added to */
+    struct config_suppress *suppresses;
+    unsigned suppress_count;
     enum config_dkim_engine dkim_engine;
     struct config_dkim *dkims; /* in the order of the file */
     unsigned dkim_count;
@@ -222,10 +287,22 @@ struct config {
     unsigned source_count;
     struct config_pool *pools;
     unsigned pool_count;
+    char *zone_name;
+    unsigned day_starts; /* o'clock */
+    nsec day_length;     /* 0: civil days */
+    nsec warmup_settle;  /* a piece is used so long after Redis acknowledged it */
+    struct zone_days days; /* made of these */
+    char *zone_bytes;      /* that its zone is read from */
+    struct config_warmup *warmups;
+    unsigned warmup_count;
+    struct config_rule *phrases; /* the rules at the top, for every ISP; in the order of the file */
+    unsigned phrase_count;
+    bool shipped_rules;
     struct rules *rules; /* what refusals mean, compiled; NULL until rules_load (rules.h). Owned */
     const struct config_limits **lanes; /* of each source, of each config_isp_index: what holds for the lane */
     struct config_limits *lane_limits;  /* of those lanes for which it is not what holds for the ISP */
     unsigned lane_limit_count;
+    uint64_t generation; /* how many reloads came before it */
     _Atomic unsigned holders;
 };
 
@@ -255,9 +332,18 @@ unsigned config_isp_index(const struct config *config, struct slice isp);
 const struct config_limits *config_lane_limits(const struct config *config, unsigned source, struct slice isp);
 /* The relay of this name, an index into config.relays; -1: it is no relay's. */
 int config_relay_of(const struct config *config, struct slice isp);
+/* What holds a source back at an ISP; NULL: nothing, for it is warm, a relay's, or has no cap there. */
+const struct warmup_plan *config_warmup_plan(const struct config *config, unsigned source, struct slice isp);
+/* The same over all ISPs. */
+const struct warmup_plan *config_warmup_all(const struct config *config, unsigned source);
+/* The counter that an ISP's mail counts for: its name, or `other` for one without a block. */
+struct slice config_warmup_counter(const struct config *config, struct slice isp);
+/* What a counter of that name follows: an ISP's or `other`, or `all`; NULL: nothing. */
+const struct warmup_plan *config_warmup_of(const struct config *config, unsigned source, struct slice counter);
+/* The day (of config.days) on which the source's warm-up begins; INT64_MIN: with its first message. */
+int64_t config_warmup_since(const struct config *config, unsigned source);
 const struct config_pool *config_pool_find(const struct config *config, struct slice name);
+/* The only pool there is; NULL: there are several. */
+const struct config_pool *config_pool_only(const struct config *config);
 
 #endif
-    bool suppression; /* the suppression list is asked, and added to */
-    struct config_suppress *suppresses;
-    unsigned suppress_count;

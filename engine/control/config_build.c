@@ -45,7 +45,7 @@ void config_rows_free(enum config_scope scope, void *base)
     for (size_t i = 0; i < count; i++)
         if (rows[i].scope == scope && config_row_is_owned_text(&rows[i]))
             free(*(char **)(void *)((char *)base + rows[i].offset));
-        else if (rows[i].scope == scope && rows[i].type == CONFIG_SUFFIXES)
+        else if (rows[i].scope == scope && config_row_is_names(&rows[i]))
             free_names((void *)((char *)base + rows[i].offset));
 }
 

@@ -39,11 +39,20 @@ must_use bool config_build_lanes(struct config_build *b);
 /* Does the block give the key itself? The key's bit in `given`. */
 bool config_limits_gives(const struct config_limits *limits, const struct config_row *row);
 uint64_t config_limits_bit(const struct config_row *row);
+/* config_mx.c: tables of what belongs to whom; made again after indices have changed. False: no memory. */
+must_use bool config_build_tables(struct config *config);
+void config_tables_free(struct config *config);
 /* config_relay.c: relays and routes, once pools and ISPs are there. */
 must_use bool config_build_relays(struct config_build *b);
 void config_relays_free(struct config *config);
 /* config_suppress.c: what puts an address on the suppression list. */
 must_use bool config_build_suppresses(struct config_build *b);
+/* config_rule.c: what refusals mean; once ISPs are there. */
+must_use bool config_build_rules(struct config_build *b);
+void config_rules_free(struct config_rule *rules, unsigned count);
+/* config_warmup.c: curves, who follows which, and the zone of their days; once ISPs and relays are there. */
+must_use bool config_build_warmups(struct config_build *b);
+void config_warmups_free(struct config *config);
 /* config_dkim.c: who signs. Keys are not read yet. */
 must_use bool config_build_dkims(struct config_build *b);
 void config_dkims_free(struct config *config);

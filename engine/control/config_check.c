@@ -131,6 +131,7 @@ bool config_text_fits(const struct config_row *row, const char *text)
         return true;
     switch (row->type) {
     case CONFIG_TEXT:
+    case CONFIG_TEXTS:
         return true;
     case CONFIG_PATH:
         return text[0] == '/';

@@ -32,7 +32,7 @@ static void print_rows(struct printer *p, enum config_scope scope, const void *b
         if (rows[i].scope != scope)
             continue;
         config_format(&rows[i], base, p->value, LINE_MAX_BYTES);
-        if (strcmp(p->value, "{}") == 0) /* a list that was left out: no file can say so in other words */
+        if (!p->value[0] || strcmp(p->value, "{}") == 0) /* it was left out: no file can say so in other words */
             continue;
         say(p, "%s%s = %s", indent, rows[i].name, p->value);
     }
@@ -115,6 +115,40 @@ static void print_dkims(struct printer *p, const struct config *config)
     }
 }
 
+static void print_rules(struct printer *p, const struct config_rule *rules, unsigned count, const char *indent)
+{
+    char inner[16];
+    snprintf(inner, sizeof inner, "%s    ", indent);
+    for (unsigned i = 0; i < count; i++) {
+        if (!indent[0])
+            p->line(p->context, "");
+        say(p, "%srule \"%s\" {", indent, rules[i].name);
+        print_rows(p, CONFIG_RULE, &rules[i], inner);
+        say(p, "%s}", indent);
+    }
+}
+
+static void print_warmups(struct printer *p, const struct config *config)
+{
+    for (unsigned i = 0; i < config->warmup_count; i++) {
+        const struct config_warmup *warmup = &config->warmups[i];
+        p->line(p->context, "");
+        say(p, "warmup \"%s\" {", warmup->name);
+        print_rows(p, CONFIG_WARMUP, &warmup->plan, "    ");
+        for (unsigned j = 0; j < warmup->part_count; j++) {
+            say(p, "    isp \"%s\" {", warmup->parts[j].name);
+            print_rows(p, CONFIG_WARMUP, &warmup->parts[j].plan, "        ");
+            say(p, "    }");
+        }
+        if (warmup->all.kind != WARMUP_NONE) {
+            say(p, "    all {");
+            print_rows(p, CONFIG_WARMUP, &warmup->all, "        ");
+            say(p, "    }");
+        }
+        say(p, "}");
+    }
+}
+
 static bool printer_open(struct printer *p, void (*line)(void *context, const char *text), void *context)
 {
     *p = (struct printer){line, context, malloc(LINE_MAX_BYTES), malloc(LINE_MAX_BYTES)};
@@ -144,10 +178,12 @@ void config_print(const struct config *config, void (*line)(void *context, const
             print_rows(&p, CONFIG_ISP, &config->isps[i], "    ");
             print_rows(&p, CONFIG_TOTAL, &config->isps[i].total, "    ");
             print_rows(&p, CONFIG_LIMITS, &config->isps[i].limits, "    ");
+            print_rules(&p, config->isps[i].rules, config->isps[i].rule_count, "    ");
             say(&p, "}");
         }
         print_relays(&p, config);
         print_dkims(&p, config);
+        print_warmups(&p, config);
         print_suppresses(&p, config);
     }
     printer_close(&p);
@@ -190,6 +226,39 @@ static void manual_rows(struct printer *p, enum config_scope scope)
     for (size_t i = 0; i < count; i++)
         if (rows[i].scope == scope)
             manual_row(p, &rows[i]);
+}
+
+static void manual_rules(struct printer *p)
+{
+    p->line(p->context, ".SH RULES");
+    p->line(p->context, "What a refusal means is written rule NAME { ... }: in an isp block for what that ISP alone "
+                        "says, at the top for");
+    p->line(p->context, "phrases that many use. A rule fits when all that it names fits: stage, code, status and one "
+                        "of its texts. The");
+    p->line(p->context, "ISP's own rules are asked first, then the phrases, each in the order of the file, and the "
+                        "first that fits decides.");
+    p->line(p->context, "Where none does, the enhanced status and then the basic code do. \"sluice classify\" shows "
+                        "what becomes of a reply.");
+    manual_rows(p, CONFIG_RULE);
+}
+
+static void manual_warmups(struct printer *p)
+{
+    static const char *const lines[] = {
+        ".SH WARM\\-UPS",
+        "A warm\\-up is written warmup NAME { ... } and says how many messages a source that names it may send to each",
+        "ISP on each of its days. ISPs without an isp block of the configuration count together, as other. Within it,",
+        "isp NAME { ... } (also isp other) holds for that ISP alone and repeats only what differs, and all { ... } is a",
+        "cap over all ISPs together, which needs a curve of its own. A unit of a cap is spent by every message that is",
+        "sent as far as MAIL, whatever becomes of it. \"sluice warmup show\" tells where each stands.",
+        ".PP",
+        "Never more is sent than the cap of a day, whatever is restarted, reloaded or lost. When a curve is edited, the",
+        "day of the curve stays, and the new cap holds at once: where more has gone already, nothing more goes today.",
+        "The answers of a day after its end count for the next.",
+    };
+    for (size_t i = 0; i < countof(lines); i++)
+        p->line(p->context, lines[i]);
+    manual_rows(p, CONFIG_WARMUP);
 }
 
 static void manual_blocks(struct printer *p)
@@ -236,6 +305,7 @@ static void manual_blocks(struct printer *p)
         p->context,
         "or, where there are none, the nearest domain above it that has any, and those that are always; at most four.");
     manual_rows(p, CONFIG_DKIM);
+    manual_warmups(p);
     p->line(p->context, ".SH SUPPRESSION");
     p->line(p->context, "What puts an address on the suppression list is written suppress CLASS { ... }: bad\\-mailbox,");
     p->line(p->context, "inactive\\-mailbox, bad\\-domain, quota\\-issues, routing\\-errors or other, as in the events, or "
@@ -246,6 +316,7 @@ static void manual_blocks(struct printer *p)
                         "no failed authentication");
     p->line(p->context, "counts, whatever is written here.");
     manual_rows(p, CONFIG_SUPPRESS);
+    manual_rules(p);
 }
 
 void config_manual(void (*line)(void *context, const char *text), void *context)

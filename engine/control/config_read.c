@@ -25,6 +25,8 @@ static enum config_scope scope_of(const cfg_t *section)
     } scopes[] = {{"root", CONFIG_TOP},    {"defaults", CONFIG_LIMITS}, {"isp", CONFIG_ISP},  {"source", CONFIG_SOURCE},
                   {"relay", CONFIG_RELAY}, {"route", CONFIG_ROUTE},     {"dkim", CONFIG_DKIM},    {"suppress", CONFIG_SUPPRESS},
                   {"rule", CONFIG_RULE}};
+    if (strcmp(section->opts->name, "kind") == 0) /* also `isp` and `all` within it, which begin alike */
+        return CONFIG_WARMUP;
     for (size_t i = 0; i < countof(scopes); i++)
         if (strcmp(section->name, scopes[i].name) == 0)
             return scopes[i].scope;
@@ -99,7 +101,9 @@ static int read_value(cfg_t *cfg, cfg_opt_t *opt, const char *text, void *result
     }
     if (!given_once(cfg, opt))
         return -1;
-    unsigned most = row->type == CONFIG_DELAYS ? (unsigned)CONFIG_RETRY_STEPS : (unsigned)LIST_MAX;
+    unsigned most = row->type == CONFIG_DELAYS ? (unsigned)CONFIG_RETRY_STEPS
+                    : row->type == CONFIG_CAPS ? (unsigned)WARMUP_CAPS_MAX
+                                               : (unsigned)LIST_MAX;
     if (opt->nvalues > most) {
         cfg_error(cfg, "%s has more than %u items", opt->name, most);
         return -1;
@@ -132,7 +136,7 @@ static int read_include(cfg_t *cfg, cfg_opt_t *opt, const char *text, void *resu
 
 struct options {
     cfg_opt_t top[OPTIONS_MAX], limits[OPTIONS_MAX], isp[OPTIONS_MAX], source[OPTIONS_MAX], pool[2], relay[OPTIONS_MAX],
-        route[OPTIONS_MAX], dkim[OPTIONS_MAX], suppress[OPTIONS_MAX], rule[OPTIONS_MAX];
+        route[OPTIONS_MAX], dkim[OPTIONS_MAX], warmup[OPTIONS_MAX], warmup_part[OPTIONS_MAX], suppress[OPTIONS_MAX], rule[OPTIONS_MAX];
 };
 
 static unsigned add_rows(cfg_opt_t *options, unsigned n, enum config_scope scope)
@@ -142,7 +146,7 @@ static unsigned add_rows(cfg_opt_t *options, unsigned n, enum config_scope scope
     for (size_t i = 0; i < count; i++) {
         if (rows[i].scope != scope)
             continue;
-        sluice_assert(n + 4 < OPTIONS_MAX);
+        sluice_assert(n + 9 < OPTIONS_MAX);
         cfg_flag_t flags = CFGF_NODEFAULT | (config_row_is_list(&rows[i]) ? CFGF_LIST : 0);
         options[n++] = (cfg_opt_t)CFG_PTR_CB(rows[i].name, NULL, flags, read_value, config_value_free);
     }
@@ -157,7 +161,9 @@ static void make_options(struct options *o)
     add_rows(o->limits, 0, CONFIG_LIMITS);
     n = add_rows(o->isp, 0, CONFIG_ISP);
     n = add_rows(o->isp, n, CONFIG_TOTAL);
-    add_rows(o->isp, n, CONFIG_LIMITS);
+    n = add_rows(o->isp, n, CONFIG_LIMITS);
+    add_rows(o->rule, 0, CONFIG_RULE);
+    o->isp[n] = (cfg_opt_t)CFG_SEC("rule", o->rule, titled);
     n = add_rows(o->source, 0, CONFIG_SOURCE);
     n = add_rows(o->source, n, CONFIG_LIMITS);
     o->source[n] = (cfg_opt_t)CFG_SEC("isp", o->limits, titled);
@@ -166,9 +172,13 @@ static void make_options(struct options *o)
     add_rows(o->relay, n, CONFIG_LIMITS);
     add_rows(o->route, 0, CONFIG_ROUTE);
     add_rows(o->dkim, 0, CONFIG_DKIM);
+    add_rows(o->warmup_part, 0, CONFIG_WARMUP);
+    n = add_rows(o->warmup, 0, CONFIG_WARMUP);
+    o->warmup[n++] = (cfg_opt_t)CFG_SEC("isp", o->warmup_part, titled);
+    o->warmup[n++] = (cfg_opt_t)CFG_SEC("all", o->warmup_part, CFGF_MULTI);
+    add_rows(o->suppress, 0, CONFIG_SUPPRESS);
     o->pool[0] = (cfg_opt_t)CFG_SEC("source", o->source, titled);
     n = add_rows(o->top, 0, CONFIG_TOP);
-    add_rows(o->suppress, 0, CONFIG_SUPPRESS);
     o->top[n++] = (cfg_opt_t)CFG_PTR_LIST_CB("include", NULL, CFGF_NODEFAULT, read_include, config_value_free);
     /* MULTI without a title: a second `defaults` shows as a second value, and is refused by the builder. */
     o->top[n++] = (cfg_opt_t)CFG_SEC("defaults", o->limits, CFGF_MULTI);
@@ -177,10 +187,11 @@ static void make_options(struct options *o)
     o->top[n++] = (cfg_opt_t)CFG_SEC("relay", o->relay, titled);
     o->top[n++] = (cfg_opt_t)CFG_SEC("route", o->route, CFGF_MULTI);
     o->top[n++] = (cfg_opt_t)CFG_SEC("dkim", o->dkim, titled);
-}
-
+    o->top[n++] = (cfg_opt_t)CFG_SEC("warmup", o->warmup, titled);
     o->top[n++] = (cfg_opt_t)CFG_SEC("rule", o->rule, titled);
     o->top[n++] = (cfg_opt_t)CFG_SEC("suppress", o->suppress, titled);
+}
+
 /* ---- files ---- */
 
 struct reading {

@@ -16,6 +16,8 @@
 #define ROUTE(field)  CONFIG_ROUTE, offsetof(struct config_route, field)
 #define SUPPRESS(field) CONFIG_SUPPRESS, offsetof(struct config_suppress, field)
 #define DKIM(field)   CONFIG_DKIM, offsetof(struct config_dkim, field)
+#define RULE(field)   CONFIG_RULE, offsetof(struct config_rule, field)
+#define WARMUP(field) CONFIG_WARMUP, offsetof(struct warmup_plan, field)
 /* place, name, type, min, max, default, what the default is when it has no text, doc */
 #define ROW(place, key, kind, least, most, default_text, default_words, words)                                         \
     ROW_(place, key, kind, least, most, default_text, default_words, words)
@@ -46,7 +48,28 @@ static const char *const auth_words[] = {[CONFIG_AUTH_NONE] = "none",
                                          [CONFIG_AUTH_LOGIN] = "login",
                                          [CONFIG_AUTH_XOAUTH2] = "xoauth2"};
 
+static const char *const overflow_words[] = {[CONFIG_OVERFLOW_SPILL] = "spill", [CONFIG_OVERFLOW_WAIT] = "wait"};
+static const char *const kind_words[] = {[WARMUP_NONE] = "none",
+                                         [WARMUP_TABLE] = "table",
+                                         [WARMUP_GEOMETRIC] = "geometric",
+                                         [WARMUP_LINEAR] = "linear"};
+static const char *const then_words[] = {
+    [WARMUP_HOLD] = "hold", [WARMUP_THEN_UNLIMITED] = "unlimited", [WARMUP_CONTINUE] = "continue"};
+static const char *const advance_words[] = {
+    [WARMUP_CALENDAR] = "calendar", [WARMUP_ACTIVE] = "active", [WARMUP_VOLUME] = "volume"};
+static const char *const per_words[] = {[WARMUP_PER_DAY] = "day", [WARMUP_PER_HOUR] = "hour"};
+static const char *const gate_words[] = {[WARMUP_GATE_NONE] = "none", [WARMUP_GATE_HEALTH] = "health"};
 static const char *const dkim_engine_words[] = {[CONFIG_DKIM_AUTO] = "auto", [CONFIG_DKIM_OPENSSL] = "openssl"};
+
+static const char *const reply_line_words[] = {[CONFIG_REPLY_JOINED] = "joined", [CONFIG_REPLY_LAST] = "last"};
+
+/* One of the names from `least` on of an enum whose value `most` is the last that a file may give. */
+#define ROW_NAMES(field, key, least_value, most_value, names, default_text, default_words, doc_text)                   \
+    {                                                                                                                  \
+        .scope = CONFIG_RULE, .name = key, .type = CONFIG_WORD, .min = least_value, .max = most_value, .words = names, \
+        .fallback = default_text, .fallback_doc = default_words, .offset = offsetof(struct config_rule, field),        \
+        .doc = doc_text                                                                                                \
+    }
 
 /* clang-format off */
 static const struct config_row table[] = {
@@ -109,16 +132,35 @@ static const struct config_row table[] = {
     ROW_WORD(TOP(dkim_engine), "dkim_engine", dkim_engine_words, "auto",
         "What computes RSA-2048 signatures: auto, eight at a time where the CPU has AVX-512 IFMA and proves at start that "
         "it computes as it should, else OpenSSL; or openssl, always."),
+    ROW(TOP(suppression), "suppression", CONFIG_BOOL, 0, 1, "yes", NULL,
+        "Whether the suppression list is asked before a recipient is sent to, and added to when one is refused for good "
+        "(sluice suppress)."),
     ROW(TOP(events_max), "events_max", CONFIG_BIG_COUNT, 1000, 1000000000000, "10000000", NULL,
         "Events in a campaign's stream at which those go that all its consumer groups acknowledged. When that frees "
         "nothing, the campaign waits with the reason \"events not read\"."),
     ROW(TOP(keep_s), "keep", CONFIG_SECONDS, MINUTE, 3650 * DAY, "30d", NULL,
         "How long the keys of a campaign stay after it is done, unless the campaign says otherwise."),
+    ROW(TOP(zone_name), "zone", CONFIG_TEXT, 1, 64, "UTC", NULL,
+        "The time zone by whose days a warm-up counts, as Europe/Paris: the name of a file below /usr/share/zoneinfo "
+        "(package tzdata). A day in which clocks are changed has 23 or 25 hours. UTC needs no file."),
+    ROW(TOP(day_starts), "day_starts", CONFIG_COUNT, 0, 23, "0", NULL,
+        "The hour at which such a day begins. Where that hour is skipped the day begins with the next, and where it comes "
+        "twice with the first."),
+    ROW(TOP(day_length), "day_length", CONFIG_DURATION, 0, DAY, "0s", "the days of the zone",
+        "How long a day is; for tests, which let weeks of a warm-up pass in minutes. Days are then counted from 1970."),
+    ROW(TOP(warmup_settle), "warmup_settle", CONFIG_DURATION, 0, HOUR, "3s", NULL,
+        "How long after Redis acknowledged a part of a warm-up's cap it is used: so long that Redis cannot forget it any "
+        "more when it dies. 3s is for appendfsync everysec, which loses 2s at most; 0 is for appendfsync always."),
     ROW_WORD(TOP(log_level), "log_level", log_levels, "info",
         "What is logged: error, warning, info or debug, each with all before it."),
+    ROW(TOP(shipped_rules), "shipped_rules", CONFIG_BOOL, 0, 1, "yes", NULL,
+        "Whether the rules that come with the program hold too, for the mail exchangers that they name and for everybody, "
+        "behind those of this file. One of the same name as a rule here is left out."),
 
     ROW(ISP(mx), "mx", CONFIG_SUFFIXES, 1, LIMIT_DOMAIN, NULL, "none; it must be given",
         "Mail exchangers of this ISP: suffixes that begin with a dot, or whole host names."),
+    ROW_WORD(ISP(reply_line), "reply_line", reply_line_words, "joined",
+        "What of its replies rules read: all lines joined, or the last one alone, for an ISP whose last line decides."),
 
     ROW(LIMITS(connections), "connections", CONFIG_COUNT, 1, 10000, "10", NULL,
         "Most sessions at once from one source to this ISP."),
@@ -132,9 +174,6 @@ static const struct config_row table[] = {
         "Most connections begun from one source to this ISP, as 2/s or 30/min."),
     ROW(LIMITS(connection_burst), "connection_burst", CONFIG_COUNT, 1, 10000, "1", NULL,
         "How many of these may be begun at one instant."),
-    ROW(TOP(suppression), "suppression", CONFIG_BOOL, 0, 1, "yes", NULL,
-        "Whether the suppression list is asked before a recipient is sent to, and added to when one is refused for good "
-        "(sluice suppress)."),
     ROW(LIMITS(retry), "retry", CONFIG_DELAYS, 10 * MS, 30 * DAY, "10m, 30m, 1h, 2h, 4h", NULL,
         "Delays after the first, second and following deferrals; the last one repeats."),
     ROW(LIMITS(expire), "expire", CONFIG_DURATION, 10 * MS, 90 * DAY, "3d", NULL,
@@ -212,6 +251,17 @@ static const struct config_row table[] = {
     ROW(SOURCE(ehlo), "ehlo", CONFIG_EHLO, 1, LIMIT_DOMAIN, NULL, "hostname, if that is set; else it must be given",
         "The name given in EHLO; it should resolve to the address, and the address back to it."),
 
+    ROW(SOURCE(warmup_name), "warmup", CONFIG_NAME, 1, LIMIT_WARMUP_NAME, NULL, "none: the source is warm",
+        "The warm-up that it is in: the name of a warmup block, or of one that comes with Sluice: standard, sendgrid, "
+        "sparkpost, braze-conservative, braze-moderate, braze-aggressive, ses. Its mail of a day never exceeds the caps "
+        "of that day."),
+    ROW(SOURCE(since), "since", CONFIG_DATE, 0, 0, NULL, "with its first message",
+        "The date on which the warm-up begins: nothing is sent before. By advance = calendar it is day 1, whenever mail "
+        "comes. A later date than the one on which it began lets it begin again."),
+    ROW_WORD(SOURCE(overflow), "overflow", overflow_words, "spill",
+        "What becomes of mail that the day's caps leave no room for: spill, the pool's sources that are warm take it; wait, "
+        "its part of the pool's mail waits for it. It never goes to another source that is warming up."),
+
     ROW(RELAY(host), "host", CONFIG_HOST, 1, LIMIT_DOMAIN, NULL, "none; it must be given",
         "The relay's host. Its addresses are looked up, MX records are not."),
     ROW(RELAY(port), "port", CONFIG_PORT, 1, 65535, "587", NULL,
@@ -235,6 +285,11 @@ static const struct config_row table[] = {
     ROW(ROUTE(relay_name), "relay", CONFIG_ID, 1, LIMIT_ISP_NAME, NULL, "none; it must be given",
         "Where they go: the name of a relay, or none for the domain's own mail exchangers."),
 
+    ROW(SUPPRESS(after), "after", CONFIG_COUNT, 0, 1000, "1", NULL,
+        "The how-manieth refusal puts the address on the list: 1 is at once, and then only for hard ones; 0 is never."),
+    ROW(SUPPRESS(within), "within", CONFIG_DURATION, MINUTE, 3650 * DAY, "14d", NULL,
+        "The time within which these refusals must have come."),
+
     ROW(DKIM(domain), "domain", CONFIG_HOST, 1, LIMIT_DOMAIN - 14, NULL, "the block's name",
         "The domain that signs, d=. It has more than one label."),
     ROW(DKIM(selector), "selector", CONFIG_HOST, 1, 63, NULL, "none; it must be given",
@@ -252,31 +307,6 @@ static const struct config_row table[] = {
         "aligned signatures does not pass: use it only besides an RSA key, and watch."),
     ROW(DKIM(enabled), "enabled", CONFIG_BOOL, 0, 1, "yes", NULL,
         "Whether the block is in use. One that is not may lack its key file."),
-};
-/* clang-format on */
-
-const struct config_row *config_rows(size_t *count)
-{
-    *count = countof(table);
-    return table;
-}
-
-const struct config_row *config_row_find(enum config_scope scope, const char *name)
-{
-    for (size_t i = 0; i < countof(table); i++) {
-        bool provider = scope == CONFIG_ISP || scope == CONFIG_RELAY;
-        bool here = table[i].scope == scope || (provider && table[i].scope == CONFIG_TOTAL) ||
-                    ((provider || scope == CONFIG_SOURCE) && table[i].scope == CONFIG_LIMITS);
-        if (here && strcmp(table[i].name, name) == 0)
-            return &table[i];
-    }
-    return NULL;
-}
-    ROW(SUPPRESS(after), "after", CONFIG_COUNT, 0, 1000, "1", NULL,
-        "The how-manieth refusal puts the address on the list: 1 is at once, and then only for hard ones; 0 is never."),
-    ROW(SUPPRESS(within), "within", CONFIG_DURATION, MINUTE, 3650 * DAY, "14d", NULL,
-        "The time within which these refusals must have come."),
-
 
     {.scope = CONFIG_WARMUP, .name = "kind", .type = CONFIG_WORD, .min = 1, .max = countof(kind_words) - 1,
         .words = kind_words, .fallback_doc = "table with caps, geometric with a factor, linear with a step",
@@ -362,3 +392,23 @@ const struct config_row *config_row_find(enum config_scope scope, const char *na
     ROW(RULE(defer), "defer", CONFIG_BOOL, 0, 1, "no", NULL,
         "The ISP says 5yz and means later: the recipient is deferred."),
     ROW(RULE(alert), "alert", CONFIG_BOOL, 0, 1, "no", NULL, "People are told."),
+};
+/* clang-format on */
+
+const struct config_row *config_rows(size_t *count)
+{
+    *count = countof(table);
+    return table;
+}
+
+const struct config_row *config_row_find(enum config_scope scope, const char *name)
+{
+    for (size_t i = 0; i < countof(table); i++) {
+        bool provider = scope == CONFIG_ISP || scope == CONFIG_RELAY;
+        bool here = table[i].scope == scope || (provider && table[i].scope == CONFIG_TOTAL) ||
+                    ((provider || scope == CONFIG_SOURCE) && table[i].scope == CONFIG_LIMITS);
+        if (here && strcmp(table[i].name, name) == 0)
+            return &table[i];
+    }
+    return NULL;
+}

@@ -7,6 +7,8 @@
 
 #include "control/config.h"
 
+enum { CONFIG_PATTERN_MAX = 4096 }; /* bytes of one pattern of a rule */
+
 enum config_type {
     CONFIG_TYPE_BROKEN = 0,
     CONFIG_BOOL,      /* bool; yes, no, true, false, on, off */
@@ -18,6 +20,10 @@ enum config_type {
     CONFIG_SECONDS,   /* uint64_t; a duration in whole seconds */
     CONFIG_RATE,      /* uint64_t followed by nsec: a count in a unit of time, or none */
     CONFIG_WORD,      /* an enum; one of the row's `words` */
+    CONFIG_FACTOR,    /* uint32_t; a decimal number, in thousandths */
+    CONFIG_PERCENT,   /* uint32_t; "0.5%", in parts of 100,000 */
+    CONFIG_DATE,      /* int64_t; "2026-11-01", in days since 1970; INT64_MIN: none */
+    CONFIG_CAPS,      /* list of counts: warmup_plan.caps */
     CONFIG_TEXT,      /* char *, owned; printable; min .. max are bytes, as in all below */
     CONFIG_PATH,      /* char *, owned; absolute, or empty */
     CONFIG_ID,        /* char *, owned; [A-Za-z0-9._:-] */
@@ -29,6 +35,7 @@ enum config_type {
     CONFIG_EHLO,      /* char[max + 1]; a host name or an address literal */
     CONFIG_DELAYS,    /* list of durations: config_limits.retry; max holds for each */
     CONFIG_SUFFIXES,  /* const char ** followed by unsigned, owned: a list of host names or suffixes */
+    CONFIG_TEXTS,     /* const char ** followed by unsigned, owned: a list of printable texts */
     CONFIG_TYPE_COUNT
 };
 
@@ -43,6 +50,9 @@ enum config_scope {
     CONFIG_RELAY,  /* struct config_relay: `relay` alone */
     CONFIG_ROUTE,  /* struct config_route: `route` */
     CONFIG_DKIM,   /* struct config_dkim: `dkim` */
+    CONFIG_RULE,   /* struct config_rule: `rule`, at the top and in `isp` */
+    CONFIG_WARMUP, /* struct warmup_plan: `warmup`, and `isp` and `all` within that */
+    CONFIG_SUPPRESS, /* struct config_suppress: `suppress` */
 };
 
 struct config_row {
@@ -50,9 +60,6 @@ struct config_row {
     const char *name;
     enum config_type type;
     int64_t min, max;         /* numbers, nanoseconds or bytes, as the type says */
-    CONFIG_RULE,   /* struct config_rule: `rule`, at the top and in `isp` */
-    CONFIG_WARMUP, /* struct warmup_plan: `warmup`, and `isp` and `all` within that */
-    CONFIG_SUPPRESS, /* struct config_suppress: `suppress` */
     const char *const *words; /* CONFIG_WORD: the names of the values min .. max, by value */
     const char *fallback;     /* in the file's syntax, list items with commas between; NULL: `fallback_doc` says what */
     const char *fallback_doc;
@@ -64,9 +71,15 @@ const struct config_row *config_rows(size_t *count);
 /* NULL: no such key there. In scopes CONFIG_ISP, CONFIG_RELAY and CONFIG_SOURCE the limits are found too, in the first
  * two the totals. */
 const struct config_row *config_row_find(enum config_scope scope, const char *name);
+/* Whether the row's field is a list of texts that the struct owns. */
+static inline bool config_row_is_names(const struct config_row *row)
+{
+    return row->type == CONFIG_SUFFIXES || row->type == CONFIG_TEXTS;
+}
+
 static inline bool config_row_is_list(const struct config_row *row)
 {
-    return row->type == CONFIG_DELAYS || row->type == CONFIG_SUFFIXES;
+    return row->type == CONFIG_DELAYS || row->type == CONFIG_SUFFIXES || row->type == CONFIG_CAPS;
 }
 
 /* Whether the row's field is a char * that the struct owns. */

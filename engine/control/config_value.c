@@ -1,114 +1,10 @@
 /* Turns one text of the configuration into a value of its row's type, checks it, stores it and shows it again. */
 #include "control/config_table.h"
+#include "control/config_unit.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
-
-/* ---- characters and numbers; not <ctype.h>, which asks the locale ---- */
-
-static bool is_digit(char c) { return c >= '0' && c <= '9'; }
-
-/* Digits at *p; moves *p behind them. False: none, or more than an int64_t holds. */
-static bool read_digits(const char **p, int64_t *number)
-{
-    if (!is_digit(**p))
-        return false;
-    *number = 0;
-    for (; is_digit(**p); (*p)++)
-        if (__builtin_mul_overflow(*number, (int64_t)10, number) ||
-            __builtin_add_overflow(*number, (int64_t)(**p - '0'), number))
-            return false;
-    return true;
-}
-
-struct unit {
-    const char *name;
-    int64_t value;
-};
-
-static const struct unit durations[] = {
-    {"d", 24 * 3600 * NSEC_PER_S}, {"h", 3600 * NSEC_PER_S}, {"m", 60 * NSEC_PER_S}, {"s", NSEC_PER_S},
-    {"ms", NSEC_PER_MS},
-};
-static const struct unit sizes[] = {
-    {"GiB", 1 << 30},
-    {"MiB", 1 << 20},
-    {"KiB", 1 << 10},
-    {"B", 1},
-};
-/* The first name of a value is the one that is shown. */
-static const struct unit rates[] = {
-    {"s", NSEC_PER_S},
-    {"sec", NSEC_PER_S},
-    {"second", NSEC_PER_S},
-    {"min", 60 * NSEC_PER_S},
-    {"m", 60 * NSEC_PER_S},
-    {"minute", 60 * NSEC_PER_S},
-    {"h", 3600 * NSEC_PER_S},
-    {"hour", 3600 * NSEC_PER_S},
-    {"day", 24 * 3600 * NSEC_PER_S},
-    {"d", 24 * 3600 * NSEC_PER_S},
-};
-
-static const struct unit *unit_find(const struct unit *units, size_t count, struct slice name)
-{
-    for (size_t i = 0; i < count; i++)
-        if (slice_equal(name, slice_of(units[i].name)))
-            return &units[i];
-    return NULL;
-}
-
-/* "1h30m": each unit at most once, the greater before the smaller. "0" stands for itself. */
-bool config_read_duration(const char *text, int64_t *number)
-{
-    *number = 0;
-    if (strcmp(text, "0") == 0)
-        return true;
-    int64_t last = INT64_MAX;
-    for (const char *p = text; *p || p == text;) {
-        int64_t n, part;
-        if (!read_digits(&p, &n))
-            return false;
-        const char *name = p;
-        while (*p && !is_digit(*p))
-            p++;
-        const struct unit *unit = unit_find(durations, countof(durations), (struct slice){name, (size_t)(p - name)});
-        if (!unit || unit->value >= last || __builtin_mul_overflow(n, unit->value, &part) ||
-            __builtin_add_overflow(*number, part, number))
-            return false;
-        last = unit->value;
-    }
-    return true;
-}
-
-static bool read_size(const char *text, int64_t *number)
-{
-    const char *p = text;
-    if (!read_digits(&p, number))
-        return false;
-    const struct unit *unit = unit_find(sizes, countof(sizes), *p ? slice_of(p) : SLICE("B"));
-    return unit && !__builtin_mul_overflow(*number, unit->value, number);
-}
-
-bool config_read_rate(const char *text, int64_t *number, nsec *per)
-{
-    const char *p = text;
-    if (!read_digits(&p, number) || *p++ != '/')
-        return false;
-    const struct unit *unit = unit_find(rates, countof(rates), slice_of(p));
-    *per = unit ? unit->value : 0;
-    return unit;
-}
-
-static bool read_bool(const char *text, int64_t *number)
-{
-    struct slice s = slice_of(text);
-    *number = slice_equal_nocase(s, SLICE("yes")) || slice_equal_nocase(s, SLICE("true")) ||
-              slice_equal_nocase(s, SLICE("on"));
-    return *number || slice_equal_nocase(s, SLICE("no")) || slice_equal_nocase(s, SLICE("false")) ||
-           slice_equal_nocase(s, SLICE("off"));
-}
 
 static bool read_word(const struct config_row *row, const char *text, int64_t *number)
 {
@@ -129,13 +25,13 @@ static bool read_number(const struct config_row *row, const char *text, struct c
     bool read = false;
     switch (row->type) {
     case CONFIG_BOOL:
-        read = read_bool(text, &value->number);
+        read = config_unit_bool(text, &value->number);
         break;
     case CONFIG_WORD:
         read = read_word(row, text, &value->number);
         break;
     case CONFIG_SIZE:
-        read = read_size(text, &value->number);
+        read = config_unit_size(text, &value->number);
         break;
     case CONFIG_DURATION:
     case CONFIG_DELAYS:
@@ -144,6 +40,14 @@ static bool read_number(const struct config_row *row, const char *text, struct c
     case CONFIG_SECONDS:
         read = config_read_duration(text, &value->number) && value->number % NSEC_PER_S == 0;
         break;
+    case CONFIG_FACTOR:
+        read = config_unit_factor(text, &value->number);
+        break;
+    case CONFIG_PERCENT:
+        read = config_unit_percent(text, &value->number);
+        break;
+    case CONFIG_DATE:
+        return zone_date_parse(slice_of(text), &value->number);
     case CONFIG_RATE:
         if (strcmp(text, "none") == 0) {
             least = 0;
@@ -154,7 +58,7 @@ static bool read_number(const struct config_row *row, const char *text, struct c
         }
         break;
     default:
-        read = read_digits(&p, &value->number) && *p == 0;
+        read = config_unit_digits(&p, &value->number) && *p == 0;
         break;
     }
     return read && value->number >= least && value->number <= row->max;
@@ -260,6 +164,15 @@ size_t config_row_size(const struct config_row *row)
     }
 }
 
+/* A field of type CONFIG_CAPS. */
+static void store_caps(struct warmup_plan *plan, struct config_value *const *values, unsigned count)
+{
+    sluice_assert(count <= WARMUP_CAPS_MAX);
+    for (unsigned i = 0; i < count; i++)
+        plan->caps[i] = (uint64_t)values[i]->number;
+    plan->cap_count = count;
+}
+
 static bool store_text(char **field, const char *text)
 {
     free(*field);
@@ -310,7 +223,18 @@ bool config_store(const struct config_row *row, void *base, struct config_value 
             limits->retry[i] = values[i]->number;
         limits->retry_count = count;
         break;
+    case CONFIG_CAPS:
+        store_caps(base, values, count);
+        break;
+    case CONFIG_FACTOR:
+    case CONFIG_PERCENT:
+        *(uint32_t *)field = (uint32_t)v->number;
+        break;
+    case CONFIG_DATE:
+        *(int64_t *)field = v->number;
+        break;
     case CONFIG_SUFFIXES:
+    case CONFIG_TEXTS:
         return store_suffixes(field, values, count);
     default:
         return store_text(field, v->text);
@@ -320,36 +244,25 @@ bool config_store(const struct config_row *row, void *base, struct config_value 
 
 /* ---- showing ---- */
 
-void config_duration_text(nsec value, char *text, size_t cap)
+/* What was left out is left out again: "". */
+static void date_text(int64_t number, char *text, size_t cap)
 {
-    size_t n = 0;
+    int64_t year;
+    int month, day;
     text[0] = 0;
-    for (size_t i = 0; i < countof(durations) && n < cap; i++) {
-        int64_t whole = value / durations[i].value;
-        value %= durations[i].value;
-        if (whole)
-            n += (size_t)snprintf(text + n, cap - n, "%" PRId64 "%s", whole, durations[i].name);
-    }
-    if (!n)
-        snprintf(text, cap, "0s");
+    if (number == INT64_MIN)
+        return;
+    zone_date_of(number, &year, &month, &day);
+    snprintf(text, cap, "%04d-%02d-%02d", (int)year, month, day);
 }
 
-static void size_text(int64_t value, char *text, size_t cap)
+static void caps_text(const struct warmup_plan *plan, char *text, size_t cap)
 {
-    const struct unit *unit = sizes;
-    while (value % unit->value)
-        unit++;
-    if (value == 0)
-        unit = &sizes[countof(sizes) - 1];
-    snprintf(text, cap, "%" PRId64 "%s", value / unit->value, unit->name);
-}
-
-static void rate_text(uint64_t rate, nsec per, char *text, size_t cap)
-{
-    const struct unit *unit = rates;
-    while (unit->value != per)
-        unit++;
-    snprintf(text, cap, "%" PRIu64 "/%s", rate, unit->name);
+    size_t n = (size_t)snprintf(text, cap, "{");
+    for (unsigned i = 0; i < plan->cap_count && n < cap; i++)
+        n += (size_t)snprintf(text + n, cap - n, "%s%" PRIu64, i ? ", " : "", plan->caps[i]);
+    if (n < cap)
+        snprintf(text + n, cap - n, "}");
 }
 
 void config_quote(const char *text, char *quoted, size_t cap)
@@ -374,8 +287,10 @@ static void format_list(const struct config_row *row, const void *base, char *te
     unsigned count = delays ? limits->retry_count : names->count;
     size_t n = (size_t)snprintf(text, cap, "{");
     for (unsigned i = 0; i < count; i++) {
-        char item[2 * LIMIT_DOMAIN];
-        if (delays)
+        char item[2 * CONFIG_PATTERN_MAX + 4];
+        if (row->type == CONFIG_TEXTS)
+            config_quote(names->items[i], item, sizeof item);
+        else if (delays)
             config_duration_text(limits->retry[i], item, sizeof item);
         else
             slice_copy(item, sizeof item, slice_of(names->items[i]));
@@ -402,7 +317,7 @@ void config_format(const struct config_row *row, const void *base, char *text, s
         snprintf(text, cap, "%u", *(const uint16_t *)field);
         break;
     case CONFIG_SIZE:
-        size_text((int64_t) * (const size_t *)field, text, cap);
+        config_unit_size_text((int64_t) * (const size_t *)field, text, cap);
         break;
     case CONFIG_DURATION:
         config_duration_text(*(const nsec *)field, text, cap);
@@ -415,7 +330,7 @@ void config_format(const struct config_row *row, const void *base, char *text, s
         break;
     case CONFIG_RATE:
         if (((const struct rate *)field)->count)
-            rate_text(((const struct rate *)field)->count, ((const struct rate *)field)->per, text, cap);
+            config_unit_rate_text(((const struct rate *)field)->count, ((const struct rate *)field)->per, text, cap);
         else
             snprintf(text, cap, "none");
         break;
@@ -423,8 +338,23 @@ void config_format(const struct config_row *row, const void *base, char *text, s
     case CONFIG_EHLO:
         config_quote(field, text, cap);
         break;
+    case CONFIG_FACTOR:
+        text[0] = 0;
+        if (*(const uint32_t *)field)
+            config_unit_decimal_text(*(const uint32_t *)field, "", text, cap);
+        break;
+    case CONFIG_PERCENT:
+        config_unit_decimal_text(*(const uint32_t *)field, "%", text, cap);
+        break;
+    case CONFIG_DATE:
+        date_text(*(const int64_t *)field, text, cap);
+        break;
+    case CONFIG_CAPS:
+        caps_text(base, text, cap);
+        break;
     case CONFIG_DELAYS:
     case CONFIG_SUFFIXES:
+    case CONFIG_TEXTS:
         format_list(row, base, text, cap);
         break;
     default:
@@ -465,14 +395,24 @@ void config_row_allowed(const struct config_row *row, char *text, size_t cap)
                  row->type == CONFIG_SECONDS ? "12h or 30d" : "250ms, 30s or 1h30m");
         break;
     case CONFIG_SIZE:
-        size_text(row->min, least, sizeof least);
-        size_text(row->max, most, sizeof most);
+        config_unit_size_text(row->min, least, sizeof least);
+        config_unit_size_text(row->max, most, sizeof most);
         snprintf(text, cap, "a size from %s to %s, with the unit B, KiB, MiB or GiB", least, most);
         break;
     case CONFIG_RATE:
         snprintf(text, cap,
                  "none, or a count from %" PRId64 " to %" PRId64 " and a unit: 10/s, 500/min, 3000/h, 50000/day",
                  row->min, row->max);
+        break;
+    case CONFIG_FACTOR:
+        snprintf(text, cap, "a number from %" PRId64 ".%03" PRId64 " to %" PRId64 ", such as 1.4", row->min / 1000,
+                 row->min % 1000, row->max / 1000);
+        break;
+    case CONFIG_PERCENT:
+        snprintf(text, cap, "a share from 0%% to 100%%, such as 0.5%%");
+        break;
+    case CONFIG_DATE:
+        snprintf(text, cap, "a date, such as 2026-11-01");
         break;
     case CONFIG_PATH:
         snprintf(text, cap, "an absolute path of at most %" PRId64 " bytes%s", row->max, empty);
@@ -501,6 +441,7 @@ void config_row_allowed(const struct config_row *row, char *text, size_t cap)
                  empty);
         break;
     case CONFIG_TEXT:
+    case CONFIG_TEXTS:
         snprintf(text, cap, "printable text of at most %" PRId64 " bytes", row->max);
         break;
     default:

@@ -21,4 +21,13 @@ void rules_free(struct rules *rules);
 must_use bool rules_reader_open(struct rule_reader *reader, const struct rules *rules);
 void rules_reader_close(struct rule_reader *reader);
 
+/* ---- the words of a rule, as config_rule.c reads them too ---- */
+
+/* A stage's name to its bit; "connect" is also the greeting, which is what a server says to a connection. */
+must_use bool rules_stage(const char *name, uint32_t *stages);
+must_use bool rules_codes(const char *text, struct rule_codes *codes);    /* "421", "5yz" */
+must_use bool rules_status(const char *text, struct rule_status *status); /* "4.7.28", "x.7.28", "5.7.x" */
+/* False, with PCRE2's own words and the place in `why`. */
+must_use bool rules_pattern_is_good(const char *pattern, char *why, size_t why_cap);
+
 #endif

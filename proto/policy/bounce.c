@@ -3,7 +3,7 @@
 
 #include "proto/policy/wording.h"
 
-static const char *const class_names[BOUNCE_CLASS_COUNT] = {
+const char *const bounce_class_names[BOUNCE_CLASS_COUNT] = {
     [BOUNCE_NONE] = "",
     [BOUNCE_BAD_MAILBOX] = "bad-mailbox",
     [BOUNCE_INACTIVE_MAILBOX] = "inactive-mailbox",
@@ -27,17 +27,18 @@ static const char *const class_names[BOUNCE_CLASS_COUNT] = {
 const char *bounce_class_name(enum bounce_class class_)
 {
     sluice_assert(class_ > BOUNCE_BROKEN && class_ < BOUNCE_CLASS_COUNT);
-    return class_names[class_];
+    return bounce_class_names[class_];
 }
+
+const char *const bounce_kind_names[BOUNCE_KIND_COUNT] = {[BOUNCE_KIND_NONE] = "",
+                                                          [BOUNCE_KIND_HARD] = "hard",
+                                                          [BOUNCE_KIND_SOFT] = "soft",
+                                                          [BOUNCE_KIND_BLOCK] = "block"};
 
 const char *bounce_kind_name(enum bounce_kind kind)
 {
-    static const char *const names[BOUNCE_KIND_COUNT] = {[BOUNCE_KIND_NONE] = "",
-                                                         [BOUNCE_KIND_HARD] = "hard",
-                                                         [BOUNCE_KIND_SOFT] = "soft",
-                                                         [BOUNCE_KIND_BLOCK] = "block"};
     sluice_assert(kind > BOUNCE_KIND_BROKEN && kind < BOUNCE_KIND_COUNT);
-    return names[kind];
+    return bounce_kind_names[kind];
 }
 
 /* ---- by enhanced status ---- */

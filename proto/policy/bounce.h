@@ -52,6 +52,8 @@ struct bounce {
 
 const char *bounce_class_name(enum bounce_class class_); /* "bad-mailbox"; "" for BOUNCE_NONE */
 const char *bounce_kind_name(enum bounce_kind kind);     /* "hard"; "" for BOUNCE_KIND_NONE */
+extern const char *const bounce_class_names[BOUNCE_CLASS_COUNT];
+extern const char *const bounce_kind_names[BOUNCE_KIND_COUNT];
 
 /* What a refusal means: code 400 .. 599, any stage from STAGE_GREETING on. `status` is "" when there was none; one that
  * is malformed counts as none. `text` as struct wording has it; empty: the numbers alone decide. Whether to try again follows the basic code, the reason follows the status, for the two

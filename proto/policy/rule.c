@@ -4,33 +4,28 @@
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
 
+const char *const rule_scope_names[RULE_SCOPE_COUNT] = {
+    [RULE_RECIPIENT] = "recipient",     [RULE_MESSAGE] = "message", [RULE_CAMPAIGN] = "campaign",
+    [RULE_SOURCE] = "source",           [RULE_LANE] = "lane",       [RULE_ISP] = "isp",
+    [RULE_FROM_DOMAIN] = "from-domain", [RULE_SCOPE_NONE] = "",
+};
+
+const char *const rule_action_names[RULE_ACTION_COUNT] = {
+    [RULE_NONE] = "none",     [RULE_RETRY] = "retry",         [RULE_SLOW] = "slow", [RULE_CONNECTIONS] = "connections",
+    [RULE_PAUSE] = "pause",   [RULE_PROBE] = "probe",         [RULE_HOLD] = "hold", [RULE_OTHER_SOURCE] = "other-source",
+    [RULE_LEARN] = "learn",   [RULE_SUPPRESS] = "suppress",
+};
+
 const char *rule_scope_name(enum rule_scope scope)
 {
-    static const char *const names[RULE_SCOPE_COUNT] = {
-        [RULE_RECIPIENT] = "recipient",     [RULE_MESSAGE] = "message", [RULE_CAMPAIGN] = "campaign",
-        [RULE_SOURCE] = "source",           [RULE_LANE] = "lane",       [RULE_ISP] = "isp",
-        [RULE_FROM_DOMAIN] = "from-domain", [RULE_SCOPE_NONE] = "",
-    };
     sluice_assert(scope > RULE_SCOPE_BROKEN && scope < RULE_SCOPE_COUNT);
-    return names[scope];
+    return rule_scope_names[scope];
 }
 
 const char *rule_action_name(enum rule_action action)
 {
-    static const char *const names[RULE_ACTION_COUNT] = {
-        [RULE_NONE] = "none",
-        [RULE_RETRY] = "retry",
-        [RULE_SLOW] = "slow",
-        [RULE_CONNECTIONS] = "connections",
-        [RULE_PAUSE] = "pause",
-        [RULE_PROBE] = "probe",
-        [RULE_OTHER_SOURCE] = "other-source",
-        [RULE_HOLD] = "hold",
-        [RULE_LEARN] = "learn",
-        [RULE_SUPPRESS] = "suppress",
-    };
     sluice_assert(action > RULE_ACTION_BROKEN && action < RULE_ACTION_COUNT);
-    return names[action];
+    return rule_action_names[action];
 }
 
 /* ---- one rule ---- */

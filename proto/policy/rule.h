@@ -38,7 +38,7 @@ enum rule_action {
     RULE_NONE,         /* this reply alone is judged */
     RULE_RETRY,        /* the recipient is tried again, after `wait` or the time that the text names */
     RULE_SLOW,         /* the rate falls to `factor` percent */
-    RULE_CONNECTIONS,  /* at most `connections` at once */
+    RULE_CONNECTIONS,  /* at most `connections` at once, or `factor` percent of those that are open */
     RULE_PAUSE,        /* nothing for `wait` */
     RULE_PROBE,        /* nothing for `wait`, then one connection; Google's procedure */
     RULE_OTHER_SOURCE, /* another source of the pool is tried; this one rests here for `wait` */
@@ -50,6 +50,8 @@ enum rule_action {
 
 const char *rule_scope_name(enum rule_scope scope);    /* "from-domain"; "" for RULE_SCOPE_NONE */
 const char *rule_action_name(enum rule_action action); /* "other-source" */
+extern const char *const rule_scope_names[RULE_SCOPE_COUNT];
+extern const char *const rule_action_names[RULE_ACTION_COUNT];
 
 enum { RULE_CODES = 8, RULE_STATUSES = 16 };
 enum { RULE_ANY = -1 };
@@ -78,9 +80,9 @@ struct rule {
     enum bounce_kind kind;
     enum rule_scope scope;
     enum rule_action action;
-    nsec wait;            /* RETRY, PAUSE, PROBE, OTHER_SOURCE; 0: not said */
-    unsigned factor;      /* SLOW: percent, 1 .. 99 */
-    unsigned connections; /* CONNECTIONS: >= 1 */
+    nsec wait;            /* how long it lasts, or until the next try; 0: not said */
+    unsigned factor;      /* SLOW, CONNECTIONS: to so many percent of what there is, 1 .. 99; 0: not said */
+    unsigned connections; /* CONNECTIONS: at most so many; 0: not said, then `factor` is */
     bool defer;           /* a 5yz that means "later": the recipient is deferred */
     bool alert;           /* people are told */
 };

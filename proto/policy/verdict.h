@@ -41,10 +41,10 @@ struct verdict {
     const struct rule *rule; /* borrows from the rules that were asked; NULL: no rule decided. bounce.rule is its id */
     enum rule_scope scope;
     enum rule_action action;
-    nsec wait;            /* RETRY: the time that was named, else the rule's. PAUSE, PROBE, OTHER_SOURCE: 0: not said */
+    nsec wait;            /* RETRY: the time that was named, else the rule's. Else how long it lasts; 0: not said */
     nsec retry_after;     /* this recipient, if it is deferred, is not tried again before that is over; 0: not said */
-    unsigned factor;      /* SLOW: percent, 1 .. 99 */
-    unsigned connections; /* CONNECTIONS: at least 1 */
+    unsigned factor;      /* SLOW: percent, 1 .. 99. CONNECTIONS: the same, of those that there are, or 0 */
+    unsigned connections; /* CONNECTIONS: at most so many; 0: `factor` is given */
     bool alert;
     bool suppress; /* the address is dead for good: bounced and hard, never for a 4yz or before RCPT */
 };
