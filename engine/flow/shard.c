@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static const nsec life = 10 * NSEC_PER_S, beat = 2 * NSEC_PER_S, board_every = NSEC_PER_S, patience = 2 * NSEC_PER_S;
+static const nsec board_every = NSEC_PER_S, patience = 2 * NSEC_PER_S;
 enum { sessions_kept = 2048 }; /* of TLS, for resumption: as many mail exchangers as are hot at once */
 
 /* ---- posts ---- */
@@ -21,35 +21,9 @@ bool shard_post(struct shard *shard, unsigned to, enum shard_post kind, const vo
     return false;
 }
 
-static void post_all(struct shard *shard, enum shard_post kind, const void *bytes, size_t n)
-{
-    for (unsigned i = 0; i < shard->shards; i++)
-        (void)shard_post(shard, i, kind, bytes, n); /* looks, grants and holds are repeated every second or two */
-}
-
-struct held_post { /* without padding: what is posted has no bytes that nobody wrote */
-    nsec until;
-    uint64_t index;
-};
-
-/* Ours for a while; or, with `until` 0, another engine's, and what waited for it is placed anew. */
-static void hold_source(struct shard *shard, const struct held_post *held)
-{
-    nsec before = shard->lanes.held_until[held->index];
-    shard->lanes.held_until[held->index] = held->until;
-    if (held->until && before <= io_now(shard->io))
-        carry_mark_all(shard);
-    if (held->until || !before)
-        return;
-    for (struct campaign *campaign = shard->intake.campaigns; campaign; campaign = campaign->next)
-        carry_stop(shard, campaign);
-}
-
 static void on_post(void *context, unsigned from, const struct io_post *post)
 {
-    (void)from;
     struct shard *shard = context;
-    struct held_post held;
     metrics_add(shard->metrics, METRIC_POSTS_RECEIVED, 1);
     switch (post->kind) {
     case SHARD_POST_LOOK:
@@ -59,8 +33,10 @@ static void on_post(void *context, unsigned from, const struct io_post *post)
         memcpy(&shard->alive_until, post->bytes, sizeof shard->alive_until);
         break;
     case SHARD_POST_SOURCE:
-        memcpy(&held, post->bytes, sizeof held);
-        hold_source(shard, &held);
+        beat_told(shard, post->bytes);
+        break;
+    case SHARD_POST_LET_GO:
+        memcpy(&shard->reload.let_go[from], post->bytes, sizeof shard->reload.let_go[from]);
         break;
     case SHARD_POST_GONE:
         shard->gone++;
@@ -69,116 +45,23 @@ static void on_post(void *context, unsigned from, const struct io_post *post)
         hand_wake(shard);
         break;
     default:
-        sluice_assert(!"a post that nobody sends");
+        sluice_assert(post->kind >= SHARD_POST_ADAPT && post->kind <= SHARD_POST_ADAPT_LAST);
+        adapt_post(shard, post->kind, post->bytes, post->size);
     }
 }
 
-/* ---- shard 0: heartbeat and sources ---- */
-
-/* For half the heartbeat's life after it was asked for, no other engine can think us dead. */
-static void on_heartbeat(struct store_request *request, const struct store_answer *answer)
-{
-    struct shard *shard = container_of(request, struct shard, heartbeat);
-    if (shard->phase == SHARD_LEAVING) {
-        shard->leaving--;
-        return;
-    }
-    if (answer->result != STORE_OK)
-        return;
-    nsec until = shard->heartbeat_asked + life / 2;
-    post_all(shard, SHARD_POST_ALIVE, &until, sizeof until);
-}
-
-static void on_source(struct store_request *request, const struct store_answer *answer)
-{
-    struct shard_source *source = container_of(request, struct shard_source, request);
-    struct shard *shard = source->shard;
-    uint64_t index = (uint64_t)(source - shard->sources);
-    if (shard->phase == SHARD_LEAVING) {
-        shard->leaving--;
-        return;
-    }
-    bool ours = answer->result == STORE_OK && answer->number == 1;
-    struct held_post held = {.until = ours ? source->asked_at + life / 2 : 0, .index = index};
-    post_all(shard, SHARD_POST_SOURCE, &held, sizeof held);
-    const char *name = shard->config->sources[index].name;
-    if (ours) {
-        log_trouble_over(&shard->log, &source->trouble, io_now(shard->io), "source is ours now");
-    } else {
-        char detail[192];
-        snprintf(detail, sizeof detail, "source %s is held by %.*s", name,
-                 answer->item_count ? (int)answer->items[0].n : 1, answer->item_count ? answer->items[0].p : "?");
-        log_trouble(&shard->log, &source->trouble, io_now(shard->io), 0, "source works on another engine", detail);
-    }
-}
-
-static void keep_alive(struct shard *shard, nsec now)
-{
-    shard->beat_at = now + beat;
-    if (!store_request_busy(&shard->heartbeat)) {
-        shard->heartbeat_asked = now;
-        store_heartbeat(shard->store, &shard->heartbeat, life);
-    }
-    for (unsigned i = 0; i < shard->config->source_count; i++) {
-        struct shard_source *source = &shard->sources[i];
-        if (store_request_busy(&source->request))
-            continue;
-        source->asked_at = now;
-        store_source_hold(shard->store, &source->request, slice_of(shard->config->sources[i].name), life);
-    }
-}
+/* ---- shard 0 ---- */
 
 static void on_wake(void *context, struct slice campaign)
 {
     struct shard *shard = context;
     if (store_control_woken(campaign)) {
-        post_all(shard, SHARD_POST_CONTROL, NULL, 0);
+        shard_post_all(shard, SHARD_POST_CONTROL, NULL, 0);
         return;
     }
     if (campaign.n > LIMIT_CAMPAIGN_ID)
         campaign.n = 0;
-    post_all(shard, SHARD_POST_LOOK, campaign.p, campaign.n);
-}
-
-/* ---- shard 0: what people see of a campaign ---- */
-
-static void on_phase(struct store_request *request, const struct store_answer *answer)
-{
-    struct campaign *campaign = container_of(request, struct campaign, phase);
-    if (campaign->finishing && answer->result == STORE_OK && answer->number == 1)
-        campaign->listed = false;
-    campaign->finishing = false;
-}
-
-/* Once, however often Redis refuses to have it written. */
-static void log_phase(struct shard *shard, struct campaign *campaign, const char *phase, struct slice reason)
-{
-    if (strcmp(campaign->said, phase) == 0 && slice_equal(reason, slice_of(campaign->said_reason)))
-        return;
-    slice_copy(campaign->said, sizeof campaign->said, slice_of(phase));
-    slice_copy(campaign->said_reason, sizeof campaign->said_reason, reason);
-    log_info(&shard->log, "campaign", log_text("campaign", campaign->id), log_text("phase", phase),
-             log_slice("reason", reason));
-}
-
-static void say_phase(struct shard *shard, struct campaign *campaign)
-{
-    if (shard->index != 0 || shard->phase != SHARD_RUNNING || store_request_busy(&campaign->phase))
-        return;
-    if (!campaign->listed && campaign_owes_nothing(campaign))
-        return; /* it has been ended, and told so; a look that was on its way then must not tell it again */
-    struct slice reason;
-    const char *phase = campaign_phase(campaign, io_wall(shard->io) / NSEC_PER_MS, &reason);
-    campaign->phase.done = on_phase;
-    if (strcmp(phase, "done") == 0 || strcmp(phase, "cancelled") == 0) {
-        campaign->finishing = true;
-        store_finish(shard->store, &campaign->phase, slice_of(campaign->id), phase, campaign->keep_s);
-        return;
-    }
-    if (strcmp(phase, campaign->view.phase) == 0 && slice_equal(reason, slice_of(campaign->view.reason)))
-        return;
-    log_phase(shard, campaign, phase, reason);
-    store_phase(shard->store, &campaign->phase, slice_of(campaign->id), phase, reason);
+    shard_post_all(shard, SHARD_POST_LOOK, campaign.p, campaign.n);
 }
 
 /* ---- callbacks of the parts ---- */
@@ -216,7 +99,7 @@ static bool on_serves(void *context, struct campaign *campaign)
 
 static void on_stopped(void *context, struct campaign *campaign) { carry_stop(context, campaign); }
 
-static void on_looked(void *context, struct campaign *campaign) { say_phase(context, campaign); }
+static void on_looked(void *context, struct campaign *campaign) { carry_say_phase(context, campaign); }
 
 static void on_decided(void *context, struct attempt *attempt)
 {
@@ -267,14 +150,7 @@ static void leave(struct shard *shard, nsec now)
         return;
     }
     shard->phase = SHARD_LEAVING;
-    for (unsigned i = 0; i < shard->config->source_count; i++) {
-        shard->leaving++;
-        if (!store_request_busy(&shard->sources[i].request))
-            store_source_release(shard->store, &shard->sources[i].request, slice_of(shard->config->sources[i].name));
-    }
-    shard->leaving++;
-    if (!store_request_busy(&shard->heartbeat))
-        store_heartbeat_end(shard->store, &shard->heartbeat);
+    beat_end(shard);
 }
 
 /* What is left of the way out, each step only when the one before has been done. */
@@ -328,15 +204,17 @@ nsec shard_turn(struct shard *shard, nsec until)
         finish(shard, now);
     if (shard->index == 0 && shard->phase < SHARD_LEAVING) {
         if (now >= shard->beat_at)
-            keep_alive(shard, now);
+            beat_keep(shard, now);
         next = nsec_min(next, shard->beat_at);
     }
     if (shard->phase == SHARD_RUNNING)
         next = nsec_min(next, hand_turn(shard, now));
+    next = nsec_min(next, shard_settle(shard, now));
     carry_pump(shard);
     if (now >= shard->board_at) {
         shard->board_at = now + board_every;
         carry_publish(shard);
+        adapt_turn(shard);
         carry_shed(shard);
         carry_probe_relays(shard);
         press_sweep(&shard->press, io_wall(shard->io));
@@ -357,7 +235,11 @@ nsec shard_turn(struct shard *shard, nsec until)
 
 /* ---- start and end ---- */
 
-static void on_lane_made(void *context, struct lane *lane) { hand_lane_made(context, lane); }
+static void on_lane_made(void *context, struct lane *lane)
+{
+    hand_lane_made(context, lane);
+    adapt_lane_made(context, lane);
+}
 
 static bool open_parts(struct shard *shard, const struct shard_config *config)
 {
@@ -385,7 +267,7 @@ static bool open_parts(struct shard *shard, const struct shard_config *config)
         !carry_open_list(shard) || !press_open(&shard->press, arena, shard->config->press_bytes, config->keys) ||
         !pool_open(&shard->session_pool, arena, sizeof(struct session), shard->config->sessions_max))
         return false;
-    if (!hand_open(shard))
+    if (!hand_open(shard) || !adapt_open(shard))
         return false;
     shard->lanes.made = on_lane_made;
     shard->lanes.made_context = shard;
@@ -394,13 +276,8 @@ static bool open_parts(struct shard *shard, const struct shard_config *config)
         !published_open(&shard->published, shard->resolver, &shard->log, config->keys))
         return false;
     shard->crowd.sessions = &shard->session_pool;
-    shard->sources =
-        arena_take(arena, (shard->config->source_count + 1) * sizeof *shard->sources, sizeof(struct io_address *));
-    for (unsigned i = 0; shard->sources && i < shard->config->source_count; i++) {
-        shard->sources[i].request.done = on_source;
-        shard->sources[i].shard = shard;
-    }
-    return shard->sources != NULL;
+    shard->reload.let_go = arena_take(arena, shard->shards * sizeof *shard->reload.let_go, sizeof(uint64_t));
+    return shard->reload.let_go && beat_open(shard);
 }
 
 static bool open_connections(struct shard *shard, const struct shard_config *config, char *error, size_t error_cap)
@@ -448,14 +325,13 @@ struct shard *shard_open(const struct shard_config *config, char *error, size_t 
     struct shard *shard = arena_take(&arena, sizeof *shard, 64);
     shard->arena = arena;
     shard->io = config->io;
-    shard->config = config->config;
+    shard->config = config_hold(config->config);
     shard->metrics = config->metrics;
     shard->relays = config->relays;
     shard->index = config->index;
     shard->shards = config->shards;
     shard->phase = SHARD_RUNNING;
     shard->opened_at = io_now(shard->io);
-    shard->heartbeat.done = on_heartbeat;
     if (config->log) {
         char who[LOG_WHO];
         snprintf(who, sizeof who, "shard=%u", config->index);
@@ -492,6 +368,9 @@ void shard_close(struct shard *shard, void (*end)(struct io *io))
     press_close(&shard->press);
     published_close(&shard->published);
     relay_close(&shard->relay_table);
+    for (struct session *session = shard->sessions; session; session = session->next)
+        config_release(session->config);
+    config_release(shard->config);
     struct arena arena = shard->arena;
     arena_drop(&arena);
 }

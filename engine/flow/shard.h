@@ -11,6 +11,7 @@
 #include "control/config.h"
 #include "control/log.h"
 #include "control/metrics.h"
+#include "flow/adapt.h"
 #include "flow/crowd.h"
 #include "flow/events.h"
 #include "flow/hand.h"
@@ -43,7 +44,14 @@ struct shard_source {
     struct store_request request;
     struct shard *shard;
     nsec asked_at;
+    bool released; /* a reload took it away, and Redis was told */
     struct log_trouble trouble;
+};
+
+/* Since a reload: whether the shards have let go of what others are to have now. */
+struct shard_reloading {
+    uint64_t *let_go; /* by shard: the latest generation of the configuration that nothing it has open goes beyond */
+    nsec told_at, looked_at;
 };
 
 struct shard {
@@ -66,6 +74,7 @@ struct shard {
     struct security security;
     struct lanes lanes;
     struct hand hand;
+    struct adaptation adaptation;
     struct ledger ledger;
     struct events events;
     struct press press;
@@ -89,6 +98,7 @@ struct shard {
     struct log_trouble redis_trouble, socket_trouble, sign_trouble, list_trouble;
 
     struct shard_source *sources; /* shard 0: one for each of the configuration's */
+    struct shard_reloading reload;
     struct published published;   /* shard 0: what DNS holds for the keys */
     struct store_request heartbeat;
     nsec heartbeat_asked, beat_at;
@@ -97,7 +107,7 @@ struct shard {
 
 struct shard_config {
     struct io *io;
-    const struct config *config; /* borrows until shard_close */
+    const struct config *config; /* held until shard_close or the next reload */
     struct metrics_shard *metrics;
     const struct log *log;  /* copied; NULL: silent */
     const char *redis;      /* URL; borrows until shard_close */
@@ -119,6 +129,13 @@ void shard_finish(struct shard *shard, nsec by);
 static inline bool shard_is_gone(const struct shard *shard) { return shard->phase == SHARD_GONE; }
 /* A reload: these keys sign from now on, and the shard holds them. */
 void shard_rekey(struct shard *shard, struct sign_keys *keys);
+/* A reload, between two turns: `config` is aligned with the one that it replaces (config_align.h), and is held. Limits
+ * hold at once; what is open beyond them ends with its message; never is one exceeded, neither as it was nor as it is:
+ * in an interval with the change in it the formula of throttle_change holds. `relays` are of the new configuration, and
+ * the shard knows the old ones no more. */
+void shard_reload(struct shard *shard, const struct config *config, struct relays *relays);
+/* Is anything here still as before the last reload, which another shard may be waiting for? */
+static inline bool shard_settles(const struct shard *shard) { return shard->lanes.settling; }
 /* Ends the io by `end` (io_close_all; in the simulation also a crash) and frees everything, at any moment and without a
  * word to anybody: what is owed is in Redis. */
 void shard_close(struct shard *shard, void (*end)(struct io *io));
@@ -185,11 +202,14 @@ enum carry_insecure {
 };
 enum carry_insecure carry_learn_tls(struct shard *shard, struct session *session, const struct outcome *why);
 
+/* Sets aside what must not start because its campaign, or its From domain, is held at its ISP: true if it did. With
+ * `probe` it would start now. */
+must_use bool carry_held(struct shard *shard, struct attempt *attempt, bool probe);
 /* How an ISP took what a session brought (adapt.c): after the end of each of its messages, and when it was turned away
  * before it had one (`attempt` NULL). The lane, and whatever else the verdict names, goes slower or faster from then on.
  */
 void carry_adapt(struct shard *shard, struct session *session, const struct attempt *attempt,
-                 const struct verdict *verdict);
+                 const struct outcome *outcome, const struct verdict *verdict);
 
 /* Signing in at a relay (smarthost.c): what a session that is about to be opened says there, held until
  * carry_relay_signed_in, which _ready and _closed call too; NULL: nothing. */
@@ -211,6 +231,14 @@ unsigned carry_room(struct shard *shard, const struct campaign *campaign, struct
 void carry_finish(struct shard *shard, bool now);
 /* The board for `sluice status`. */
 void carry_publish(struct shard *shard);
+/* Shard 0: writes the campaign's phase when it has changed (phase.c). */
+void carry_say_phase(struct shard *shard, struct campaign *campaign);
+/* It takes no further message, and ends when it is idle. */
+void carry_send_away(struct shard *shard, struct session *session);
+/* reload.c: once a turn; returns when it wants to be called again. */
+nsec shard_settle(struct shard *shard, nsec now);
+/* Shard 0: true for a source that a reload took away, and sees to it that Redis hears of that. */
+bool shard_let_go_of_source(struct shard *shard, unsigned index);
 
 /* Posts between shards. */
 enum shard_post {
@@ -219,8 +247,18 @@ enum shard_post {
     SHARD_POST_ALIVE,  /* nsec: the engine may start until then */
     SHARD_POST_SOURCE, /* uint32_t index, nsec: held until */
     SHARD_POST_GONE,
+    SHARD_POST_LET_GO, /* uint64_t: nothing of mine goes beyond this generation of the configuration */
     SHARD_POST_CONTROL, /* read anew what people said by hand */
+    SHARD_POST_ADAPT,   /* adapt_post.c: this and those behind it */
+    SHARD_POST_ADAPT_LAST = SHARD_POST_ADAPT + 3,
 };
+/* beat.c: the engine's heartbeat and its sources. */
+must_use bool beat_open(struct shard *shard);
+void beat_keep(struct shard *shard, nsec now); /* shard 0, every beat_at */
+void beat_told(struct shard *shard, const void *bytes); /* of SHARD_POST_SOURCE */
+void beat_end(struct shard *shard);            /* shard 0: gives up both */
+/* To every shard; what is lost is repeated every second or two. */
+void shard_post_all(struct shard *shard, enum shard_post kind, const void *bytes, size_t n);
 /* False: the ring is full, and the post is lost. */
 bool shard_post(struct shard *shard, unsigned to, enum shard_post kind, const void *bytes, size_t n);
 
