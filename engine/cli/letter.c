@@ -3,10 +3,8 @@
 #include "cli/letter.h"
 
 #include "cli/counts.h"
+#include "flow/entry.h"
 #include "flow/press.h"
-#include "net/idn.h"
-#include "proto/recipient.h"
-#include "proto/smtp/address.h"
 
 #include <stdlib.h>
 #include <time.h>
@@ -43,36 +41,27 @@ static bool open_press(struct letter *letter, const struct config *config)
     return false;
 }
 
-/* To whom: what the lease of a recipient finds out (flow/lease.c). */
-static bool take_recipient(struct letter *letter, struct slice entry)
+static bool take_recipient(struct letter *letter, struct slice raw)
 {
-    static const char *const what = "the recipient";
     char room[RECIPIENT_ROOM];
     struct json_token *tokens = calloc(RECIPIENT_TOKENS, sizeof *tokens);
-    struct recipient recipient;
-    struct recipient_fault fault;
-    struct address address;
-    struct address_fault address_fault;
-    bool good = false;
+    struct entry entry;
+    size_t position;
     sluice_assert(tokens);
-    if (!recipient_parse(entry, tokens, RECIPIENT_TOKENS, room, &recipient, &fault))
-        cli_error("%s: %s, at byte %zu", what, fault.reason, fault.position);
-    else if (!address_parse(recipient.to, &address, &address_fault))
-        cli_error("%s: %s, at byte %zu of the address", what, address_fault.reason, address_fault.position);
-    else if (!idn_to_ascii(address.domain, letter->domain))
-        cli_error("%s: the domain is no internationalised domain name", what);
-    else
-        good = true;
-    if (good) {
-        letter->to = malloc(recipient.to.n + 1);
+    const char *wrong = entry_read(raw, tokens, room, &entry, &position);
+    if (wrong) {
+        cli_error("the recipient: %s, at byte %zu%s", wrong, position, entry.recipient.to.n ? " of the address" : "");
+    } else {
+        letter->to = malloc(entry.recipient.to.n + 1);
         sluice_assert(letter->to);
-        slice_copy(letter->to, recipient.to.n + 1, recipient.to);
-        letter->attempt.raw = entry;
+        slice_copy(letter->to, entry.recipient.to.n + 1, entry.recipient.to);
+        slice_copy(letter->domain, sizeof letter->domain, entry_domain(&entry));
+        letter->attempt.raw = raw;
         letter->attempt.to = slice_of(letter->to);
         letter->attempt.domain = slice_of(letter->domain);
     }
     free(tokens);
-    return good;
+    return !wrong;
 }
 
 static int print(struct letter *letter)

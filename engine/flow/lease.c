@@ -3,9 +3,8 @@
 
 #include <stdio.h>
 
+#include "flow/entry.h"
 #include "flow/outcome.h"
-#include "net/idn.h"
-#include "proto/smtp/address.h"
 
 enum { EXTRA_BYTES = 16 * 1024 };
 
@@ -160,43 +159,25 @@ static void settle_as(struct intake *intake, struct attempt *attempt, enum stage
     intake->on->settle(intake->context, attempt, &outcome);
 }
 
-/* The domain in the form that DNS and SMTP want; false: it has none. */
-static bool take_domain(struct intake *intake, struct attempt *attempt, const struct address *address)
-{
-    if (!address->utf8_domain) {
-        attempt->domain = address->domain;
-        return true;
-    }
-    char ascii[LIMIT_DOMAIN + 1];
-    if (!idn_to_ascii(address->domain, ascii))
-        return false;
-    attempt->domain = keep(intake, attempt->lease, slice_of(ascii));
-    return true;
-}
-
 /* Fills in address and id as far as they can be read. Returns NULL, or what is wrong with the entry, and where. */
 static const char *read_entry(struct intake *intake, struct attempt *attempt, size_t *position)
 {
     char room[RECIPIENT_ROOM];
-    struct recipient recipient;
-    struct recipient_fault fault;
-    struct address address;
-    struct address_fault address_fault;
-    if (!recipient_parse(attempt->raw, intake->tokens, RECIPIENT_TOKENS, room, &recipient, &fault)) {
-        *position = fault.position;
-        return fault.reason;
-    }
-    attempt->to = recipient.in_room ? keep(intake, attempt->lease, recipient.to) : recipient.to;
-    attempt->id = recipient.in_room ? keep(intake, attempt->lease, recipient.id) : recipient.id;
-    if (!address_parse(attempt->to, &address, &address_fault)) {
-        *position = address_fault.position;
-        return address_fault.reason;
-    }
-    *position = address.local.n + 1;
-    if (!take_domain(intake, attempt, &address))
-        return "the domain is no internationalised domain name";
-    if (address.local.n + 1 + attempt->domain.n > LIMIT_ADDRESS)
-        return "the address is longer than 254 octets";
+    struct entry entry;
+    const char *wrong = entry_read(attempt->raw, intake->tokens, room, &entry, position);
+    const struct recipient *recipient = &entry.recipient;
+    if (!recipient->to.n)
+        return wrong;
+    attempt->to = recipient->in_room ? keep(intake, attempt->lease, recipient->to) : recipient->to;
+    attempt->id = recipient->in_room ? keep(intake, attempt->lease, recipient->id) : recipient->id;
+    if (wrong)
+        return wrong;
+    /* The address's own domain lies in attempt->to by now, if that was copied. */
+    if (entry.domain[0])
+        attempt->domain = keep(intake, attempt->lease, slice_of(entry.domain));
+    else
+        attempt->domain = (struct slice){attempt->to.p + (entry.address.domain.p - recipient->to.p),
+                                         entry.address.domain.n};
     return NULL;
 }
 

@@ -1,0 +1,115 @@
+/* Sets a forecast up: the virtual world, the lanes, and one group of demands for each (pool, ISP). */
+#include "forecast/forecast.h"
+
+#include "forecast/scheduler.h"
+
+#include <stdlib.h>
+
+enum { SESSIONS_MAX = 100000, ENGINE_BURST = 64, ATTEMPTS_LEAST = 4096 };
+
+struct forecast *forecast_new(const struct config *config, const struct forecast_plan *plan)
+{
+    char error[256];
+    struct forecast *f = calloc(1, sizeof *f);
+    if (!f)
+        return NULL;
+    f->config = config;
+    f->plan = *plan;
+    f->lease.list = -1;
+    f->world = sim_world_new(1);
+    struct sim_host *host = f->world ? sim_host_new(f->world, "engine") : NULL;
+    if (host)
+        f->io = io_open(&(struct io_config){.group = sim_process(host, 1), .sessions_max = SESSIONS_MAX}, error,
+                        sizeof error);
+    if (!f->io) {
+        forecast_free(f);
+        return NULL;
+    }
+    sim_wall_jump(f->world, NULL, plan->start - io_wall(f->io));
+    throttle_init(&f->engine, throttle_interval(plan->speed, NSEC_PER_S), ENGINE_BURST, io_now(f->io));
+    return f;
+}
+
+void forecast_free(struct forecast *f)
+{
+    if (f->io)
+        io_close_all(f->io);
+    if (f->world)
+        sim_world_free(f->world);
+    for (struct forecast_group *group = f->groups, *next; group; group = next) {
+        next = group->next;
+        for (struct forecast_stream *stream = group->streams, *after; stream; stream = after) {
+            after = stream->next;
+            free(stream->demand);
+            free(stream);
+        }
+        free(group);
+    }
+    scheduler_free(f);
+    free(f->demands);
+    arena_drop(&f->arena);
+    free(f);
+}
+
+static struct forecast_group *group_of(struct forecast *f, const struct forecast_demand *demand)
+{
+    struct forecast_group *group = f->groups;
+    while (group && (group->pool != demand->pool || strcmp(group->isp, demand->isp) != 0))
+        group = group->next;
+    if (group)
+        return group;
+    group = calloc(1, sizeof *group);
+    sluice_assert(group);
+    group->forecast = f;
+    group->pool = demand->pool;
+    memcpy(group->isp, demand->isp, sizeof group->isp);
+    group->next = f->groups;
+    f->groups = group;
+    f->group_count++;
+    return group;
+}
+
+struct forecast_demand *forecast_add(struct forecast *f, const struct forecast_demand *demand)
+{
+    struct forecast_group *group = group_of(f, demand);
+    struct forecast_stream *stream = calloc(1, sizeof *stream);
+    struct forecast_demand *copy = malloc(sizeof *copy);
+    sluice_assert(stream && copy);
+    *copy = *demand;
+    *stream = (struct forecast_stream){.next = group->streams, .group = group, .demand = copy, .left = copy->count};
+    group->streams = stream;
+    f->left += copy->count;
+    f->demands = realloc(f->demands, (f->demand_count + 1) * sizeof(struct forecast_demand *));
+    sluice_assert(f->demands);
+    f->demands[f->demand_count++] = copy;
+    return copy;
+}
+
+const struct forecast_demand *forecast_demand(const struct forecast *f, unsigned i)
+{
+    return i < f->demand_count ? f->demands[i] : NULL;
+}
+
+static bool open_lanes(struct forecast *f)
+{
+    unsigned most = 0;
+    for (unsigned i = 0; i < f->config->pool_count; i++)
+        if (f->config->pools[i].source_count > most)
+            most = f->config->pools[i].source_count;
+    unsigned attempts = ATTEMPTS_LEAST + f->group_count * (most + 1);
+    size_t bytes = (size_t)attempts * (2 * sizeof(struct lane) + sizeof(struct backlog) + sizeof(struct queue) + 64);
+    if (!arena_open(&f->arena, bytes + ((size_t)16 << 20)) ||
+        !lanes_open(&f->lanes, &f->arena, f->config, 0, 1, attempts))
+        return false;
+    for (unsigned i = 0; i < f->config->source_count; i++)
+        f->lanes.held_until[i] = NSEC_NEVER; /* by this engine or another, somebody works with it */
+    return true;
+}
+
+bool forecast_run(struct forecast *f) { return open_lanes(f) && scheduler_run(f); }
+
+unsigned forecast_day(const struct forecast *f, nsec utc)
+{
+    static const nsec day = 24 * 3600 * NSEC_PER_S;
+    return (unsigned)(utc / day - f->plan.start / day);
+}

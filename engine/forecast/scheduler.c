@@ -1,0 +1,322 @@
+/* Drives the production lanes over what is queued, with sessions that are no more than a timer each. */
+#include "forecast/scheduler.h"
+
+#include <stdlib.h>
+
+/* ---- what holds a lane up ---- */
+
+static enum lane_why why_of(const struct forecast *f, const struct lane *lane, nsec now)
+{
+    nsec when;
+    if (!lane_waited_for(lane))
+        return LANE_IDLE;
+    enum lane_why why = lane_ask(&f->lanes, lane, now, &when);
+    if (why != LANE_READY || throttle_ready_at(&f->engine, now) > now)
+        return why;
+    return lane->open >= lane->allowed ? LANE_CONNECTIONS : LANE_READY;
+}
+
+static void account(struct forecast *f, struct lane *lane)
+{
+    struct forecast_lane *view = lane->context;
+    nsec now = io_now(f->io);
+    view->waited[view->why] += now - view->since;
+    view->since = now;
+    view->why = why_of(f, lane, now);
+}
+
+/* ---- demand: as many wait in memory as the engine would let ---- */
+
+static struct attempt *take_attempt(struct forecast *f, struct forecast_stream *stream)
+{
+    struct forecast_attempt *one = f->free_attempts;
+    if (one) {
+        f->free_attempts = one->next;
+    } else {
+        one = malloc(sizeof *one);
+        sluice_assert(one);
+        one->all_next = f->attempts;
+        f->attempts = one;
+    }
+    one->attempt = (struct attempt){.site = &stream->group->site, .lease = &f->lease};
+    one->stream = stream;
+    return &one->attempt;
+}
+
+static struct forecast_attempt *of(struct attempt *attempt)
+{
+    return container_of(attempt, struct forecast_attempt, attempt);
+}
+
+static bool is_due(const struct forecast *f, const struct forecast_stream *stream)
+{
+    return stream->left && stream->demand->not_before <= io_wall(f->io);
+}
+
+/* Campaigns of one ISP have their turns. */
+static void top_up(struct forecast *f, struct forecast_group *group)
+{
+    nsec now = io_now(f->io);
+    bool more = true;
+    while (more && group->backlog->waiting < backlog_room(group->backlog, now)) {
+        more = false;
+        for (struct forecast_stream *stream = group->streams; stream; stream = stream->next) {
+            if (!is_due(f, stream))
+                continue;
+            stream->left--;
+            more = backlog_add(&f->lanes, group->backlog, take_attempt(f, stream), false, now);
+            sluice_assert(more); /* queues suffice for one site each */
+        }
+    }
+}
+
+/* ---- sessions ---- */
+
+static void pump(struct forecast *f, struct lane *lane);
+
+static void on_lane_timer(struct io_timer *timer)
+{
+    struct lane *lane = container_of(timer, struct lane, timer);
+    struct forecast_lane *view = lane->context;
+    pump(view->forecast, lane);
+}
+
+static void wake_at(struct forecast *f, struct lane *lane, nsec when)
+{
+    if (when == NSEC_NEVER || (io_timer_is_set(&lane->timer) && lane->timer.at <= when))
+        return;
+    lane->timer.fire = on_lane_timer;
+    io_timer_set(f->io, &lane->timer, when);
+}
+
+static void unlink_idle(struct forecast_lane *view, struct forecast_session *session)
+{
+    struct forecast_session **at = &view->idle;
+    while (*at != session)
+        at = &(*at)->idle_next;
+    *at = session->idle_next;
+}
+
+static void close_session(struct forecast *f, struct forecast_session *session)
+{
+    lane_closed(session->lane, true, session->messages > 0);
+    session->idle_next = f->free_sessions;
+    f->free_sessions = session;
+}
+
+static void count_start(struct forecast *f, struct forecast_demand *demand)
+{
+    nsec wall = io_wall(f->io);
+    unsigned day = forecast_day(f, wall);
+    if (!demand->started++)
+        demand->first = wall;
+    demand->days[day < FORECAST_DAYS ? day : FORECAST_DAYS - 1]++;
+}
+
+/* True: the session has a message. */
+static bool feed(struct forecast *f, struct forecast_session *session)
+{
+    struct lane *lane = session->lane;
+    struct forecast_lane *view = lane->context;
+    nsec now = io_now(f->io), when, engine = throttle_ready_at(&f->engine, now);
+    bool ready = lane_ask(&f->lanes, lane, now, &when) == LANE_READY;
+    if (ready && engine > now)
+        when = engine;
+    if (!ready || engine > now) {
+        if (lane_waited_for(lane))
+            wake_at(f, lane, when);
+        return false;
+    }
+    session->attempt = lane_take(&f->lanes, lane, &view->group->site, now);
+    if (!session->attempt)
+        return false;
+    lane_start(lane, now);
+    throttle_take(&f->engine, now);
+    count_start(f, of(session->attempt)->stream->demand);
+    io_timer_set(f->io, &session->timer, now + f->plan.latency);
+    top_up(f, view->group);
+    return true;
+}
+
+static void message_ends(struct forecast *f, struct forecast_session *session)
+{
+    struct forecast_attempt *one = of(session->attempt);
+    one->stream->demand->done++;
+    one->stream->demand->finish = io_wall(f->io);
+    f->left--;
+    one->next = f->free_attempts;
+    f->free_attempts = one;
+    session->attempt = NULL;
+    if (!session->messages++)
+        lane_worked(session->lane);
+}
+
+static void on_session_timer(struct io_timer *timer)
+{
+    struct forecast_session *session = container_of(timer, struct forecast_session, timer);
+    struct lane *lane = session->lane;
+    struct forecast_lane *view = lane->context;
+    struct forecast *f = view->forecast;
+    account(f, lane);
+    if (session->is_idle) { /* for as long as the limits let it */
+        unlink_idle(view, session);
+        close_session(f, session);
+        return;
+    }
+    if (session->attempt)
+        message_ends(f, session);
+    else
+        lane_ready(lane);
+    bool full = lane->limits->per_connection && session->messages >= lane->limits->per_connection;
+    if (full || lane->open > lane->allowed) {
+        close_session(f, session);
+        pump(f, lane);
+        return;
+    }
+    if (feed(f, session))
+        return;
+    session->is_idle = true;
+    session->idle_next = view->idle;
+    view->idle = session;
+    io_timer_set(f->io, &session->timer, io_now(f->io) + lane->limits->idle);
+}
+
+static void open_session(struct forecast *f, struct lane *lane)
+{
+    struct forecast_session *session = f->free_sessions;
+    if (session) {
+        f->free_sessions = session->idle_next;
+    } else {
+        session = calloc(1, sizeof *session);
+        sluice_assert(session);
+        session->timer.fire = on_session_timer;
+        session->all_next = f->sessions;
+        f->sessions = session;
+    }
+    session->lane = lane;
+    session->messages = 0;
+    session->is_idle = false;
+    lane_opened(lane, io_now(f->io));
+    io_timer_set(f->io, &session->timer, io_now(f->io) + f->plan.connect);
+}
+
+/* Idle sessions are fed, then as many are begun as are of use (as carry.c does). */
+static void pump(struct forecast *f, struct lane *lane)
+{
+    struct forecast_lane *view = lane->context;
+    nsec when;
+    account(f, lane);
+    while (view->idle) {
+        struct forecast_session *session = view->idle;
+        if (!feed(f, session))
+            break;
+        session->is_idle = false;
+        view->idle = session->idle_next; /* its timer is the message's now */
+    }
+    unsigned idle = 0;
+    for (const struct forecast_session *session = view->idle; session; session = session->idle_next)
+        idle++;
+    unsigned coming = lane->connecting + idle, waiting = lane_waiting_at(lane, &view->group->site);
+    while (coming < waiting && coming < lane_sessions_ahead(lane)) {
+        if (!lane_may_open(&f->lanes, lane, io_now(f->io), &when)) {
+            wake_at(f, lane, when);
+            return;
+        }
+        open_session(f, lane);
+        coming++;
+    }
+}
+
+static void pump_group(struct forecast *f, struct forecast_group *group)
+{
+    top_up(f, group);
+    for (unsigned i = 0; i < group->backlog->lane_count; i++)
+        pump(f, group->backlog->lanes[i]);
+}
+
+/* A campaign's time has come. */
+static void on_group_timer(struct io_timer *timer)
+{
+    struct forecast_group *group = container_of(timer, struct forecast_group, timer);
+    pump_group(group->forecast, group);
+}
+
+static void begin_group(struct forecast *f, struct forecast_group *group)
+{
+    nsec now = io_now(f->io), wall = io_wall(f->io);
+    group->backlog = lanes_backlog(&f->lanes, group->pool, slice_of(group->isp), table_hash(slice_of(group->isp)), now);
+    sluice_assert(group->backlog); /* pools suffice for all groups */
+    for (unsigned i = 0; i < group->backlog->lane_count; i++) {
+        struct lane *lane = group->backlog->lanes[i];
+        struct forecast_lane *view = &group->lanes[i];
+        *view = (struct forecast_lane){.forecast = f, .group = group, .why = LANE_IDLE, .since = now};
+        lane->context = view;
+    }
+    nsec latest = wall;
+    for (struct forecast_stream *stream = group->streams; stream; stream = stream->next)
+        latest = nsec_max(latest, stream->demand->not_before);
+    group->timer.fire = on_group_timer;
+    if (latest > wall)
+        io_timer_set(f->io, &group->timer, now + (latest - wall));
+    pump_group(f, group);
+}
+
+/* ---- the run ---- */
+
+static bool goes_on(void *context)
+{
+    const struct forecast *f = context;
+    return f->left > 0;
+}
+
+static nsec turn(void *context)
+{
+    struct forecast *f = context;
+    io_turn(f->io, NSEC_NEVER);
+    return NSEC_NEVER;
+}
+
+/* What its lanes waited for longest, all of them together. */
+static enum lane_why bound_of(struct forecast *f, struct forecast_group *group)
+{
+    nsec waited[LANE_WHY_COUNT] = {0};
+    enum lane_why bound = LANE_READY;
+    for (unsigned i = 0; i < group->backlog->lane_count; i++) {
+        account(f, group->backlog->lanes[i]);
+        for (enum lane_why why = LANE_READY; why < LANE_WHY_COUNT; why++)
+            waited[why] += group->lanes[i].waited[why];
+    }
+    for (enum lane_why why = LANE_READY; why < LANE_WHY_COUNT; why++)
+        if (why != LANE_IDLE && waited[why] > waited[bound])
+            bound = why;
+    return bound;
+}
+
+bool scheduler_run(struct forecast *f)
+{
+    sim_on_turn(f->io, turn, f);
+    for (struct forecast_group *group = f->groups; group; group = group->next)
+        begin_group(f, group);
+    bool done = sim_run_while(f->world, goes_on, f, sim_now(f->world) + f->plan.horizon);
+    for (struct forecast_group *group = f->groups; group; group = group->next) {
+        enum lane_why bound = bound_of(f, group);
+        for (struct forecast_stream *stream = group->streams; stream; stream = stream->next) {
+            stream->demand->bound = bound;
+            stream->demand->limits = group->backlog->lane_count ? group->backlog->lanes[0]->limits : &f->config->defaults;
+            stream->demand->lanes = group->backlog->lane_count;
+        }
+    }
+    return done;
+}
+
+void scheduler_free(struct forecast *f)
+{
+    for (struct forecast_attempt *one = f->attempts, *next; one; one = next) {
+        next = one->all_next;
+        free(one);
+    }
+    for (struct forecast_session *session = f->sessions, *next; session; session = next) {
+        next = session->all_next;
+        free(session);
+    }
+}

@@ -1,0 +1,79 @@
+/* scheduler.h - what forecast.c sets up and scheduler.c runs. Private to forecast/. */
+#ifndef FORECAST_SCHEDULER_H
+#define FORECAST_SCHEDULER_H
+
+#include "forecast/forecast.h"
+#include "flow/ledger.h"
+#include "flow/site.h"
+#include "sim/sim.h"
+#include "sluice/attempt.h"
+
+/* What one campaign still has for one ISP. */
+struct forecast_stream {
+    struct forecast_stream *next;
+    struct forecast_group *group;
+    struct forecast_demand *demand;
+    uint64_t left; /* not waiting in memory yet */
+};
+
+struct forecast_attempt {
+    struct attempt attempt;
+    struct forecast_stream *stream;
+    struct forecast_attempt *next, *all_next; /* free; all */
+};
+
+/* A lane's view of where its time went; lane->context. */
+struct forecast_lane {
+    struct forecast *forecast;
+    struct forecast_group *group;
+    struct forecast_session *idle; /* by idle_next */
+    enum lane_why why;
+    nsec since, waited[LANE_WHY_COUNT];
+};
+
+/* One backlog: (pool, ISP). */
+struct forecast_group {
+    struct forecast_group *next;
+    struct forecast *forecast;
+    unsigned pool;
+    char isp[LIMIT_ISP_NAME + 1];
+    struct forecast_stream *streams;
+    struct backlog *backlog;
+    struct site site; /* all of its mail exchangers */
+    struct io_timer timer;
+    struct forecast_lane lanes[LANES_OF_POOL];
+};
+
+struct forecast_session {
+    struct lane *lane;
+    struct attempt *attempt; /* in it; NULL: it is being let in, or is idle */
+    struct io_timer timer;   /* when that ends */
+    unsigned messages;
+    bool is_idle;
+    struct forecast_session *idle_next, *all_next;
+};
+
+struct forecast {
+    const struct config *config;
+    struct forecast_plan plan;
+    struct sim_world *world;
+    struct io *io;
+    struct arena arena;
+    struct lanes lanes;
+    struct lease lease; /* everybody's: nobody leases here */
+    struct throttle engine; /* its own speed */
+    uint64_t left;
+    struct forecast_demand **demands;
+    unsigned demand_count;
+    struct forecast_group *groups;
+    unsigned group_count;
+    struct forecast_attempt *attempts, *free_attempts;
+    struct forecast_session *sessions, *free_sessions;
+};
+
+/* False: something is left at the horizon. */
+must_use bool scheduler_run(struct forecast *forecast);
+/* What it has no use for any more. */
+void scheduler_free(struct forecast *forecast);
+
+#endif

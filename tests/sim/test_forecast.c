@@ -1,0 +1,159 @@
+/* forecast/: what the production lanes say of a queue, against what arithmetic says of it. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "forecast/forecast.h"
+
+static const nsec minute = 60 * NSEC_PER_S, hour = 3600 * NSEC_PER_S;
+/* 2026-11-02 12:00:00 UTC */
+static const nsec noon = 1793620800 * NSEC_PER_S;
+
+static const char sources[] = "hostname = m.example\npool p {\n source 203.0.113.1 { name = s1 }\n"
+                              " source 203.0.113.2 { name = s2 }\n}\n";
+
+struct fixture {
+    struct config *config;
+    struct forecast *forecast;
+};
+
+static struct fixture begin(const char *settings)
+{
+    char text[4096], error[512];
+    struct fixture f;
+    struct forecast_plan plan = {.start = noon,
+                                 .connect = NSEC_PER_S,
+                                 .latency = NSEC_PER_S / 4,
+                                 .horizon = 60 * 24 * hour};
+    snprintf(text, sizeof text, "%s%s", sources, settings);
+    f.config = config_parse("test.conf", slice_of(text), error, sizeof error);
+    if (!f.config)
+        fail_msg("%s", error);
+    f.forecast = forecast_new(f.config, &plan);
+    assert_non_null(f.forecast);
+    return f;
+}
+
+static void end(struct fixture *f)
+{
+    forecast_free(f->forecast);
+    config_free(f->config);
+}
+
+static const struct forecast_demand *add(struct fixture *f, const char *campaign, const char *isp, uint64_t count,
+                                         nsec not_before)
+{
+    struct forecast_demand demand = {.count = count, .not_before = not_before};
+    strcpy(demand.campaign, campaign);
+    strcpy(demand.isp, isp);
+    return forecast_add(f->forecast, &demand);
+}
+
+static void assert_near(nsec is, nsec should, nsec by)
+{
+    if (is < should - by || is > should + by)
+        fail_msg("%.3f s instead of %.3f s", (double)(is - noon) / 1e9, (double)(should - noon) / 1e9);
+}
+
+/* Two sources at 60 a minute each: 120 a minute. */
+static void a_rate_decides(void **unused)
+{
+    (void)unused;
+    struct fixture f = begin("isp big { mx = {.big.example}  rate = 60/min  connections = 10 }\n");
+    const struct forecast_demand *demand = add(&f, "c", "big", 12000, 0);
+    assert_true(forecast_run(f.forecast));
+    assert_int_equal(demand->done, 12000);
+    assert_near(demand->finish, noon + 100 * minute, 5 * NSEC_PER_S);
+    assert_int_equal(demand->bound, LANE_RATE);
+    end(&f);
+}
+
+/* 2 sources x 3 sessions x 4 messages a second, and a second for a new session after each 40: 40 take 10 s, and 11 with it. */
+static void connections_decide(void **unused)
+{
+    (void)unused;
+    struct fixture f = begin("isp big { mx = {.big.example}  connections = 3  per_connection = 40 }\n");
+    const struct forecast_demand *demand = add(&f, "c", "big", 6 * 40 * 100, 0);
+    assert_true(forecast_run(f.forecast));
+    assert_near(demand->finish, noon + 1100 * NSEC_PER_S, 30 * NSEC_PER_S);
+    assert_int_equal(demand->bound, LANE_CONNECTIONS);
+    end(&f);
+}
+
+/* Days are counted as they go: 60 an hour from noon give 720 today from each source. */
+static void days_are_told_apart(void **unused)
+{
+    (void)unused;
+    struct fixture f = begin("isp big { mx = {.big.example}  rate = 60/h }\n");
+    const struct forecast_demand *demand = add(&f, "c", "big", 6000, 0);
+    assert_true(forecast_run(f.forecast));
+    assert_in_range(demand->days[0], 1430, 1440);
+    assert_in_range(demand->days[1], 2870, 2890);
+    assert_int_equal(demand->days[0] + demand->days[1] + demand->days[2], 6000);
+    end(&f);
+}
+
+static void isps_do_not_wait_for_one_another(void **unused)
+{
+    (void)unused;
+    struct fixture f = begin("isp slow { mx = {.slow.example}  rate = 1/h }\nisp quick { mx = {.quick.example} }\n");
+    const struct forecast_demand *slow = add(&f, "c", "slow", 48, 0), *quick = add(&f, "c", "quick", 100, 0),
+                                 *other = add(&f, "c", "mx:mx.elsewhere.example", 10, 0);
+    assert_true(forecast_run(f.forecast));
+    assert_near(slow->finish, noon + 24 * hour, hour);
+    assert_true(quick->finish < noon + minute && other->finish < noon + minute);
+    end(&f);
+}
+
+static void a_campaign_waits_for_its_time(void **unused)
+{
+    (void)unused;
+    struct fixture f = begin("isp big { mx = {.big.example}  rate = 60/min }\n");
+    const struct forecast_demand *now = add(&f, "a", "big", 1200, 0),
+                                 *later = add(&f, "b", "big", 1200, noon + hour);
+    assert_true(forecast_run(f.forecast));
+    assert_near(now->finish, noon + 10 * minute, 5 * NSEC_PER_S);
+    assert_true(later->first >= noon + hour);
+    assert_near(later->finish, noon + hour + 10 * minute, 5 * NSEC_PER_S);
+    end(&f);
+}
+
+/* Two that go at once share the lane, and both end when all does. */
+static void campaigns_share_a_lane(void **unused)
+{
+    (void)unused;
+    struct fixture f = begin("isp big { mx = {.big.example}  rate = 60/min }\n");
+    const struct forecast_demand *a = add(&f, "a", "big", 1200, 0), *b = add(&f, "b", "big", 1200, 0);
+    assert_true(forecast_run(f.forecast));
+    assert_near(a->finish, noon + 20 * minute, 10 * NSEC_PER_S);
+    assert_near(b->finish, noon + 20 * minute, 10 * NSEC_PER_S);
+    end(&f);
+}
+
+static void what_does_not_end_is_said(void **unused)
+{
+    (void)unused;
+    struct fixture f = begin("isp big { mx = {.big.example}  rate = 1/h }\n");
+    const struct forecast_demand *demand = add(&f, "c", "big", 1000000, 0);
+    assert_false(forecast_run(f.forecast));
+    assert_in_range(demand->done, 2 * 60 * 24 - 10, 2 * 60 * 24 + 10);
+    end(&f);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_rate_decides),
+        cmocka_unit_test(connections_decide),
+        cmocka_unit_test(days_are_told_apart),
+        cmocka_unit_test(isps_do_not_wait_for_one_another),
+        cmocka_unit_test(a_campaign_waits_for_its_time),
+        cmocka_unit_test(campaigns_share_a_lane),
+        cmocka_unit_test(what_does_not_end_is_said),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
