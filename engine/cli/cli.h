@@ -28,6 +28,8 @@ int printf_like(2, 3) cli_usage(const char *command, const char *format, ...);
 /* The file of -c, $SLUICE_CONFIG, ./sluice.conf or /etc/sluice/sluice.conf: the first that is named or exists. NULL:
  * said why. The caller owns the configuration. */
 must_use struct config *cli_config(const struct cli *cli);
+/* Its name; NULL: there is none. */
+const char *cli_config_file(const struct cli *cli);
 
 /* The value of -c within a sub-command. */
 #define CLI_CONFIG_OPTION                                                                                              \
@@ -45,12 +47,15 @@ int cli_events(struct cli *cli, int argc, char **argv);
 int cli_status(struct cli *cli, int argc, char **argv);
 int cli_config_command(struct cli *cli, int argc, char **argv);
 int cli_render(struct cli *cli, int argc, char **argv);
+int cli_classify(struct cli *cli, int argc, char **argv);
 int cli_token(struct cli *cli, int argc, char **argv);
 int cli_forecast(struct cli *cli, int argc, char **argv);
 int cli_pause(struct cli *cli, int argc, char **argv);
 int cli_slow(struct cli *cli, int argc, char **argv);
 int cli_resume(struct cli *cli, int argc, char **argv);
+int cli_audit(struct cli *cli, int argc, char **argv);
 int cli_paused(struct cli *cli, int argc, char **argv);
+int cli_suppress(struct cli *cli, int argc, char **argv);
 int cli_run(struct cli *cli, int argc, char **argv);
 
 #endif

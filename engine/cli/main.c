@@ -24,9 +24,12 @@ static const struct command commands[] = {
     {"slow", cli_slow, "slow down one ISP, source or lane"},
     {"resume", cli_resume, "take back a pause or a slow-down"},
     {"paused", cli_paused, "what is paused or slowed down by hand"},
+    {"audit", cli_audit, "whether any lane ever went faster than it may, by the events"},
     {"render", cli_render, "the message that a recipient will get, or a template with data"},
     {"forecast", cli_forecast, "when a campaign that is queued, or a list, will be finished, and what holds it up"},
+    {"classify", cli_classify, "what replies of mail servers mean"},
     {"token", cli_token, "which campaign and recipient a bounce is about, if it is no forgery"},
+    {"suppress", cli_suppress, "whom no campaign is sent to: add, remove, check, import, export"},
     {"config", cli_config_command, "check or print the configuration"},
 };
 
@@ -71,15 +74,21 @@ int cli_usage(const char *command, const char *format, ...)
     return CLI_USAGE;
 }
 
-struct config *cli_config(const struct cli *cli)
+const char *cli_config_file(const struct cli *cli)
 {
     static const char *const places[] = {"sluice.conf", "/etc/sluice/sluice.conf"};
     const char *file = cli->config_file ? cli->config_file : getenv("SLUICE_CONFIG");
-    char error[2048];
     for (size_t i = 0; !file && i < countof(places); i++)
         if (access(places[i], F_OK) == 0)
             file = places[i];
-    if (!file || !file[0]) {
+    return file && file[0] ? file : NULL;
+}
+
+struct config *cli_config(const struct cli *cli)
+{
+    const char *file = cli_config_file(cli);
+    char error[2048];
+    if (!file) {
         cli_error("there is no configuration: neither -c FILE, $SLUICE_CONFIG, ./sluice.conf nor "
                   "/etc/sluice/sluice.conf");
         return NULL;
