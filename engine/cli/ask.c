@@ -77,7 +77,7 @@ static void copy_items(struct ask_answer *answer, const struct store_answer *fro
     sluice_assert(answer->items && answer->bytes);
     for (unsigned i = 0; i < from->item_count; i++) {
         size_t n = from->items[i].n;
-        answer->items[i] = (struct slice){answer->bytes + at, n};
+        answer->items[i] = (struct slice){from->items[i].p ? answer->bytes + at : NULL, n};
         if (n)
             memcpy(answer->bytes + at, from->items[i].p, n);
         answer->bytes[at + n] = 0;

@@ -29,7 +29,7 @@ struct ask_answer {
     bool done;
     enum store_result result;
     enum store_state state;
-    struct slice *items; /* each ends with a zero byte too */
+    struct slice *items; /* each ends with a zero byte too; p is NULL where the step says that there is none */
     unsigned item_count;
     int64_t number;
     char *bytes; /* private: where the items lie */

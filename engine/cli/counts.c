@@ -5,12 +5,18 @@
 
 #include <jansson.h>
 
-bool counts_id_fits(const char *campaign)
+bool counts_id_is_plain(const char *campaign)
 {
     size_t n = strlen(campaign);
-    bool fits = n >= 1 && n <= LIMIT_CAMPAIGN_ID;
-    for (const char *p = campaign; fits && *p; p++)
-        fits = (*p >= '0' && *p <= '9') || (*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z') || strchr("._-", *p);
+    bool plain = n >= 1 && n <= LIMIT_CAMPAIGN_ID;
+    for (const char *p = campaign; plain && *p; p++)
+        plain = ascii_is_alnum(*p) || strchr("._-", *p);
+    return plain;
+}
+
+bool counts_id_fits(const char *campaign)
+{
+    bool fits = counts_id_is_plain(campaign);
     if (!fits)
         cli_error("\"%s\" is no campaign id; it is 1 to %d letters, digits and . _ -", campaign, LIMIT_CAMPAIGN_ID);
     return fits;

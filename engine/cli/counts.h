@@ -25,6 +25,7 @@ struct slice counts_field(const struct counts *counts, const char *name);
 /* The caller owns it (jansson's json_t; its header and proto/json.h do not go together). */
 struct json_t *counts_json(const struct counts *counts, const char *campaign);
 
+bool counts_id_is_plain(const char *campaign);
 /* 1 .. LIMIT_CAMPAIGN_ID of [A-Za-z0-9._-]; else says so. */
 must_use bool counts_id_fits(const char *campaign);
 

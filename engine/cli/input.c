@@ -321,6 +321,8 @@ enum input_result input_next(struct input *input, struct slice *entry)
     return result;
 }
 
+unsigned long input_line(const struct input *input) { return input->record; }
+
 enum input_format input_guess(const char *name, FILE *stream)
 {
     static const char *const lines[] = {".jsonl", ".ndjson", ".json"};

@@ -28,6 +28,9 @@ void input_close(struct input *input);
 /* ENTRY: `entry` is borrowed until the next call. FAULT: `entry` is a sentence that names the line; nothing follows. */
 must_use enum input_result input_next(struct input *input, struct slice *entry);
 
+/* Where the entry of the last call begins, from 1. */
+unsigned long input_line(const struct input *input);
+
 /* By the name's end (.csv, .jsonl, .ndjson, .json), else by the stream's first byte, which stays in it. */
 enum input_format input_guess(const char *name, FILE *stream);
 
