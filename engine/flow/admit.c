@@ -57,6 +57,7 @@ enum event_type carry_end(struct shard *shard, struct attempt *attempt, const st
     settlement->event.isp = slice_of(settlement->isp);
     enum event_type type = settlement->event.type;
     suppress_note(&shard->suppress, attempt, settlement);
+    carry_warm_ended(shard, attempt, outcome, &settlement->verdict);
     metrics_event(shard->metrics, type);
     events_add(&shard->events);
     end_attempt(shard, attempt);
@@ -125,7 +126,8 @@ static struct backlog *choose_backlog(struct shard *shard, struct attempt *attem
     if (!lane)
         return backlog;
     enum lane_why why = lane_ask(&shard->lanes, lane, io_now(shard->io), &when);
-    bool rests = why == LANE_SOURCE || why == LANE_HELD || why == LANE_SLOW || why == LANE_QUOTA || why == LANE_PAUSED;
+    bool rests = why == LANE_SOURCE || why == LANE_HELD || why == LANE_SLOW || why == LANE_QUOTA || why == LANE_PAUSED ||
+                 why == LANE_BACKOFF;
     return rests ? backlog : &lane->own;
 }
 
@@ -178,12 +180,41 @@ static void park_or_defer(struct shard *shard, struct attempt *attempt, const st
     carry_settle(shard, attempt, &outcome);
 }
 
+bool carry_held(struct shard *shard, struct attempt *attempt, bool probe)
+{
+    struct outcome outcome;
+    struct site *site = attempt->site;
+    if (site->relay >= 0 || !adapt_holds(shard, attempt->campaign, slice_of(site->isp), probe))
+        return false;
+    if (site->list[0] != '~') { /* carry_room calls it from there when it may go */
+        park(shard, attempt);
+        return true;
+    }
+    outcome_make(&outcome, STAGE_ROUTE, HAPPENING_LOCAL, SLICE("what it says, or who from, is held at this provider"));
+    carry_settle(shard, attempt, &outcome);
+    return true;
+}
+
+/* All sources are, for longer than anybody should wait without a word. */
+static bool shut_out(struct shard *shard, struct attempt *attempt, const struct backlog *backlog)
+{
+    struct outcome outcome;
+    if (!adapt_shuts_out(shard, backlog, &outcome))
+        return false;
+    carry_settle(shard, attempt, &outcome);
+    return true;
+}
+
 /* Routed: it waits here, or, if it cannot start soon or not here, in Redis. */
 void carry_place(struct shard *shard, struct attempt *attempt, bool front)
 {
     if (carry_stopped(shard, attempt))
         return;
     struct site *site = attempt->site;
+    if (site->stale) {
+        carry_place_anew(shard, attempt, front);
+        return;
+    }
     int home = lanes_shard_of(&shard->lanes, (unsigned)attempt->campaign->pool, slice_of(site->isp),
                               isp_bucket(site->isp_hash));
     if (home >= 0 && (unsigned)home != shard->index) {
@@ -194,6 +225,8 @@ void carry_place(struct shard *shard, struct attempt *attempt, bool front)
     nsec now = io_now(shard->io);
     struct backlog *backlog = lanes_backlog(&shard->lanes, (unsigned)attempt->campaign->pool, slice_of(site->isp),
                                             site->isp_hash, now);
+    if (carry_held(shard, attempt, false) || (backlog && shut_out(shard, attempt, backlog)))
+        return;
     struct backlog *chosen = backlog ? choose_backlog(shard, attempt, backlog) : NULL;
     if (!chosen || (!front && !has_place(shard, attempt, chosen)) ||
         !backlog_add(&shard->lanes, chosen, attempt, front, now)) {
@@ -248,13 +281,15 @@ unsigned carry_room(struct shard *shard, const struct campaign *campaign, struct
         return 0;
     nsec now = io_now(shard->io);
     struct backlog *backlog = lanes_backlog(&shard->lanes, (unsigned)campaign->pool, list, hash, now);
+    if (adapt_holds(shard, campaign, list, false))
+        return 0;
     return backlog ? backlog_room(backlog, now) + backlog_open(backlog) : 0;
 }
 
 void carry_place_anew(struct shard *shard, struct attempt *attempt, bool front)
 {
-    if (attempt->site->relay == relay_for(shard, attempt)) {
-        carry_place(shard, attempt, false);
+    if (attempt->site->relay == relay_for(shard, attempt) && !attempt->site->stale) {
+        carry_place(shard, attempt, front);
         return;
     }
     sites_release(&shard->route.sites, attempt->site);

@@ -128,7 +128,7 @@ static struct attempt **take_of(struct lanes *lanes, struct backlog *backlog, co
         more = queue != last;
         for (struct attempt *attempt = queue->first, *after; attempt; attempt = after) {
             after = attempt->next;
-            if (attempt->campaign != campaign)
+            if (campaign && attempt->campaign != campaign)
                 continue;
             backlog_remove(lanes, backlog, queue, attempt);
             *end = attempt;

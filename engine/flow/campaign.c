@@ -107,9 +107,7 @@ static void take_pool(struct campaign *campaign, const struct config *config, st
 {
     if (!name.n)
         name = slice_of(config->default_pool);
-    const struct config_pool *pool = name.n                    ? config_pool_find(config, name)
-                                     : config->pool_count == 1 ? &config->pools[0]
-                                                               : NULL;
+    const struct config_pool *pool = name.n ? config_pool_find(config, name) : config_pool_only(config);
     campaign->pool = pool ? (int)(pool - config->pools) : -1;
     if (!pool && name.n)
         snprintf(campaign->reason, sizeof campaign->reason, "no engine here serves pool \"%.*s\"",

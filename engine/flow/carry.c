@@ -54,6 +54,24 @@ static void end_idle(struct shard *shard, struct session *session)
     session_quit(session);
 }
 
+void carry_send_away(struct shard *shard, struct session *session)
+{
+    struct lane *lane = session->owner;
+    if (!session->astray)
+        lane->ending++;
+    session->astray = true;
+    if (session->in_idle)
+        end_idle(shard, session);
+}
+
+/* More are open than the lane may have now. */
+static bool is_too_many(struct shard *shard, struct lane *lane, struct session *session)
+{
+    if (!session->astray && lane->open - lane->ending > lane->allowed)
+        carry_send_away(shard, session);
+    return session->astray;
+}
+
 /* Idle sessions make room for lanes that stand in line. */
 static void make_room(struct shard *shard)
 {
@@ -70,7 +88,8 @@ static void on_lane_timer(struct io_timer *timer)
 
 void carry_wake_at(struct shard *shard, struct lane *lane, nsec when)
 {
-    if (when == NSEC_NEVER || (io_timer_is_set(&lane->timer) && lane->timer.at <= when))
+    if (carry_warm_waits(shard, lane) || when == NSEC_NEVER ||
+        (io_timer_is_set(&lane->timer) && lane->timer.at <= when))
         return;
     lane->timer.fire = on_lane_timer;
     lane->context = shard;
@@ -94,7 +113,14 @@ static bool start(struct shard *shard, struct lane *lane, struct session *sessio
 {
     struct slice reason;
     struct outcome outcome;
-    switch (carry_press(shard, lane, session->site, attempt, &reason)) {
+    if (!budget_reserve(lane, attempt, io_now(shard->io))) { /* the gate has shut since it was asked */
+        carry_place(shard, attempt, true);
+        return true;
+    }
+    enum press_result pressed = carry_press(shard, lane, session->site, attempt, &reason);
+    if (pressed != PRESS_DONE)
+        budget_release(attempt, io_now(shard->io));
+    switch (pressed) {
     case PRESS_DONE:
         break;
     case PRESS_NO_ROOM:
@@ -125,8 +151,8 @@ static void on_wants(void *context, struct session *session)
     struct shard *shard = context;
     struct lane *lane = session->owner;
     nsec when;
-    if (!carry_may_start(shard) || session->one_too_many || !security_suffices(&session->security) ||
-        crowd_leaves(&shard->crowd, lane, session))
+    if (!carry_may_start(shard) || session->one_too_many || is_too_many(shard, lane, session) ||
+        adapt_waits(lane) || !security_suffices(&session->security) || crowd_leaves(&shard->crowd, lane, session))
         return;
     if (lane_ask(&shard->lanes, lane, io_now(shard->io), &when) != LANE_READY && !carry_relay_probes(shard, session)) {
         if (lane_waited_for(lane))
@@ -135,7 +161,7 @@ static void on_wants(void *context, struct session *session)
     }
     struct attempt *attempt;
     while ((attempt = lane_take(&shard->lanes, lane, session->site, io_now(shard->io)))) {
-        if (carry_stopped(shard, attempt) || carry_set_aside(shard, attempt))
+        if (carry_stopped(shard, attempt) || carry_held(shard, attempt, true) || carry_set_aside(shard, attempt))
             continue;
         if (start(shard, lane, session, attempt))
             break;
@@ -148,7 +174,7 @@ static void on_idle(void *context, struct session *session)
 {
     struct shard *shard = context;
     struct lane *lane = session->owner;
-    if (shard->phase != SHARD_RUNNING || session->leaves || session->one_too_many ||
+    if (shard->phase != SHARD_RUNNING || session->leaves || session->astray || session->one_too_many ||
         !security_suffices(&session->security)) {
         end_idle(shard, session);
         return;
@@ -182,8 +208,9 @@ static void on_message_ended(void *context, struct session *session, struct atte
     struct shard *shard = context;
     struct lane *lane = session->owner;
     shard->carried--;
-    if (untouched || carry_relay_objects(shard, session, outcome)) {
+    if (untouched || carry_relay_objects(shard, session, outcome) || adapt_objects(shard, session, outcome)) {
         session->gave_back = true;
+        carry_warm_ended(shard, attempt, outcome, NULL);
         ledger_withdraw(&shard->ledger, attempt);
         if (shard->phase == SHARD_RUNNING)
             carry_place(shard, attempt, true);
@@ -208,6 +235,8 @@ static void on_message_ended(void *context, struct session *session, struct atte
  * or, if they are turned away too, it is deferred. */
 static void turned_away(struct shard *shard, struct lane *lane, struct session *session, const struct outcome *why)
 {
+    if (lane->gates[LANE_BACKOFF] > io_now(shard->io))
+        return; /* its replies asked for silence, and that is longer */
     nsec until = lane_turned_away(lane, io_now(shard->io));
     carry_wake_at(shard, lane, until);
     if (lane->failures < CARRY_TURNED_AWAY || lane->working || !why->stage)
@@ -226,6 +255,8 @@ static void on_closed(void *context, struct session *session, const struct outco
     struct lane *lane = session->owner;
     session_forget_idle(shard, lane, session);
     lane_closed(lane, session->ready, session->worked);
+    adapt_session_closed(shard, session, why);
+    carry_warm_closed(shard, lane, why);
     bool objected = carry_learn(shard, session), scolded = carry_relay_closed(shard, session, why);
     enum carry_insecure insecure = carry_learn_tls(shard, session, why);
     if (insecure == CARRY_INSECURE_LOCAL || (why->stage == STAGE_CONNECT && why->happening == HAPPENING_LOCAL)) {
@@ -245,6 +276,8 @@ static void on_closed(void *context, struct session *session, const struct outco
         metrics_add(shard->metrics, METRIC_SESSIONS_LOST, 1);
     }
     unlink_session(shard, lane, session);
+    lane->ending -= session->astray;
+    config_release(session->config);
     crowd_closed(&shard->crowd, session);
     if (!crowd_stand_behind(&shard->crowd, lane))
         mark_lane(shard, lane);
@@ -307,6 +340,7 @@ bool carry_open_session(struct shard *shard, struct lane *lane, struct site *sit
         no_socket(shard, lane, source, result);
         return false;
     }
+    session->config = config_hold(shard->config);
     sites_hold(site);
     lane_opened(lane, io_now(shard->io));
     link_session(shard, lane, session);
@@ -318,8 +352,9 @@ bool carry_open_session(struct shard *shard, struct lane *lane, struct site *sit
 /* Does this site want one more session of the lane? One for each that waits, but no more ahead than are of use. */
 static bool wants_session(void *context, struct lane *lane, struct site *site, unsigned waiting)
 {
-    (void)context;
     unsigned coming = 0;
+    if (!carry_warm_has_place(context, lane))
+        return false;
     for (const struct session *session = lane->sessions; session; session = session->lane_next)
         coming += session->site == site && (!session->ready || session->in_idle);
     return coming < waiting && coming < lane_sessions_ahead(lane);
@@ -358,7 +393,7 @@ static void pump(struct shard *shard, struct lane *lane)
             carry_wake_at(shard, lane, when);
             return;
         }
-        struct site *site = lane_site(lane, wants_session, NULL);
+        struct site *site = lane_site(lane, wants_session, shard);
         if (!site || !carry_open_session(shard, lane, site, false))
             return;
     }

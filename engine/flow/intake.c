@@ -57,7 +57,7 @@ static void trim(struct intake *intake, struct campaign *campaign)
 
 enum { BUCKETS = 256 };
 
-static unsigned lists_of_pool(const struct config *config) { return config->isp_count + BUCKETS; }
+enum { LISTS_OF_POOL = CONFIG_ISPS_MAX + BUCKETS };
 
 /* A configured ISP's list has its name; those of all others share the buckets "~000" to "~255". */
 static uint16_t list_index(const struct config *config, struct slice name)
@@ -65,18 +65,15 @@ static uint16_t list_index(const struct config *config, struct slice name)
     unsigned isp = 0;
     while (isp < config->isp_count && !slice_equal(slice_of(config->isps[isp].name), name))
         isp++;
-    if (isp < config->isp_count)
+    if (isp < config->isp_count && !config->isps[isp].removed)
         return (uint16_t)isp;
     unsigned bucket = 0; /* also of an ISP that is not configured any more */
     for (size_t i = 1; i < name.n && name.n == 4 && name.p[0] == '~'; i++)
         bucket = bucket * 10 + (unsigned)(name.p[i] - '0');
-    return (uint16_t)(config->isp_count + bucket % BUCKETS);
+    return (uint16_t)(CONFIG_ISPS_MAX + bucket % BUCKETS);
 }
 
-static bool is_bucket(const struct intake *intake, int list)
-{
-    return (unsigned)list % lists_of_pool(intake->config) >= intake->config->isp_count;
-}
+static bool is_bucket(int list) { return (unsigned)list % LISTS_OF_POOL >= CONFIG_ISPS_MAX; }
 
 /* What was lost to us because Redis refused a step is taken over anew, with all that its ledger says. */
 static void give_back_refused(struct intake *intake, const struct campaign *campaign)
@@ -239,7 +236,7 @@ static bool lease_parked(struct intake *intake, struct campaign *campaign, nsec 
         unsigned n = campaign->parked_turn++ % view->parked_count;
         struct store_parked *parked = &view->parked_lists[n];
         campaign->leasing_list =
-            all ? -1 : campaign->pool * (int)lists_of_pool(intake->config) + campaign->parked_index[n];
+            all ? -1 : campaign->pool * (int)LISTS_OF_POOL + campaign->parked_index[n];
         unsigned most = all ? (parked->records ? RECORDS_MOST : 0) : want_of(intake, campaign, n, now);
         if (!most || !room_for_lease(intake, most))
             continue;
@@ -346,7 +343,7 @@ static void note_parked(struct intake *intake, const struct lease *lease)
     bool most = lease->parked * 10 > lease->count * 9;
     if (!lease->batch && most)
         lease->campaign->rest_until = now + rest;
-    if (lease->list < 0 || !is_bucket(intake, lease->list))
+    if (lease->list < 0 || !is_bucket(lease->list))
         return;
     struct intake_list *list = &intake->lists[lease->list];
     list->rest = most ? nsec_min(nsec_max(2 * list->rest, rest_least), rest_most) : 0;
@@ -398,8 +395,8 @@ bool intake_open(struct intake *intake, struct arena *arena, const struct intake
     if (!memory || !tags || !intake->tokens)
         return false;
     buddy_init(&intake->memory, memory, LEASE_MEMORY, tags);
-    intake->lists = arena_take(
-        arena, config->config->pool_count * lists_of_pool(config->config) * sizeof *intake->lists, sizeof(nsec));
+    intake->lists =
+        arena_take(arena, (size_t)CONFIG_POOLS_MAX * LISTS_OF_POOL * sizeof *intake->lists, sizeof(nsec));
     return intake->lists && pool_open(&intake->campaign_pool, arena, sizeof(struct campaign), CAMPAIGNS) &&
            pool_open(&intake->lease_pool, arena, sizeof(struct lease), INTAKE_LEASES) &&
            pool_open(&intake->attempt_pool, arena, sizeof(struct attempt), intake_attempts_max(config->config));

@@ -118,7 +118,12 @@ struct lane {
     bool alone; /* it asks with one message at a time whether it is welcome again (adapt.h) */
     uint64_t counted;                               /* `started` when the board was last published */
     nsec counted_at;
+    bool splits;  /* this is one shard's share of it */
+    bool settles; /* since a reload: begins empty once all shards have let go of what they had */
+    bool is_left; /* out of all backlogs; goes when it holds nothing */
+    struct lane *left_next;
     /* The shard's: */
+    unsigned ending; /* of `sessions`, those that take no further message because they are too many */
     struct session *sessions, *idle;
     struct lane *line_next; /* crowd.h */
     bool in_line, called;
@@ -133,6 +138,8 @@ struct lanes {
     struct table lane_table, backlog_table;
     struct backlog *backlogs;
     unsigned waiting;
+    struct lane *left; /* lanes that a reload took out of all backlogs */
+    bool settling;     /* after a reload, until all shards have let go */
     void (*made)(void *context, struct lane *lane); /* a lane begins, or begins anew after it was forgotten: whoever
                                                        shuts gates or slows lanes tells it what holds. May be NULL */
     void *made_context;
@@ -195,7 +202,7 @@ bool lane_may_probe(const struct lanes *lanes, const struct lane *lane, nsec now
 bool lane_may_open(const struct lanes *lanes, const struct lane *lane, nsec now, nsec *when);
 bool lane_waited_for(const struct lane *lane); /* does anybody wait for it? */
 unsigned lane_waiting_at(const struct lane *lane, const struct site *site);
-/* All attempts of this campaign that wait here, taken out of their queues and chained by `next`; NULL: none. */
+/* All attempts of this campaign (NULL: of all) that wait here, taken out of their queues and chained by `next`; NULL: none. */
 struct attempt *lanes_take_of(struct lanes *lanes, const struct campaign *campaign);
 /* How many sessions at one site may be on their way or idle before another one is begun: with a rate, as many as may
  * start something within a second, or as are busy already, for then each message takes its time; one, while the lane
@@ -233,6 +240,14 @@ void lane_line_leave(struct lane *lane);
 void lane_allow(struct lane *lane, unsigned sessions);
 /* Another interval from now on, by throttle_change's formula. */
 void lane_set_rate(struct lane *lane, nsec interval_ns, unsigned burst, nsec now);
+/* A reload; `config` is aligned with the one before (config_align.h). Requires that nobody waits: lanes_take_of(lanes, NULL). A lane
+ * of which another shard may still have open what this one is to have now, or whose hosts another lane served, is shut
+ * (LANE_RELOAD) until lanes_settle. */
+void lanes_reload(struct lanes *lanes, const struct config *config, nsec now);
+/* Has no lane here more open than its new limits leave to this shard, where other shards wait for that? */
+bool lanes_let_go(const struct lanes *lanes);
+/* All shards have let go: those lanes begin, empty. */
+void lanes_settle(struct lanes *lanes, nsec now);
 /* Forgets lanes and backlogs that hold nothing and owe nothing. Returns how many. */
 unsigned lanes_forget(struct lanes *lanes, nsec now);
 const char *lane_why_text(enum lane_why why);

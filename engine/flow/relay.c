@@ -3,40 +3,29 @@
 
 #include "proto/message/encode.h"
 
-static bool open_route(struct relay_table *table, struct arena *arena, unsigned at)
-{
-    const struct config_route *route = &table->config->routes[at];
-    struct isp_suffix *rows = arena_take(arena, (route->domain_count + 1) * sizeof *rows, sizeof(void *));
-    uint32_t *slots = arena_take(arena, isp_slots(route->domain_count) * sizeof *slots, sizeof *slots);
-    if (!rows || !slots)
-        return false;
-    for (unsigned i = 0; i < route->domain_count; i++)
-        rows[i] = (struct isp_suffix){slice_of(route->domains[i]), 0};
-    (void)isp_table_init(&table->domains[at], rows, route->domain_count,
-                         slots); /* one that stands twice does no harm */
-    return true;
-}
-
 bool relay_open(struct relay_table *table, struct arena *arena, const struct config *config)
 {
     table->config = config;
-    table->domains = arena_take(arena, (config->route_count + 1) * sizeof *table->domains, sizeof(void *));
-    table->auths = arena_take(arena, (config->relay_count + 1) * sizeof *table->auths, sizeof(void *));
-    bool opened = table->domains && table->auths;
-    for (unsigned i = 0; opened && i < config->route_count; i++)
-        opened = open_route(table, arena, i);
-    for (unsigned i = 0; i < config->relay_count; i++)
-        for (unsigned j = 0; opened && config->relays[i].secret_file && j < RELAY_AUTHS; j++)
+    table->auths = arena_take(arena, CONFIG_RELAYS_MAX * sizeof *table->auths, sizeof(void *));
+    bool opened = table->auths;
+    for (unsigned i = 0; i < CONFIG_RELAYS_MAX; i++)
+        for (unsigned j = 0; opened && j < RELAY_AUTHS; j++) /* memory that is not touched is not used */
             opened = (table->auths[i][j].text = arena_take(arena, RELAY_AUTH_TEXT, sizeof(void *)));
     return opened;
 }
 
 void relay_close(struct relay_table *table)
 {
-    for (unsigned i = 0; table->auths && i < table->config->relay_count; i++)
+    for (unsigned i = 0; table->auths && i < CONFIG_RELAYS_MAX; i++)
         for (unsigned j = 0; j < RELAY_AUTHS; j++)
             if (table->auths[i][j].version)
                 explicit_bzero(table->auths[i][j].text, RELAY_AUTH_TEXT);
+}
+
+/* What sessions are signing in with stays theirs; the versions of secrets say that it is of no use to others. */
+void relay_reload(struct relay_table *table, const struct config *config)
+{
+    table->config = config;
 }
 
 int relay_of(const struct relay_table *table, unsigned pool, struct slice domain)
@@ -45,7 +34,7 @@ int relay_of(const struct relay_table *table, unsigned pool, struct slice domain
         const struct config_route *route = &table->config->routes[i];
         bool fits = route->pool_index < 0 || (unsigned)route->pool_index == pool;
         if (fits && route->domain_count)
-            fits = isp_of_host(&table->domains[i], domain) != ISP_NONE;
+            fits = isp_of_host(&route->table, domain) != ISP_NONE;
         if (fits)
             return route->relay;
     }

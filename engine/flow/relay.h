@@ -27,13 +27,14 @@ struct relay_auth {
 
 /* Of one shard. */
 struct relay_table {
-    const struct config *config;             /* borrows until dropped */
-    struct isp_table *domains;               /* of each route; without rows where it takes every domain */
+    const struct config *config;             /* borrows until replaced */
     struct relay_auth (*auths)[RELAY_AUTHS]; /* of each relay */
 };
 
 /* False: the arena is too small. */
 must_use bool relay_open(struct relay_table *table, struct arena *arena, const struct config *config);
+/* Another configuration, aligned with the one before. */
+void relay_reload(struct relay_table *table, const struct config *config);
 /* Wipes what was signed in with. */
 void relay_close(struct relay_table *table);
 /* Index into config.relays, or RELAY_NONE. `domain` as A-labels, without case. */

@@ -311,7 +311,8 @@ enum route_result route_attempt(struct route *route, struct attempt *attempt, in
     }
     nsec now = io_now(route->io);
     if (domain->state == DOMAIN_BROKEN ||
-        (domain->expires <= now && (domain->state == DOMAIN_READY || domain->state == DOMAIN_FAILED)))
+        ((domain->expires <= now || (domain->site && domain->site->stale)) &&
+         (domain->state == DOMAIN_READY || domain->state == DOMAIN_FAILED)))
         domain_ask(route, domain);
     if (domain->state == DOMAIN_FAILED) {
         metrics_add(route->metrics, METRIC_DNS_CACHED, 1);

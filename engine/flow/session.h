@@ -54,12 +54,15 @@ struct session {
     bool in_idle;
     bool worked;                /* a message had an answer */
     bool gave_back;             /* a message came back untouched */
+    const struct config *config; /* held: the one under which it was begun */
+    bool astray;                /* takes no further message: its lane has too many, or it is not its lane any more */
     bool leaves;                /* takes no further message, to make room (crowd.h) */
     bool probes;                /* finds out whether a relay takes us again */
     bool scolded, one_too_many; /* the relay said something of us; that this session is too many */
     uint64_t signed_in;         /* version of the secret that it signs in with */
     struct relay_auth *auth;    /* held until it is ready; NULL: none */
     unsigned messages;
+    unsigned answered; /* of them, those that had an answer */
 
     struct stream stream;
     struct io *io;
@@ -101,6 +104,7 @@ struct session_config {
     const char *ehlo; /* borrows until closed */
     const char *mx;   /* copied */
     bool pipelining, across;
+    unsigned per_connection; /* messages; 0: no limit */
     unsigned in_flight;   /* by BDAT, at most CLIENT_IN_FLIGHT_MAX; 0: by DATA alone */
     bool chunking_proved; /* by a session before */
     struct session_security security;

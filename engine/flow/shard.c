@@ -28,6 +28,8 @@ static void on_post(void *context, unsigned from, const struct io_post *post)
     switch (post->kind) {
     case SHARD_POST_LOOK:
         intake_wake(&shard->intake, (struct slice){post->bytes, post->size});
+        if (!post->size)
+            budget_wake(&shard->budget);
         break;
     case SHARD_POST_ALIVE:
         memcpy(&shard->alive_until, post->bytes, sizeof shard->alive_until);
@@ -161,12 +163,13 @@ static void finish(struct shard *shard, nsec now)
         if (shard->sessions)
             return;
         shard->phase = SHARD_RETURNING;
+        budget_finish(&shard->budget);
     }
     if (shard->phase == SHARD_RETURNING) {
         events_flush(&shard->events);
         ledger_flush(&shard->ledger);
         intake_drain(&shard->intake);
-        bool owed = intake_owes(&shard->intake);
+        bool owed = intake_owes(&shard->intake) || budget_owes(&shard->budget);
         if (owed && now < shard->finish_by + 5 * NSEC_PER_S)
             return;
         if (shard->index == 0 && shard->gone + 1 < shard->shards && now < shard->finish_by + 10 * NSEC_PER_S)
@@ -217,6 +220,7 @@ nsec shard_turn(struct shard *shard, nsec until)
         adapt_turn(shard);
         carry_shed(shard);
         carry_probe_relays(shard);
+        carry_warm_tick(shard);
         press_sweep(&shard->press, io_wall(shard->io));
         lanes_forget(&shard->lanes, now);
         watch_redis(shard, now);
@@ -239,6 +243,7 @@ static void on_lane_made(void *context, struct lane *lane)
 {
     hand_lane_made(context, lane);
     adapt_lane_made(context, lane);
+    budget_lane_made(&((struct shard *)context)->budget, lane);
 }
 
 static bool open_parts(struct shard *shard, const struct shard_config *config)

@@ -12,6 +12,7 @@
 #include "control/log.h"
 #include "control/metrics.h"
 #include "flow/adapt.h"
+#include "flow/budget.h"
 #include "flow/crowd.h"
 #include "flow/events.h"
 #include "flow/hand.h"
@@ -75,6 +76,9 @@ struct shard {
     struct lanes lanes;
     struct hand hand;
     struct adaptation adaptation;
+    struct budget budget;
+    struct store_request durability; /* shard 0: how Redis writes to its disk */
+    bool asked_durability;
     struct ledger ledger;
     struct events events;
     struct press press;
@@ -225,6 +229,20 @@ bool carry_relay_may(struct shard *shard, const struct site *site);
 bool carry_relay_probes(struct shard *shard, const struct session *session);
 /* To be called about once a second. */
 void carry_probe_relays(struct shard *shard);
+/* warm.c: sources that are warmed up. */
+must_use bool carry_open_budget(struct shard *shard);
+/* Somebody waits for the lane, and its warm-up has nothing left for now: it is woken when it has. */
+bool carry_warm_waits(struct shard *shard, struct lane *lane);
+/* Is one more session of use? */
+bool carry_warm_has_place(struct shard *shard, struct lane *lane);
+/* A message that had started has ended; `verdict` NULL: it was given back. */
+void carry_warm_ended(struct shard *shard, struct attempt *attempt, const struct outcome *outcome,
+                      const struct verdict *verdict);
+/* A session has ended; whether it worked or not. */
+void carry_warm_closed(struct shard *shard, const struct lane *lane, const struct outcome *why);
+/* For the board. False: the lane is not warmed up. */
+bool carry_warm_say(struct shard *shard, const struct lane *lane, char *text, size_t cap, int64_t *next_ms);
+void carry_warm_tick(struct shard *shard); /* about once a second */
 /* How many from a parked list may be here, those in sessions included. */
 unsigned carry_room(struct shard *shard, const struct campaign *campaign, struct slice list);
 /* Quits idle sessions and ends those that are not let in yet; with `now`, ends all. */

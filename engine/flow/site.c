@@ -236,7 +236,7 @@ static struct site *site_find(struct sites *sites, const struct mx_route *mx, co
 {
     for (struct table_link *link = table_first(&sites->site_table, mx->set); link; link = table_next(link)) {
         struct site *site = container_of(link, struct site, link);
-        if (site->relay == relay && site->secure == safety.secure && site->enforced == safety.enforced &&
+        if (!site->stale && site->relay == relay && site->secure == safety.secure && site->enforced == safety.enforced &&
             mx_same(mx, records, &site->route, site->records))
             return site;
     }
@@ -287,7 +287,7 @@ struct site *sites_get(struct sites *sites, struct mx_route *mx, struct slice do
         mx->count = 1;
         mx->order[0] = 0;
     }
-    struct isp_choice choice = isp_of_route(&sites->isps, mx, domain, records);
+    struct isp_choice choice = isp_of_route(&sites->config->mx_table, mx, domain, records);
     isp_keep(mx, choice.usable);
     safety.secure = safety.secure && sites->config->dane;
     return site_get(sites, mx, records, choice.isp, -1, safety);
@@ -302,6 +302,35 @@ struct site *sites_relay(struct sites *sites, unsigned relay)
     mx.count = 1;
     mx.order[0] = 0;
     return site_get(sites, &mx, &own, ISP_NONE, (int)relay, (struct site_safety){.secure = false});
+}
+
+/* Are its hosts those of the ISP that it was made for, all of them? */
+static bool is_as_it_was(const struct site *site, const struct config *config)
+{
+    if (site->relay >= 0) {
+        const struct config_relay *relay = &config->relays[site->relay];
+        return !relay->removed && site->hosts[0]->port == relay->port &&
+               slice_equal_nocase(slice_of(site->hosts[0]->name), slice_of(relay->host));
+    }
+    struct isp_choice choice =
+        isp_of_route(&config->mx_table, &site->route, slice_of(site->hosts[0]->name), site->records);
+    char name[LIMIT_ISP_NAME + 1];
+    if (choice.isp == ISP_NONE)
+        isp_own_name(name, slice_of(site->hosts[0]->name));
+    else
+        slice_copy(name, sizeof name, slice_of(config->isps[choice.isp].name));
+    return strcmp(name, site->isp) == 0 && choice.usable == (1u << site->route.count) - 1;
+}
+
+void sites_reload(struct sites *sites, const struct config *config)
+{
+    sites->config = config;
+    for (uint64_t i = 0; i <= sites->site_table.mask; i++)
+        for (struct table_link *link = sites->site_table.buckets[i]; link; link = link->next) {
+            struct site *site = container_of(link, struct site, link);
+            site->stale = site->stale || !is_as_it_was(site, config);
+            site->limits = config_limits_for(config, slice_of(site->isp));
+        }
 }
 
 /* May mail of this site go to the host, as far as DNS is concerned? */
@@ -432,27 +461,9 @@ void sites_unfit(struct sites *sites, struct site *site, const struct host *host
 
 /* ---- start ---- */
 
-static bool open_isps(struct sites *sites, struct arena *arena)
-{
-    const struct config *config = sites->config;
-    uint32_t count = 0;
-    for (unsigned i = 0; i < config->isp_count; i++)
-        count += config->isps[i].mx_count;
-    struct isp_suffix *rows = arena_take(arena, (count + 1) * sizeof *rows, sizeof(void *));
-    uint32_t *slots = arena_take(arena, isp_slots(count) * sizeof *slots, sizeof *slots);
-    if (!rows || !slots)
-        return false;
-    uint32_t at = 0;
-    for (unsigned i = 0; i < config->isp_count; i++)
-        for (unsigned j = 0; j < config->isps[i].mx_count; j++)
-            rows[at++] = (struct isp_suffix){slice_of(config->isps[i].mx[j]), i};
-    (void)isp_table_init(&sites->isps, rows, count, slots); /* the configuration refused double suffixes */
-    return true;
-}
-
 bool sites_open(struct sites *sites, struct arena *arena, unsigned sites_max)
 {
-    return open_isps(sites, arena) && pool_open(&sites->site_pool, arena, sizeof(struct site), sites_max) &&
+    return pool_open(&sites->site_pool, arena, sizeof(struct site), sites_max) &&
            pool_open(&sites->host_pool, arena, sizeof(struct host), 2 * sites_max) &&
            table_open(&sites->site_table, arena, TABLE_LOG2) && table_open(&sites->host_table, arena, TABLE_LOG2);
 }

@@ -28,6 +28,8 @@
 
 struct sites;
 
+/* A reload: each site's limits, and whether it is still what it was. */
+void sites_reload(struct sites *sites, const struct config *config);
 /* What DANE demands of a session with a host (RFC 7672 §2.2). */
 enum host_dane {
     HOST_DANE_BROKEN = 0, /* not asked */
@@ -70,6 +72,7 @@ struct site {
     bool pending;  /* its hosts are still being asked for */
     bool secure;   /* its MX set was validated by DNSSEC, and DANE is in use */
     bool enforced; /* by MTA-STS: TLS, with a certificate of a known authority for the host's name */
+    bool stale;    /* since a reload its hosts are another ISP's: its domains are looked up anew */
     int relay;     /* index into config.relays; -1: a mail exchanger's */
     struct mx_route route;
     struct mx_record records[LIMIT_MX_HOSTS]; /* names are the hosts' */
@@ -102,7 +105,6 @@ struct sites {
     const struct log *log;
     void (*answered)(void *context); /* a host was answered: sites that were pending may be known now */
     void *context;
-    struct isp_table isps;
     struct pool site_pool, host_pool;
     struct table site_table, host_table;
 };
