@@ -65,6 +65,11 @@ enum metric {
     METRIC_LIST_AGAIN,   /* of them, those that had waited for more than a minute */
     METRIC_LIST_STRIKES, /* refusals that count against an address */
     METRIC_LIST_ADDED,   /* addresses that came on the list by one */
+    METRIC_ADAPT_WORDS, /* replies that asked a lane, or more, to be slower or silent */
+    METRIC_WARMUP_GRANTED, /* units of warm-up counters, by what became of them */
+    METRIC_WARMUP_USED,
+    METRIC_WARMUP_RETURNED,
+    METRIC_WARMUP_THROWN_AWAY,
     METRIC_TURNS,       /* turns of the shard's loop */
     METRIC_POSTS_RECEIVED,
     METRIC_POSTS_DROPPED, /* the ring was full: hints, which are repeated */
@@ -80,6 +85,13 @@ enum metric {
     METRIC_PERMITS_WAITING,  /* asked for, not answered */
     METRIC_PRESS_BYTES,
     METRIC_REDIS_CONNECTED, /* shards connected to Redis */
+    METRIC_LANES_SILENT,
+    METRIC_LANES_SLOWED,
+    METRIC_LANES_HELD,
+    METRIC_WARMUP_WAITING,  /* lanes that wait for a unit */
+    METRIC_BUSY_PERMILLE,   /* of the last second, what each shard worked, added up */
+    METRIC_REDIS_US,        /* what the last small step took, added up over the shards */
+    METRIC_DNS_WAITING,     /* attempts that wait for DNS */
     METRIC_DKIM_WRONG,      /* keys whose published record does not fit, or was not found */
     METRIC_COUNT
 };
@@ -94,7 +106,7 @@ enum metrics_histogram {
 enum { METRICS_BUCKETS = 16 }; /* the last is +Inf */
 
 /* One line of the board. Text ends with a zero byte. */
-enum { METRICS_WHY = 96 };
+enum { METRICS_WHY = 96, METRICS_WAITS = 24 };
 struct metrics_row {
     char pool[LIMIT_POOL_NAME + 8];
     char isp[LIMIT_ISP_NAME + 8];
@@ -108,6 +120,12 @@ struct metrics_row {
     uint64_t started; /* since the engine began */
     uint64_t delivered, deferred, bounced; /* likewise */
     uint64_t started_per_ks;               /* starts in a thousand seconds, at the pace of the last interval */
+    uint64_t allowed;    /* sessions that may be open now */
+    uint64_t percent;    /* of the configured rate or connections that is in force */
+    uint64_t message_us; /* mean time from MAIL to the reply to the dot; 0: none yet */
+    uint64_t connect_us; /* ... from the socket to a session that is ready */
+    uint64_t wait;       /* enum lane_why: what it waits for now */
+    uint64_t waited_ms[METRICS_WAITS]; /* by enum lane_why: how long somebody waited for that, since the lane began */
     int64_t next_ms; /* UTC at which the next start is allowed, when that is not now; 0: now or unknown */
 };
 _Static_assert(sizeof(struct metrics_row) % sizeof(uint64_t) == 0, "the board is copied in words");

@@ -40,13 +40,14 @@ static void end_attempt(struct shard *shard, struct attempt *attempt)
 }
 
 enum event_type carry_end(struct shard *shard, struct attempt *attempt, const struct outcome *outcome,
-                          const struct lane *lane)
+                          const struct lane *lane, struct session *session)
 {
     const struct site *site = attempt->site;
     const char *source = lane ? shard->config->sources[lane->source].name : "";
     struct outcome_world world = {.limits = lane ? lane->limits : site ? site->limits : &shard->config->defaults,
                                   .source = slice_of(source),
                                   .isp = slice_of(site ? site->isp : ""),
+                                  .rules = &shard->rules,
                                   .wall = io_wall(shard->io),
                                   .random = io_random(shard->io)};
     struct settlement *settlement = events_next(&shard->events);
@@ -58,15 +59,18 @@ enum event_type carry_end(struct shard *shard, struct attempt *attempt, const st
     enum event_type type = settlement->event.type;
     suppress_note(&shard->suppress, attempt, settlement);
     carry_warm_ended(shard, attempt, outcome, &settlement->verdict);
+    struct verdict verdict = settlement->verdict;
     metrics_event(shard->metrics, type);
     events_add(&shard->events);
+    if (session)
+        carry_adapt(shard, session, attempt, outcome, &verdict);
     end_attempt(shard, attempt);
     return type;
 }
 
 void carry_settle(struct shard *shard, struct attempt *attempt, const struct outcome *outcome)
 {
-    carry_end(shard, attempt, outcome, NULL);
+    carry_end(shard, attempt, outcome, NULL, NULL);
 }
 
 static void park(struct shard *shard, struct attempt *attempt)
@@ -338,7 +342,7 @@ static void defer_waiting(struct shard *shard, struct backlog *backlog, const st
     while ((attempt = backlog_last(backlog, site, &queue))) {
         backlog_remove(&shard->lanes, backlog, queue, attempt);
         if (!carry_stopped(shard, attempt))
-            carry_end(shard, attempt, outcome, lane);
+            carry_end(shard, attempt, outcome, lane, NULL);
     }
 }
 

@@ -24,8 +24,10 @@ static void hold_source(struct shard *shard, const struct held_post *held)
     if (shard->config->sources[held->index].removed)
         return; /* since this was posted */
     shard->lanes.held_until[held->index] = held->until;
-    if (held->until && before <= io_now(shard->io))
+    if (held->until && before <= io_now(shard->io)) {
+        adapt_source_ours(shard, (unsigned)held->index); /* another engine may have learned what we do not know */
         carry_mark_all(shard);
+    }
     if (held->until || !before)
         return;
     for (struct campaign *campaign = shard->intake.campaigns; campaign; campaign = campaign->next)

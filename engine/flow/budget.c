@@ -210,26 +210,17 @@ unsigned budget_waiting(const struct budget *budget)
 
 /* ---- what became of messages ---- */
 
-static void add_count(struct budget_counter *counter, enum budget_end end, nsec now)
+void budget_count(struct budget_counter *counter, enum budget_end end, nsec now)
 {
     struct warmup_counts *counts = &counter->counts;
-    uint64_t *const which[] = {[BUDGET_ACCEPTED] = &counts->accepted,
-                               [BUDGET_DEFERRED] = &counts->deferred,
-                               [BUDGET_BLOCKED] = &counts->blocked,
-                               [BUDGET_BOUNCED] = &counts->bounced,
-                               [BUDGET_OTHER] = &counts->other};
+    uint64_t *const which[] = {[BUDGET_ACCEPTED] = &counts->accepted, [BUDGET_DEFERRED] = &counts->deferred,
+                               [BUDGET_BLOCKED] = &counts->blocked,   [BUDGET_STRUCK] = &counts->blocked,
+                               [BUDGET_BOUNCED] = &counts->bounced,   [BUDGET_OTHER] = &counts->other};
+    sluice_assert(end > BUDGET_END_BROKEN && end <= BUDGET_OTHER);
     ++*which[end];
     if (counter->report_at == NSEC_NEVER)
         counter->report_at = now + report_every;
-}
-
-void budget_count(struct lane *lane, enum budget_end end, nsec now)
-{
-    struct budget_counter *counter = lane->counter;
-    if (!counter)
-        return;
-    add_count(counter, end, now);
-    if (end == BUDGET_BLOCKED) { /* nothing more starts until the step back is made */
+    if (end == BUDGET_STRUCK) {
         counter->struck = true;
         counter->report_at = now;
     }

@@ -132,16 +132,17 @@ must_use bool budget_reserve(struct lane *lane, struct attempt *attempt, nsec no
 void budget_release(struct attempt *attempt, nsec now);
 /* The same: it was, whatever came of it. */
 void budget_commit(struct attempt *attempt);
-/* What became of a message (or of a session that was turned away): the record's counts; a block, at once. */
+/* What became of a message (or of a session that was turned away), for the record's counts. */
 enum budget_end {
     BUDGET_END_BROKEN = 0,
     BUDGET_ACCEPTED,
     BUDGET_DEFERRED,
     BUDGET_BLOCKED,
+    BUDGET_STRUCK, /* blocked, and that is the source's doing: a step back at once, and nothing starts before */
     BUDGET_BOUNCED,
     BUDGET_OTHER
 };
-void budget_count(struct lane *lane, enum budget_end end, nsec now);
+void budget_count(struct budget_counter *counter, enum budget_end end, nsec now);
 
 /* This engine has lost the source, or holds it anew. */
 void budget_source(struct budget *budget, unsigned source, bool ours);

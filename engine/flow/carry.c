@@ -200,6 +200,8 @@ static void on_ready(void *context, struct session *session)
     sites_worked(session->site, &session->target);
     metrics_add(shard->metrics, METRIC_SESSIONS_OPENED, 1);
     metrics_observe(shard->metrics, METRICS_CONNECT, io_now(shard->io) - session->opened_at);
+    ((struct lane *)session->owner)->account.connects++;
+    ((struct lane *)session->owner)->account.connects_ns += io_now(shard->io) - session->opened_at;
 }
 
 static void on_message_ended(void *context, struct session *session, struct attempt *attempt,
@@ -223,12 +225,23 @@ static void on_message_ended(void *context, struct session *session, struct atte
         security_wanted(&shard->security, session->target.host, session->target.host->port);
     if (outcome->body_left)
         metrics_add(shard->metrics, METRIC_BODY_BYTES, outcome->bytes);
-    if (outcome->stage == STAGE_BODY)
+    if (outcome->stage == STAGE_BODY) {
         metrics_observe(shard->metrics, METRICS_MESSAGE, outcome->took);
-    enum event_type type = carry_end(shard, attempt, outcome, lane);
+        lane->account.messages++;
+        lane->account.messages_ns += outcome->took;
+    }
+    enum event_type type = carry_end(shard, attempt, outcome, lane, session);
     lane->delivered += type == EVENT_DELIVERED;
     lane->deferred += type == EVENT_DEFERRED;
     lane->bounced += type == EVENT_BOUNCED;
+}
+
+static void judge_session(struct shard *shard, struct session *session, const struct outcome *why)
+{
+    if (!why->stage)
+        return;
+    struct verdict verdict = verdict_of(&shard->rules, slice_of(session->site->isp), why);
+    carry_adapt(shard, session, NULL, why, &verdict);
 }
 
 /* It was turned away, or gave back its first message: the lane waits, and if that goes on, its mates send what waits,
@@ -271,6 +284,7 @@ static void on_closed(void *context, struct session *session, const struct outco
         metrics_add(shard->metrics, METRIC_SESSIONS_FAILED_GREETING, !session->ready);
     } else if (shard->phase == SHARD_RUNNING && (session->one_too_many || was_turned_away(session, objected))) {
         metrics_add(shard->metrics, METRIC_SESSIONS_FAILED_GREETING, 1);
+        judge_session(shard, session, why);
         turned_away(shard, lane, session, why);
     } else if (why->stage) {
         metrics_add(shard->metrics, METRIC_SESSIONS_LOST, 1);

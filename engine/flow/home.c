@@ -17,6 +17,8 @@ bool lanes_splits(const struct lanes *lanes, unsigned source, struct slice isp)
     struct throttle_limits whole = limits_of(config_lane_limits(lanes->config, source, isp));
     if (config_total_of(lanes->config, isp))
         return false; /* what all sources share is kept count of in one place */
+    if (config_warmup_plan(lanes->config, source, isp) || config_warmup_all(lanes->config, source))
+        return false; /* so is what a source that is warmed up has left (budget.h) */
     return throttle_splits(&whole, lanes->shards);
 }
 
@@ -40,8 +42,8 @@ int lanes_shard_of(const struct lanes *lanes, unsigned pool, struct slice isp, u
     if (lanes->shards == 1)
         return 0;
     for (unsigned i = 0; i < sources->source_count; i++)
-        if (lanes_splits(lanes, sources->sources[i], isp))
-            return -1;
+        if (lanes->held_until[sources->sources[i]] && lanes_splits(lanes, sources->sources[i], isp))
+            return -1; /* one that is another engine's serves nobody here, on no shard */
     return (int)(bucket % lanes->shards);
 }
 

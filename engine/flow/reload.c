@@ -38,7 +38,11 @@ void shard_reload(struct shard *shard, const struct config *config, struct relay
     for (unsigned i = 0; i < config->source_count; i++)
         if (config->sources[i].removed)
             shard->lanes.held_until[i] = 0;
+    budget_reload(&shard->budget, config);
     lanes_reload(&shard->lanes, config, io_now(shard->io));
+    for (struct backlog *backlog = shard->lanes.backlogs; backlog; backlog = backlog->next)
+        for (unsigned i = 0; i < backlog->lane_count; i++)
+            budget_lane_made(&shard->budget, backlog->lanes[i]);
     part_from_sessions(shard);
     place_anew(shard, waiting);
     adapt_reconfigure(shard);

@@ -233,7 +233,9 @@ nsec shard_turn(struct shard *shard, nsec until)
     store_flush(shard->store);
     if (shard->phase != SHARD_RUNNING || (shard->marked && shard->could_start) || shard->ledger.dirty)
         next = nsec_min(next, now + NSEC_PER_MS);
-    metrics_observe(shard->metrics, METRICS_TURN, io_now(shard->io) - now);
+    nsec took = io_now(shard->io) - now;
+    shard->busy += took;
+    metrics_observe(shard->metrics, METRICS_TURN, took);
     return next;
 }
 

@@ -96,6 +96,7 @@ struct shard {
 
     enum shard_phase phase;
     nsec opened_at, finish_by, board_at;
+    nsec busy, busy_since; /* what the turns took since the board was last published */
     unsigned gone;    /* shard 0: others that have left */
     bool redis_there; /* when it was last looked at, about once a second */
     char redis_said[192];
@@ -169,9 +170,10 @@ void carry_place(struct shard *shard, struct attempt *attempt, bool front);
 /* Sees to it that an attempt, which a session of the lane is about to carry to the site, has its message: press.h. */
 must_use enum press_result carry_press(struct shard *shard, const struct lane *lane, const struct site *site,
                                        struct attempt *attempt, struct slice *reason);
-/* Ends an attempt with its outcome; `lane`: the one that carried it, NULL: none. Returns its event's type. */
+/* Ends an attempt with its outcome; `lane`: the one that carried it, NULL: none; `session`: the
+ * one that did, whose lane hears of it. Returns its event's type. */
 enum event_type carry_end(struct shard *shard, struct attempt *attempt, const struct outcome *outcome,
-                          const struct lane *lane);
+                          const struct lane *lane, struct session *session);
 void carry_settle(struct shard *shard, struct attempt *attempt, const struct outcome *outcome);
 /* Ends what may not be started any more (fenced, cancelled, paused): true if it did. */
 must_use bool carry_stopped(struct shard *shard, struct attempt *attempt);
