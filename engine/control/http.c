@@ -1,6 +1,8 @@
 /* Lets people and programs look at the engine without touching it. */
 #include "control/http.h"
 
+#include "flow/lane.h"
+
 #include <errno.h>
 #include <jansson.h>
 #include <microhttpd.h>
@@ -126,6 +128,21 @@ static bool health(const struct http *http, int64_t wall_ms, char *reason, size_
 
 /* ---- status ---- */
 
+/* For `sluice why`: what it waits for, and where its time went since it began. */
+static bool add_waits(json_t *json, const struct metrics_row *row)
+{
+    json_t *waited = json_object();
+    for (unsigned i = 0; i < LANE_WHY_COUNT; i++)
+        if (row->waited_ms[i])
+            json_object_set_new(waited, lane_why_key((enum lane_why)i), json_integer((json_int_t)row->waited_ms[i]));
+    return json_object_set_new(json, "wait", json_string(lane_why_key((enum lane_why)row->wait))) == 0 &&
+           json_object_set_new(json, "allowed", json_integer((json_int_t)row->allowed)) == 0 &&
+           json_object_set_new(json, "percent", json_integer((json_int_t)row->percent)) == 0 &&
+           json_object_set_new(json, "message_us", json_integer((json_int_t)row->message_us)) == 0 &&
+           json_object_set_new(json, "connect_us", json_integer((json_int_t)row->connect_us)) == 0 &&
+           json_object_set_new(json, "waited_ms", waited) == 0;
+}
+
 static json_t *row_json(struct metrics_row *row)
 {
     /* A server's words may be in there, and JSON takes UTF-8 only. */
@@ -140,7 +157,7 @@ static json_t *row_json(struct metrics_row *row)
                              (json_int_t)row->delivered, "deferred", (json_int_t)row->deferred, "bounced",
                              (json_int_t)row->bounced, "started_per_ks", (json_int_t)row->started_per_ks, "why",
                              row->why, "next_ms", (json_int_t)row->next_ms);
-    if (json && more && json_object_update(json, more) == 0) {
+    if (json && more && json_object_update(json, more) == 0 && add_waits(json, row)) {
         json_decref(more);
         return json;
     }
@@ -170,6 +187,9 @@ static json_t *totals_json(const struct metrics *metrics)
         {"leases", METRIC_LEASES},
         {"campaigns", METRIC_CAMPAIGNS},
         {"redis_connected", METRIC_REDIS_CONNECTED},
+        {"busy_per_mille", METRIC_BUSY_PERMILLE}, /* these two are added up over the shards */
+        {"redis_us", METRIC_REDIS_US},
+        {"dns_waiting", METRIC_DNS_WAITING},
     };
     json_t *totals = json_object();
     for (size_t i = 0; totals && i < countof(shown); i++)

@@ -1,4 +1,5 @@
 /* What goes, what waits and why, as `sluice status` and /metrics show it. */
+#include "flow/effective.h"
 #include "flow/shard.h"
 
 #include <stdio.h>
@@ -16,23 +17,48 @@ static uint64_t parked_in(const struct shard *shard, unsigned pool, const char *
     return records;
 }
 
-static void say_why(const struct shard *shard, const struct lane *lane, struct metrics_row *row)
+static enum lane_why say_why(const struct shard *shard, const struct lane *lane, struct metrics_row *row)
 {
     nsec now = io_now(shard->io), when;
     enum lane_why why = lane_ask(&shard->lanes, lane, now, &when);
-    if (!lane_waited_for(lane))
+    char said[METRICS_WHY];
+    adapt_say(shard, lane, said, sizeof said);
+    if (!lane_waited_for(lane) && !said[0])
         why = LANE_IDLE;
     else if (why == LANE_READY && lane->open >= lane->allowed)
         why = LANE_CONNECTIONS;
     if (when != NSEC_NEVER && when > now)
         row->next_ms = (io_wall(shard->io) + (when - now)) / NSEC_PER_MS;
-    if (why == LANE_RATE)
+    if (said[0] && (why == LANE_RATE || why == LANE_BACKOFF || why == LANE_CONNECTIONS))
+        memcpy(row->why, said, sizeof said);
+    else if (why == LANE_RATE)
         snprintf(row->why, sizeof row->why, "rate %llu per %llu s", (unsigned long long)lane->limits->rate,
                  (unsigned long long)(lane->limits->rate_per / NSEC_PER_S));
     else if (why == LANE_CONNECTIONS)
         snprintf(row->why, sizeof row->why, "all %u connections are busy", lane->allowed);
     else if (why != LANE_READY)
         snprintf(row->why, sizeof row->why, "%s", lane_why_text(why));
+    return why;
+}
+
+/* What was found is taken for all the time since it was last looked at, about a second: exact enough for minutes, and
+ * it costs a message nothing. */
+static void account(struct shard *shard, struct lane *lane, enum lane_why why, struct metrics_row *row)
+{
+    _Static_assert((int)LANE_WHY_COUNT <= (int)METRICS_WAITS, "each reason has its place on the board");
+    enum lane_slower who;
+    nsec passed = lane->counted_at ? io_now(shard->io) - lane->counted_at : 0;
+    if (why != LANE_IDLE)
+        lane->account.waited[why] += passed;
+    for (enum lane_why i = LANE_READY; i < LANE_WHY_COUNT; i++)
+        row->waited_ms[i] = (uint64_t)(lane->account.waited[i] / NSEC_PER_MS);
+    row->wait = why;
+    row->allowed = lane->allowed;
+    row->percent = effective_percent(lane, &who);
+    if (lane->account.messages)
+        row->message_us = (uint64_t)(lane->account.messages_ns / NSEC_PER_US) / lane->account.messages;
+    if (lane->account.connects)
+        row->connect_us = (uint64_t)(lane->account.connects_ns / NSEC_PER_US) / lane->account.connects;
 }
 
 static void put_lane(struct shard *shard, struct lane *lane, const struct backlog *backlog, bool first)
@@ -50,13 +76,21 @@ static void put_lane(struct shard *shard, struct lane *lane, const struct backlo
     slice_copy(row.source, sizeof row.source, slice_of(shard->config->sources[lane->source].name));
     for (const struct session *session = lane->sessions; session; session = session->lane_next)
         row.open += session_open_messages(session);
+    account(shard, lane, say_why(shard, lane, &row), &row);
     nsec passed = io_now(shard->io) - lane->counted_at;
     if (lane->counted_at && passed > 0)
         row.started_per_ks = (lane->started - lane->counted) * 1000 * (uint64_t)NSEC_PER_MS / (uint64_t)(passed / 1000);
     lane->counted_at = io_now(shard->io);
     lane->counted = lane->started;
-    say_why(shard, lane, &row);
     metrics_board_put(shard->metrics, &row);
+}
+
+static uint64_t busy_permille(struct shard *shard)
+{
+    nsec now = io_now(shard->io), passed = now - shard->busy_since, busy = shard->busy;
+    shard->busy_since = now;
+    shard->busy = 0;
+    return passed > 0 ? (uint64_t)(nsec_min(busy, passed) * 1000 / passed) : 0;
 }
 
 static void set_gauges(struct shard *shard)
@@ -87,6 +121,9 @@ static void set_gauges(struct shard *shard)
     metrics_set(shard->metrics, METRIC_THROWN_AWAY, shard->press.thrown_away);
     metrics_set(shard->metrics, METRIC_UNSIGNED, shard->press.unsigned_);
     metrics_set(shard->metrics, METRIC_PRESS_BYTES, press_used(&shard->press));
+    metrics_set(shard->metrics, METRIC_REDIS_US, (uint64_t)(shard->hand.round_trip / NSEC_PER_US));
+    metrics_set(shard->metrics, METRIC_DNS_WAITING, shard->route.waiting);
+    metrics_set(shard->metrics, METRIC_BUSY_PERMILLE, busy_permille(shard));
     metrics_set(shard->metrics, METRIC_REDIS_CONNECTED, store_connected(shard->store));
 }
 

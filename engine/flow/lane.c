@@ -295,3 +295,25 @@ const char *lane_why_text(enum lane_why why)
     };
     return texts[why];
 }
+
+const char *lane_why_key(enum lane_why why)
+{
+    static const char *const keys[LANE_WHY_COUNT] = {
+        [LANE_BROKEN] = "broken",
+        [LANE_READY] = "going",
+        [LANE_IDLE] = "idle",
+        [LANE_SOURCE] = "source",
+        [LANE_CONNECTIONS] = "connections",
+        [LANE_RATE] = "rate",
+        [LANE_HELD] = "turned-away",
+        [LANE_SLOW] = "relay-slow",
+        [LANE_QUOTA] = "relay-quota",
+        [LANE_STOPPED] = "relay-stopped",
+        [LANE_PAUSED] = "paused",
+        [LANE_BACKOFF] = "backoff",
+        [LANE_WARMUP] = "warmup",
+        [LANE_TOTAL] = "total",
+        [LANE_RELOAD] = "reload",
+    };
+    return keys[why];
+}

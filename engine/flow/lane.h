@@ -118,6 +118,11 @@ struct lane {
     bool alone; /* it asks with one message at a time whether it is welcome again (adapt.h) */
     uint64_t counted;                               /* `started` when the board was last published */
     nsec counted_at;
+    struct { /* where its time went, for `sluice why`; in its life here */
+        nsec waited[LANE_WHY_COUNT]; /* while somebody waited: by what was found about once a second (board.c) */
+        nsec messages_ns, connects_ns; /* from MAIL to the reply to the dot; from the socket to a session that is ready */
+        uint64_t messages, connects;
+    } account;
     bool splits;  /* this is one shard's share of it */
     bool settles; /* since a reload: begins empty once all shards have let go of what they had */
     bool is_left; /* out of all backlogs; goes when it holds nothing */
@@ -251,5 +256,6 @@ void lanes_settle(struct lanes *lanes, nsec now);
 /* Forgets lanes and backlogs that hold nothing and owe nothing. Returns how many. */
 unsigned lanes_forget(struct lanes *lanes, nsec now);
 const char *lane_why_text(enum lane_why why);
+const char *lane_why_key(enum lane_why why); /* one word, for programs */
 
 #endif
