@@ -79,7 +79,7 @@ static inline bool config_row_is_names(const struct config_row *row)
 
 static inline bool config_row_is_list(const struct config_row *row)
 {
-    return row->type == CONFIG_DELAYS || row->type == CONFIG_SUFFIXES || row->type == CONFIG_CAPS;
+    return row->type == CONFIG_DELAYS || config_row_is_names(row) || row->type == CONFIG_CAPS;
 }
 
 /* Whether the row's field is a char * that the struct owns. */
