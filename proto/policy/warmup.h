@@ -203,7 +203,8 @@ const char *warmup_state_word(enum warmup_state state);
  * interval (rounded up) divided by catch_up, so that a late start is no burst. 0 for no cap. `day` is the day's whole
  * length; `left` <= day. Pieces that are asked for when they are due give, by the day's end, exactly the cap. */
 nsec warmup_pace(const struct warmup_plan *plan, nsec day, nsec left, uint64_t cap, uint64_t granted);
-/* How many units to ask for at once: what `span` needs at that pace, at least 1, at most what is left of the cap. */
+/* How many units to ask for at once: what `span` needs at that pace, at least 1, at most what is left of the cap; all
+ * that is left when that is less than two such pieces. */
 uint64_t warmup_piece(nsec interval, nsec span, uint64_t cap, uint64_t granted);
 
 /* ---- history ---- */

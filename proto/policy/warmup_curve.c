@@ -186,5 +186,8 @@ uint64_t warmup_piece(nsec interval, nsec span, uint64_t cap, uint64_t granted)
     uint64_t wanted = interval ? (uint64_t)(span / interval) : PIECE_UNLIMITED;
     if (wanted == 0)
         wanted = 1;
-    return wanted < left ? wanted : left;
+    if (wanted >= left)
+        return left;
+    /* What the next one would ask for when the day is all but over: an answer that comes late must not lose it. */
+    return left - wanted < wanted ? left : wanted;
 }
