@@ -22,6 +22,7 @@
 
 struct shard;
 struct session;
+struct campaign;
 
 enum { ADAPT_SCOPES = 8192, ADAPT_REPLY = 200 };
 
@@ -39,7 +40,9 @@ struct adapt_scope {
     uint64_t version;            /* of both; UTC in milliseconds, or more */
     bool unwritten, unsaid, unposted;
     bool alert;
-    nsec written_at, posted_at, asking_since;
+    nsec written_at;
+    nsec asking_since, hit_at; /* of those that are no lanes */
+    unsigned hits;
     struct store_request write, say;
     enum adapt_mode said;
     unsigned said_percent, said_sessions, said_messages;
@@ -81,12 +84,11 @@ bool adapt_is_busy(const struct shard *shard);
 
 /* ---- for carry.c, admit.c, terms.c and board.c ---- */
 
-/* Sessions that are more than the lane may have: idle ones end now, others when their message does. */
-void adapt_trim(struct shard *shard, struct lane *lane);
-/* May the session take a message? No: it is one too many, or the lane asks with another message. */
-bool adapt_lets(const struct lane *lane, const struct session *session);
-/* Is the attempt's From domain or campaign held at this ISP? Then it must not start; `probe`: it would start now. */
-bool adapt_holds(struct shard *shard, const struct attempt *attempt, const char *isp, bool probe);
+/* Does the lane ask with one message at a time, and is one on its way? */
+bool adapt_waits(const struct lane *lane);
+/* Is the campaign, or its From domain, held at this ISP? Then none of it may start. With `probe`: one would start now.
+ */
+bool adapt_holds(struct shard *shard, const struct campaign *campaign, struct slice isp, bool probe);
 /* The message was not to blame: the connection had had its number. It is as good as untouched, and that is learned. */
 bool adapt_objects(struct shard *shard, struct session *session, const struct outcome *outcome);
 /* A session has closed, after lane_closed. */
@@ -96,6 +98,48 @@ bool adapt_shuts_out(struct shard *shard, const struct backlog *backlog, struct 
 /* Messages that a connection of the lane may carry: `configured`, or fewer, as was learned. */
 unsigned adapt_per_connection(struct shard *shard, const struct lane *lane, unsigned configured);
 /* "silent until 10:42 UTC: 421 4.7.28 ...", or "" where it goes as configured. */
-void adapt_say(struct shard *shard, const struct lane *lane, char *text, size_t cap);
+void adapt_say(const struct shard *shard, const struct lane *lane, char *text, size_t cap);
+
+/* ---- between adapt.c, adapt_keep.c and adapt_post.c ---- */
+
+/* NULL: there is none; of _get: there are too many, and what was said is not heeded. */
+struct adapt_scope *adapt_find(const struct shard *shard, enum rule_scope kind, unsigned source, struct slice isp,
+                               struct slice tail);
+struct adapt_scope *adapt_get(struct shard *shard, enum rule_scope kind, unsigned source, struct slice isp,
+                              struct slice tail);
+/* The state has changed: it is applied, and told to Redis, people and shards. */
+void adapt_changed(struct adapt_scope *scope);
+void adapt_flush(struct adapt_scope *scope, nsec now);
+bool adapt_tick_scope(struct adapt_scope *scope, nsec now); /* true: it has changed */
+void adapt_apply_scope(struct adapt_scope *scope);
+void adapt_apply_source(struct shard *shard, unsigned source); /* CONFIG_SOURCES_MAX: all lanes */
+
+/* What is asked of a lane, or of all of an ISP or a source. */
+struct adapt_word {
+    struct adapt_ask ask;
+    nsec started;
+    uint64_t rate;    /* of the lane where it was said, as that shard sees it */
+    const char *rule; /* "" : none */
+    const char *reply;
+    bool alert;
+};
+void adapt_ask_lane(struct shard *shard, struct lane *lane, const struct adapt_word *word);
+/* The same of a lane that this shard decides for and has not: it has been split, and nothing of it is here. */
+void adapt_ask_absent(struct shard *shard, unsigned source, struct slice isp, const struct adapt_word *word);
+void adapt_ask_all(struct shard *shard, int source, struct slice isp, const struct adapt_word *word);
+/* Which shard decides for a lane. */
+unsigned adapt_owner(const struct shard *shard, const struct lane *lane);
+
+void adapt_remember(struct adapt_scope *scope, const struct adapt_word *word);
+/* Of a campaign, or its From domain, at an ISP; and when a message of it has ended. */
+void adapt_ask_wide(struct shard *shard, const struct campaign *campaign, struct slice isp, enum rule_scope kind,
+                    const struct adapt_word *word);
+void adapt_end_wide(struct shard *shard, const struct campaign *campaign, struct slice isp, bool accepted);
+
+enum adapt_sign { ADAPT_SIGN_BROKEN = 0, ADAPT_SIGN_ACCEPTED, ADAPT_SIGN_ENDED };
+void adapt_post_word(struct shard *shard, unsigned to, int source, struct slice isp, const struct adapt_word *word);
+void adapt_post_sign(struct shard *shard, const struct lane *lane, enum adapt_sign sign);
+must_use bool adapt_post_effect(const struct adapt_scope *scope); /* to all others; false: to be tried again */
+void adapt_take_sign(struct shard *shard, unsigned source, struct slice isp, enum adapt_sign sign);
 
 #endif

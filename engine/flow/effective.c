@@ -24,7 +24,7 @@ static void apply(struct lane *lane, nsec now)
 {
     enum lane_slower who;
     unsigned percent = effective_percent(lane, &who), sessions = lane->configured.connections;
-    nsec interval_ns = lane->configured.interval_ns;
+    nsec interval_ns = lane->configured.interval_ns ? lane->configured.interval_ns : lane->learned_interval_ns;
     if (interval_ns)
         interval_ns = longer(interval_ns, percent);
     else
@@ -44,6 +44,14 @@ void effective_slow(struct lane *lane, enum lane_slower who, unsigned percent, u
         return;
     lane->slowed[who].percent = percent;
     lane->slowed[who].connections = connections;
+    apply(lane, now);
+}
+
+void effective_learn(struct lane *lane, nsec interval_ns, nsec now)
+{
+    if (lane->learned_interval_ns == interval_ns)
+        return;
+    lane->learned_interval_ns = interval_ns;
     apply(lane, now);
 }
 

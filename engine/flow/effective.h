@@ -13,6 +13,9 @@
 
 /* `percent` 1 .. 100 of the rate and at most `connections`; 0 for either: no word on that. */
 void effective_slow(struct lane *lane, enum lane_slower who, unsigned percent, unsigned connections, nsec now);
+/* What a lane without a configured rate has learned to keep to, as this shard's share; 0: nothing. Percentages are of
+ * it then. */
+void effective_learn(struct lane *lane, nsec interval_ns, nsec now);
 /* Another configuration, as this shard's share: what was slowed down stays so, measured by the new one. */
 void effective_configure(struct lane *lane, const struct throttle_limits *share, nsec now);
 /* The percentage in force, 100 when nobody slows it down, and who says so. */

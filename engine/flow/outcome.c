@@ -78,6 +78,9 @@ static void defer(struct settlement *s, const struct attempt *attempt, const str
 {
     struct backoff_schedule schedule = {
         .delays = world->limits->retry, .count = world->limits->retry_count, .expire = world->limits->expire};
+    nsec named = s->verdict.retry_after + s->verdict.retry_after / 4; /* at the earliest, after a fifth is taken off */
+    if (named)
+        schedule = (struct backoff_schedule){.delays = &named, .count = 1, .expire = world->limits->expire};
     struct backoff_next next =
         backoff_retry(&schedule, attempt->number, first_ms * NSEC_PER_MS, world->wall, world->random);
     int64_t not_after_ms = attempt->campaign->not_after_ms;

@@ -393,7 +393,7 @@ int session_open(struct session *session, const struct session_config *config)
     struct client_options options = {.ehlo = slice_of(config->ehlo),
                                      .pipelining = config->pipelining,
                                      .across = config->across,
-                                     .messages_max = config->limits->per_connection,
+                                     .messages_max = config->per_connection,
                                      .starttls = security->starttls,
                                      .required = security->required,
                                      .implicit = security->implicit,

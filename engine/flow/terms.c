@@ -26,6 +26,7 @@ void carry_terms(struct shard *shard, const struct lane *lane, struct session *s
     config->limits = limits;
     config->pipelining = limits->pipelining && site->no_pipelining_until <= now;
     config->across = limits->across && site->no_across_until <= now;
+    config->per_connection = adapt_per_connection(shard, lane, limits->per_connection);
     config->in_flight = may_chunk(limits, host) && site->no_chunking_until <= now ? limits->in_flight : 0;
     config->chunking_proved = site->chunking_until > now;
     config->security = security_of(&shard->security, shard->tls, limits, site, host, host->port, implicit, now);

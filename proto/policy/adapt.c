@@ -4,7 +4,7 @@
 
 #include "proto/number.h"
 
-static const nsec learned_for = 7 * 86400 * NSEC_PER_S;
+static const nsec learned_for = 7 * 86400 * NSEC_PER_S, closes_for = 3600 * NSEC_PER_S;
 static const uint64_t rate_least = 60;                /* an hour: what a lane learns at least */
 enum { FACTOR = 50, LEARNED_TIMES = 4, VERSION = 1 }; /* a learned rate that has grown so many times is no limit */
 
@@ -194,6 +194,7 @@ bool adapt_closed(struct adapt *a, unsigned messages, nsec now)
 {
     a->closes = messages && messages == a->closed_behind ? a->closes + 1 : messages > 0;
     a->closed_behind = messages;
+    a->closed_at = now;
     return a->closes >= ADAPT_SILENT_CLOSES && learn(a, messages, now);
 }
 
@@ -223,7 +224,6 @@ bool adapt_accepted(struct adapt *a, const struct adapt_limits *limits, unsigned
 {
     (void)limits;
     a->well = true;
-    a->closes = 0;
     if (a->mode == ADAPT_SILENT)
         return adapt_ended(a, now);
     if (a->mode != ADAPT_PROBING && a->mode != ADAPT_RETURNING)
@@ -240,6 +240,8 @@ static bool forget(struct adapt *a, nsec now)
     bool forgot = a->per_connection && now - a->learned_at >= learned_for;
     if (forgot)
         a->per_connection = 0;
+    if (now - a->closed_at >= closes_for)
+        a->closes = a->closed_behind = 0;
     return forgot;
 }
 

@@ -21,7 +21,7 @@
  * Connections (`connections`): cap := those said, or half of those there are, at least 1, for `wait` (fewer_for); then
  * one more an interval. The rate stays.
  * Messages per connection (`learn`, or the same number of messages thrice behind which the server closes without a
- * word): that number, for LEARNED_FOR. */
+ * word): that number, for a week. */
 #ifndef PROTO_POLICY_ADAPT_H
 #define PROTO_POLICY_ADAPT_H
 
@@ -101,6 +101,7 @@ struct adapt {
     unsigned per_connection; /* messages; 0: not known */
     nsec learned_at;
     unsigned closed_behind, closes; /* messages; how often in a row */
+    nsec closed_at;
 };
 
 void adapt_init(struct adapt *a);
