@@ -368,15 +368,20 @@ const struct config_pool *config_pool_find(const struct config *config, struct s
     return NULL;
 }
 
+unsigned config_pools(const struct config *config)
+{
+    unsigned count = 0;
+    for (unsigned i = 0; i < config->pool_count; i++)
+        count += !config->pools[i].removed;
+    return count;
+}
+
 const struct config_pool *config_pool_only(const struct config *config)
 {
-    const struct config_pool *only = NULL;
-    for (unsigned i = 0; i < config->pool_count; i++) {
-        if (config->pools[i].removed)
-            continue;
-        if (only)
-            return NULL;
-        only = &config->pools[i];
-    }
+    const struct config_pool *only = config->pools;
+    if (config_pools(config) != 1)
+        return NULL;
+    while (only->removed)
+        only++;
     return only;
 }

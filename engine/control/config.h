@@ -343,6 +343,7 @@ const struct warmup_plan *config_warmup_of(const struct config *config, unsigned
 /* The day (of config.days) on which the source's warm-up begins; INT64_MIN: with its first message. */
 int64_t config_warmup_since(const struct config *config, unsigned source);
 const struct config_pool *config_pool_find(const struct config *config, struct slice name);
+unsigned config_pools(const struct config *config); /* that are not removed */
 /* The only pool there is; NULL: there are several. */
 const struct config_pool *config_pool_only(const struct config *config);
 

@@ -19,6 +19,7 @@
 #include "control/log.h"
 #include "control/metrics.h"
 #include "control/relays.h"
+#include "control/reload.h"
 #include "flow/shard.h"
 #include "net/tls.h"
 #include "sign/keys.h"
@@ -28,13 +29,15 @@ static const nsec look_up = 200 * NSEC_PER_MS;
 
 struct engine {
     const struct config *config;
-    struct log log;
+    struct log log, sts_log;
     struct metrics *metrics;
     struct io_group *group;
     struct embedded *embedded;
     struct http *http;
     struct sts *sts;        /* NULL: not in use */
-    struct sign_keys *keys; /* held, until the threads hold them */
+    struct sign_keys *keys; /* held: those of the start */
+    bool reload_asked;
+    atomic_uint reloads_failed;
     struct relays *relays;
     char redis[512];
     uint64_t incarnation;
@@ -49,7 +52,9 @@ struct engine_thread {
     pthread_t thread;
     unsigned index;
     bool running;
-    _Atomic(struct sign_keys *) keys; /* held; what the shard has not taken yet */
+    struct sign_keys *keys;          /* held, until the shard holds them */
+    struct relays *relays;           /* held while the shard uses them */
+    _Atomic(struct reload *) reload; /* owned; what the shard has not taken yet */
 };
 
 /* ---- what the machine must allow ---- */
@@ -82,36 +87,16 @@ static bool allow_descriptors(struct engine *engine)
     return false;
 }
 
-/* Binding is the only proof that an address is this machine's. */
-static bool have_source(const struct config_source *source)
-{
-    int fd = socket(source->address.storage.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd < 0) {
-        fprintf(stderr, "sluice: no socket for source %s: %s\n", source->name, strerror(errno));
-        return false;
-    }
-    bool bound = bind(fd, (const struct sockaddr *)&source->address.storage, source->address.length) == 0;
-    int error = errno;
-    close(fd);
-    if (bound)
-        return true;
-    char address[128];
-    io_address_text(&source->address, address, sizeof address);
-    if (error == EADDRNOTAVAIL)
-        fprintf(stderr,
-                "sluice: source %s (%s) is not an address of this machine; add it to an interface (ip address add "
-                "%s dev ...) or take it out of the configuration\n",
-                source->name, address, address);
-    else
-        fprintf(stderr, "sluice: source %s (%s) cannot be used: %s\n", source->name, address, strerror(error));
-    return false;
-}
-
 static bool have_sources(const struct config *config)
 {
     bool all = true;
-    for (unsigned i = 0; i < config->source_count; i++)
-        all = have_source(&config->sources[i]) && all;
+    for (unsigned i = 0; i < config->source_count; i++) {
+        char error[512];
+        if (reload_has_source(&config->sources[i], error, sizeof error))
+            continue;
+        fprintf(stderr, "sluice: %s\n", error);
+        all = false;
+    }
     return all;
 }
 
@@ -157,7 +142,6 @@ static struct shard *thread_open(struct engine_thread *thread)
     struct io_config io_config = {
         .group = engine->group, .shard = thread->index, .sessions_max = engine->config->sessions_max};
     struct io *io = io_open(&io_config, error, sizeof error);
-    struct sign_keys *keys = atomic_exchange(&thread->keys, NULL);
     struct shard *shard = NULL;
     if (io) {
         struct shard_config config = {.io = io,
@@ -166,8 +150,8 @@ static struct shard *thread_open(struct engine_thread *thread)
                                       .log = &engine->log,
                                       .redis = engine->redis,
                                       .sts = engine->sts,
-                                      .keys = keys,
-                                      .relays = engine->relays,
+                                      .keys = thread->keys,
+                                      .relays = thread->relays,
                                       .index = thread->index,
                                       .shards = engine->shards,
                                       .incarnation = engine->incarnation};
@@ -175,18 +159,23 @@ static struct shard *thread_open(struct engine_thread *thread)
     }
     if (!shard)
         fprintf(stderr, "sluice: shard %u: %s\n", thread->index, error);
-    sign_keys_release(keys); /* the shard holds them */
+    sign_keys_release(thread->keys); /* the shard holds them */
+    thread->keys = NULL;
     return shard;
 }
 
 /* Most turns find nothing, and pay for no more than a look. */
-static void take_keys(struct engine_thread *thread, struct shard *shard)
+static void take_reload(struct engine_thread *thread, struct shard *shard)
 {
-    if (!atomic_load_explicit(&thread->keys, memory_order_relaxed))
+    if (!atomic_load_explicit(&thread->reload, memory_order_relaxed))
         return;
-    struct sign_keys *keys = atomic_exchange(&thread->keys, NULL);
-    shard_rekey(shard, keys);
-    sign_keys_release(keys);
+    struct reload *reload = atomic_exchange(&thread->reload, NULL);
+    if (reload->config != shard->config)
+        shard_reload(shard, reload->config, reload->relays);
+    shard_rekey(shard, reload->keys);
+    relays_close(thread->relays);
+    thread->relays = relays_hold(reload->relays);
+    reload_free(reload);
 }
 
 static void *thread_main(void *argument)
@@ -197,9 +186,9 @@ static void *thread_main(void *argument)
     struct shard *shard = thread_open(thread);
     int before = atomic_fetch_add(shard ? &engine->opened : &engine->failed, 1);
     if (shard && before + 1 == (int)engine->shards)
-        log_info(&engine->log, "engine runs", log_text("engine", engine->config->engine),
-                 log_number("shards", engine->shards), log_number("sources", engine->config->source_count),
-                 log_text("redis", engine->config->redis[0] ? "configured" : "private"));
+        log_info(&engine->log, "engine runs", log_text("engine", shard->config->engine),
+                 log_number("shards", engine->shards), log_number("sources", shard->config->source_count),
+                 log_text("redis", shard->config->redis[0] ? "configured" : "private"));
     while (shard && atomic_load(&engine->opened) + atomic_load(&engine->failed) < (int)engine->shards)
         usleep(1000); /* a shard must not post to one that is not there */
     if (!shard)
@@ -210,8 +199,10 @@ static void *thread_main(void *argument)
             nsec now = shard_now(shard);
             int stopping = atomic_load(&engine->stopping);
             if (stopping)
-                shard_finish(shard, now + (stopping > 1 ? 0 : engine->config->shutdown));
-            take_keys(thread, shard);
+                shard_finish(shard, now + (stopping > 1 ? 0 : shard->config->shutdown));
+            take_reload(thread, shard);
+            if (thread->index == 0)
+                metrics_set(shard->metrics, METRIC_RELOADS_FAILED, atomic_load(&engine->reloads_failed));
             next = shard_turn(shard, nsec_min(next, now + look_up));
         }
     }
@@ -229,32 +220,49 @@ static void warn_of_key(void *engine, const char *sentence)
     log_warning(&((struct engine *)engine)->log, "a key that signs is weak", log_text("why", sentence));
 }
 
-/* To all threads; what one of them has not taken yet is older. */
-static void hand_out(struct engine *engine, struct engine_thread *threads, struct sign_keys *keys)
+/* To all threads; what one of them has not taken yet is older. False: no memory, and some threads may have it already:
+ * those that have not get it with the next. */
+static bool hand_out(struct engine *engine, struct engine_thread *threads, const struct reload *reload)
 {
-    for (unsigned i = 0; i < engine->shards; i++)
-        sign_keys_release(atomic_exchange(&threads[i].keys, sign_keys_hold(keys)));
-    sign_keys_release(keys);
+    bool all = true;
+    for (unsigned i = 0; i < engine->shards; i++) {
+        struct reload *copy = reload_copy(reload);
+        all = all && copy;
+        if (copy)
+            reload_free(atomic_exchange(&threads[i].reload, copy));
+    }
+    return all;
 }
 
-/* What the files of the keys hold now. All or nothing: a set with a hole would send mail unsigned. */
-static void reload_keys(struct engine *engine, struct engine_thread *threads)
+/* The file and all that it names, as they are now. All or nothing: half a configuration is none, and a set of keys with
+ * a hole would send mail unsigned. */
+static void reload(struct engine *engine, struct engine_thread *threads)
 {
-    char error[2048];
-    struct sign_keys *keys = sign_keys_load(engine->config, warn_of_key, engine, error, sizeof error);
-    if (!keys) {
-        log_error(&engine->log, "keys were read again and one is not good: all stay as they were",
-                  log_text("error", error));
+    char error[4096];
+    struct reload *next = reload_read(engine->config, &engine->log, warn_of_key, engine, error, sizeof error);
+    if (!next || !hand_out(engine, threads, next)) {
+        atomic_fetch_add(&engine->reloads_failed, 1);
+        log_error(&engine->log, "the configuration was read again and is not good: all stay as they were",
+                  log_text("error", next ? "no memory" : error));
+        reload_free(next);
         return;
     }
-    log_info(&engine->log, "keys were read again", log_number("keys", sign_keys_count(keys)));
-    hand_out(engine, threads, keys);
+    config_release(engine->config);
+    relays_close(engine->relays);
+    engine->config = config_hold(next->config); /* the first one lives in engine_run's caller: some borrow from it */
+    engine->relays = relays_hold(next->relays);
+    engine->log.level = (enum log_level)next->config->log_level;
+    http_relays(engine->http, engine->relays);
+    log_info(&engine->log, "keys were read again", log_number("keys", sign_keys_count(next->keys)));
+    log_info(&engine->log, "the configuration was read again",
+             log_number("generation", (int64_t)next->config->generation));
+    reload_free(next);
 }
 
-static void on_signal(struct engine *engine, struct engine_thread *threads, int signal)
+static void on_signal(struct engine *engine, int signal)
 {
     if (signal == SIGHUP) {
-        reload_keys(engine, threads);
+        engine->reload_asked = true;
         return;
     }
     log_info(&engine->log, "asked to end: open messages are finished, the rest is given back",
@@ -267,11 +275,11 @@ static bool run_threads(struct engine *engine)
     struct engine_thread *threads = calloc(engine->shards, sizeof *threads);
     if (!threads)
         return false;
-    hand_out(engine, threads, engine->keys);
-    engine->keys = NULL;
     for (unsigned i = 0; i < engine->shards; i++) {
         threads[i].engine = engine;
         threads[i].index = i;
+        threads[i].keys = sign_keys_hold(engine->keys);
+        threads[i].relays = relays_hold(engine->relays);
         threads[i].running = pthread_create(&threads[i].thread, NULL, thread_main, &threads[i]) == 0;
         if (!threads[i].running)
             atomic_fetch_add(&engine->failed, 1);
@@ -286,7 +294,11 @@ static bool run_threads(struct engine *engine)
     while (atomic_load(&engine->gone) + atomic_load(&engine->failed) < (int)engine->shards) {
         int signal = sigtimedwait(&signals, NULL, &tenth);
         if (signal > 0)
-            on_signal(engine, threads, signal);
+            on_signal(engine, signal);
+        if (engine->reload_asked && atomic_load(&engine->opened) == (int)engine->shards) {
+            engine->reload_asked = false;
+            reload(engine, threads);
+        }
         if (++tenths % 10 != 0)
             continue;
         if (engine->embedded)
@@ -296,8 +308,11 @@ static bool run_threads(struct engine *engine)
     for (unsigned i = 0; i < engine->shards; i++)
         if (threads[i].running)
             pthread_join(threads[i].thread, NULL);
-    for (unsigned i = 0; i < engine->shards; i++)
-        sign_keys_release(atomic_load(&threads[i].keys));
+    for (unsigned i = 0; i < engine->shards; i++) {
+        reload_free(atomic_load(&threads[i].reload));
+        sign_keys_release(threads[i].keys);
+        relays_close(threads[i].relays);
+    }
     free(threads);
     return atomic_load(&engine->failed) == 0;
 }
@@ -339,11 +354,12 @@ static bool open_http(struct engine *engine, char *error, size_t cap)
 static bool open_sts(struct engine *engine, char *error, size_t cap)
 {
     char file[512];
+    engine->sts_log = engine->log;
     if (!engine->config->mta_sts)
         return true;
     snprintf(file, sizeof file, "%s/mta-sts", engine->config->state_dir);
     struct sts_config config = {
-        .file = file, .ca_file = engine->config->tls_ca, .port = engine->config->sts_port, .log = &engine->log};
+        .file = file, .ca_file = engine->config->tls_ca, .port = engine->config->sts_port, .log = &engine->sts_log};
     engine->sts = sts_open(&config, error, cap);
     return engine->sts != NULL;
 }
@@ -383,6 +399,7 @@ static void engine_close(struct engine *engine)
     if (engine->metrics)
         metrics_free(engine->metrics);
     relays_close(engine->relays);
+    config_release(engine->config);
     sign_keys_release(engine->keys);
     if (engine->lock >= 0)
         close(engine->lock);
@@ -390,7 +407,7 @@ static void engine_close(struct engine *engine)
 
 int engine_run(const struct config *config, unsigned shards)
 {
-    struct engine engine = {.config = config, .incarnation = new_incarnation(), .lock = -1};
+    struct engine engine = {.config = config_hold(config), .incarnation = new_incarnation(), .lock = -1};
     engine.shards = shards ? shards : config->shards ? config->shards : usable_cores();
     log_init(&engine.log, STDERR_FILENO, (enum log_level)config->log_level);
     sigset_t signals; /* all threads inherit this: signals are waited for, never handled */

@@ -18,7 +18,26 @@ struct http {
     struct http_config config;
     struct MHD_Daemon *daemon;
     int64_t started_ms;
+    pthread_mutex_t lock; /* of config.relays */
 };
+
+static struct relays *relays_of(struct http *http)
+{
+    pthread_mutex_lock(&http->lock);
+    struct relays *relays = relays_hold(http->config.relays);
+    pthread_mutex_unlock(&http->lock);
+    return relays;
+}
+
+void http_relays(struct http *http, struct relays *relays)
+{
+    if (!http)
+        return;
+    pthread_mutex_lock(&http->lock);
+    relays_close(http->config.relays);
+    http->config.relays = relays_hold(relays);
+    pthread_mutex_unlock(&http->lock);
+}
 
 static int64_t wall_now_ms(void)
 {
@@ -118,11 +137,13 @@ static bool shards_healthy(const struct metrics *metrics, int64_t wall_ms, char 
 }
 
 /* Also of relays that have stopped, although a restart would not help those. */
-static bool health(const struct http *http, int64_t wall_ms, char *reason, size_t cap)
+static bool health(struct http *http, int64_t wall_ms, char *reason, size_t cap)
 {
     bool healthy = shards_healthy(http->config.metrics, wall_ms, reason, cap);
-    if (healthy && !relays_complaint(http->config.relays, reason, cap))
+    struct relays *relays = relays_of(http);
+    if (healthy && !relays_complaint(relays, reason, cap))
         snprintf(reason, cap, "ok");
+    relays_close(relays);
     return healthy;
 }
 
@@ -282,7 +303,9 @@ static enum MHD_Result on_request(void *context, struct MHD_Connection *connecti
     } else if (strcmp(url, "/metrics") == 0) {
         struct growing grown = {0};
         metrics_expose(http->config.metrics, add_line, &grown);
-        relays_expose(http->config.relays, add_line, &grown);
+        struct relays *relays = relays_of(http);
+        relays_expose(relays, add_line, &grown);
+        relays_close(relays);
         text = grown.text;
         type = "text/plain; version=0.0.4; charset=utf-8";
     } else if (strcmp(url, "/health") == 0) {
@@ -314,6 +337,8 @@ struct http *http_open(const struct http_config *config, char *error, size_t err
         return NULL;
     }
     http->config = *config;
+    http->config.relays = relays_hold(config->relays);
+    pthread_mutex_init(&http->lock, NULL);
     http->started_ms = wall_now_ms();
     unsigned flags = MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_POLL;
     if (config->at.storage.ss_family == AF_INET6)
@@ -331,6 +356,7 @@ struct http *http_open(const struct http_config *config, char *error, size_t err
         io_address_text(&config->at, where, sizeof where);
         snprintf(error, error_cap, "http cannot listen on %s port %u: %s; change `http` in the configuration", where,
                  io_address_port(&config->at), failed ? strerror(failed) : "the address is in use");
+        relays_close(http->config.relays);
         free(http);
         return NULL;
     }
@@ -339,7 +365,10 @@ struct http *http_open(const struct http_config *config, char *error, size_t err
 
 void http_close(struct http *http)
 {
-    if (http)
-        MHD_stop_daemon(http->daemon);
+    if (!http)
+        return;
+    MHD_stop_daemon(http->daemon);
+    relays_close(http->config.relays);
+    pthread_mutex_destroy(&http->lock);
     free(http);
 }

@@ -18,12 +18,14 @@ struct http;
 struct http_config {
     struct io_address at;
     const struct metrics *metrics; /* borrows until http_close */
-    struct relays *relays;         /* borrows until http_close */
+    struct relays *relays;         /* held until http_close */
     const char *engine;            /* the engine's id; borrows until http_close */
 };
 
 /* NULL on failure with a sentence in `error`. Its thread takes no signals. */
 must_use struct http *http_open(const struct http_config *config, char *error, size_t error_cap);
+/* A reload: it tells of these from now on. NULL http: does nothing. */
+void http_relays(struct http *http, struct relays *relays);
 void http_close(struct http *http); /* answers what was asked, then ends the thread; NULL: does nothing */
 
 #endif

@@ -70,6 +70,7 @@ enum metric {
     METRIC_WARMUP_USED,
     METRIC_WARMUP_RETURNED,
     METRIC_WARMUP_THROWN_AWAY,
+    METRIC_RELOADS_FAILED, /* configurations that were read again and not taken */
     METRIC_TURNS,       /* turns of the shard's loop */
     METRIC_POSTS_RECEIVED,
     METRIC_POSTS_DROPPED, /* the ring was full: hints, which are repeated */
@@ -93,6 +94,7 @@ enum metric {
     METRIC_REDIS_US,        /* what the last small step took, added up over the shards */
     METRIC_DNS_WAITING,     /* attempts that wait for DNS */
     METRIC_DKIM_WRONG,      /* keys whose published record does not fit, or was not found */
+    METRIC_CONFIG_GENERATION, /* reloads that were taken */
     METRIC_COUNT
 };
 

@@ -31,6 +31,8 @@ struct relay {
 struct relays {
     struct log log;
     bool logs;
+    atomic_uint holders;
+    const struct config *config; /* held */
     unsigned count;
     struct relay all[];
 };
@@ -251,6 +253,8 @@ struct relays *relays_open(const struct config *config, const struct log *log, c
         snprintf(error, error_cap, "no memory for relays");
         return NULL;
     }
+    atomic_init(&relays->holders, 1);
+    relays->config = config_hold(config);
     relays->logs = log;
     if (log)
         relays->log = *log;
@@ -259,6 +263,7 @@ struct relays *relays_open(const struct config *config, const struct log *log, c
         const struct config_relay *of = &config->relays[relays->count];
         char why[512];
         relay->config = of;
+        relay->version = config->generation << 32; /* versions are other ones after each reload */
         pthread_mutex_init(&relay->lock, NULL);
         if (!of->secret_file || load(relay, why, sizeof why))
             continue;
@@ -271,13 +276,21 @@ struct relays *relays_open(const struct config *config, const struct log *log, c
     return relays;
 }
 
+struct relays *relays_hold(struct relays *relays)
+{
+    if (relays)
+        atomic_fetch_add_explicit(&relays->holders, 1, memory_order_relaxed);
+    return relays;
+}
+
 void relays_close(struct relays *relays)
 {
-    if (!relays)
+    if (!relays || atomic_fetch_sub_explicit(&relays->holders, 1, memory_order_acq_rel) > 1)
         return;
     for (unsigned i = 0; i < relays->count; i++) {
         explicit_bzero(relays->all[i].secret, sizeof relays->all[i].secret);
         pthread_mutex_destroy(&relays->all[i].lock);
     }
+    config_release(relays->config);
     free(relays);
 }

@@ -24,9 +24,10 @@ enum { RELAY_SECRET_MAX = 8192, RELAY_WHY = 256 }; /* base64 of it fits the 12,2
 struct relays;
 
 /* Reads all secrets. NULL: `error` says "FILE:LINE: what is wrong; what is allowed", the line being that of the
- * configuration. `log` is copied; NULL: silent. Borrows the configuration until relays_close. */
+ * configuration. `log` is copied; NULL: silent. Holds the configuration until relays_close. A reload opens new ones. */
 must_use struct relays *relays_open(const struct config *config, const struct log *log, char *error, size_t error_cap);
-void relays_close(struct relays *relays); /* wipes; NULL: does nothing */
+struct relays *relays_hold(struct relays *relays); /* returns it: for each, one relays_close more */
+void relays_close(struct relays *relays);          /* the last one wipes; NULL: does nothing */
 /* Reads again the files that have changed. One that cannot be read leaves what was known, with a line of log. `now`:
  * any clock that does not go back. */
 void relays_refresh(struct relays *relays, nsec now);

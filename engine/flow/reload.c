@@ -33,6 +33,7 @@ void shard_reload(struct shard *shard, const struct config *config, struct relay
     shard->relays = relays;
     shard->log.level = config->log_level;
     shard->intake.config = config;
+    shard->rules.rules = config->rules;
     relay_reload(&shard->relay_table, config);
     sites_reload(&shard->route.sites, config);
     for (unsigned i = 0; i < config->source_count; i++)
@@ -47,6 +48,9 @@ void shard_reload(struct shard *shard, const struct config *config, struct relay
     place_anew(shard, waiting);
     adapt_reconfigure(shard);
     carry_mark_all(shard);
+    shard->rules.rules = config->rules;
+    if (shard->index == 0)
+        metrics_set(shard->metrics, METRIC_CONFIG_GENERATION, config->generation);
     shard->reload.told_at = shard->reload.looked_at = 0;
     shard->beat_at = 0; /* new sources are asked for now */
     config_release(before);

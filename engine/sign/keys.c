@@ -7,6 +7,7 @@
 
 struct sign_keys {
     atomic_uint holders;
+    const struct config *config; /* held */
     struct token_keys *tokens; /* owned; NULL: none */
     unsigned count;
     bool lanes;
@@ -78,6 +79,7 @@ struct sign_keys *sign_keys_load(const struct config *config, void (*warn)(void 
         return NULL;
     }
     atomic_init(&keys->holders, 1);
+    keys->config = config_hold(config);
     for (unsigned i = 0; i < config->dkim_count; i++)
         if (config->dkims[i].enabled && !load_identity(&load, &config->dkims[i], &keys->identities[keys->count++])) {
             sign_keys_release(keys);
@@ -109,6 +111,7 @@ void sign_keys_release(struct sign_keys *keys)
     token_keys_free(keys->tokens);
     for (unsigned i = 0; i < keys->count; i++)
         sign_key_release(keys->identities[i].key);
+    config_release(keys->config);
     free(keys);
 }
 

@@ -23,7 +23,7 @@ struct sign_keys;
 
 /* Loads the keys of all blocks that are enabled, and those of VERP tokens. The caller holds the set; one without blocks
  * is empty. NULL with "FILE:LINE: ..." of the block in `error`. `warn` (may be NULL) is told of keys that are good but
- * weak, and of lanes that compute wrongly. Borrows the configuration for as long as the set is held. */
+ * weak, and of lanes that compute wrongly. Holds the configuration for as long as the set is held. */
 must_use struct sign_keys *sign_keys_load(const struct config *config,
                                           void (*warn)(void *context, const char *sentence), void *context, char *error,
                                           size_t error_cap);
