@@ -11,9 +11,9 @@ const char *const rule_scope_names[RULE_SCOPE_COUNT] = {
 };
 
 const char *const rule_action_names[RULE_ACTION_COUNT] = {
-    [RULE_NONE] = "none",     [RULE_RETRY] = "retry",         [RULE_SLOW] = "slow", [RULE_CONNECTIONS] = "connections",
-    [RULE_PAUSE] = "pause",   [RULE_PROBE] = "probe",         [RULE_HOLD] = "hold", [RULE_OTHER_SOURCE] = "other-source",
-    [RULE_LEARN] = "learn",   [RULE_SUPPRESS] = "suppress",
+    [RULE_NONE] = "none",   [RULE_RETRY] = "retry",       [RULE_SLOW] = "slow", [RULE_CONNECTIONS] = "connections",
+    [RULE_PAUSE] = "pause", [RULE_PROBE] = "probe",       [RULE_HOLD] = "hold", [RULE_OTHER_SOURCE] = "other-source",
+    [RULE_LEARN] = "learn", [RULE_SUPPRESS] = "suppress",
 };
 
 const char *rule_scope_name(enum rule_scope scope)
@@ -73,8 +73,8 @@ static const struct rule *find_in(const struct rule_list *list, const struct que
 {
     for (unsigned i = 0; i < list->count; i++) {
         const struct rule *rule = &list->rules[i];
-        if ((rule->stages == 0 || (rule->stages & 1u << q->stage)) && code_fits(rule, q->code) &&
-            status_fits(rule, q) && text_fits(rule, q))
+        if ((rule->stages == 0 || q->stage == STAGE_BROKEN || (rule->stages & 1u << q->stage)) &&
+            code_fits(rule, q->code) && status_fits(rule, q) && text_fits(rule, q))
             return rule;
     }
     return NULL;
@@ -90,11 +90,11 @@ const struct rule_isp *rule_isp_of(const struct rules *rules, struct slice mx)
     return found == ISP_NONE ? NULL : &rules->shipped[found];
 }
 
-static const struct rule_isp *configured_of(const struct rules *rules, struct slice isp)
+static const struct rule_isp *by_name(const struct rule_isp *isps, unsigned count, struct slice name)
 {
-    for (unsigned i = 0; i < rules->configured_count; i++)
-        if (slice_equal(slice_of(rules->configured[i].name), isp))
-            return &rules->configured[i];
+    for (unsigned i = 0; name.n && i < count; i++)
+        if (slice_equal(slice_of(isps[i].name), name))
+            return &isps[i];
     return NULL;
 }
 
@@ -103,7 +103,11 @@ const struct rule *rule_find(const struct rule_reader *reader, struct slice isp,
 {
     if (!reader || !reader->rules)
         return NULL;
-    const struct rule_isp *configured = configured_of(reader->rules, isp), *shipped = rule_isp_of(reader->rules, mx);
+    const struct rules *rules = reader->rules;
+    const struct rule_isp *configured = by_name(rules->configured, rules->configured_count, isp);
+    const struct rule_isp *shipped = rule_isp_of(rules, mx);
+    if (!mx.n)
+        shipped = by_name(rules->shipped, rules->shipped_count, isp);
     bool last_line = (configured && configured->last_line) || (shipped && shipped->last_line);
     struct question q = {
         .reader = reader, .stage = stage, .code = wording->code, .text = wording_text(wording, last_line)};
@@ -111,7 +115,7 @@ const struct rule *rule_find(const struct rule_reader *reader, struct slice isp,
     const struct rule *found = configured ? find_in(&configured->list, &q) : NULL;
     if (!found && shipped)
         found = find_in(&shipped->list, &q);
-    for (unsigned i = 0; !found && i < countof(reader->rules->general); i++)
-        found = find_in(&reader->rules->general[i], &q);
+    for (unsigned i = 0; !found && i < countof(rules->general); i++)
+        found = find_in(&rules->general[i], &q);
     return found;
 }

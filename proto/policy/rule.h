@@ -73,7 +73,7 @@ struct rule {
     struct rule_codes codes[RULE_CODES];
     unsigned code_count; /* 0: any */
     struct rule_status statuses[RULE_STATUSES];
-    unsigned status_count;                             /* 0: any, and none */
+    unsigned status_count;                        /* 0: any, and none */
     const struct pcre2_real_code_8 *const *texts; /* compiled without case; any of them; owned by `struct rules` */
     unsigned text_count;                          /* 0: any */
     enum bounce_class class_;
@@ -119,7 +119,8 @@ struct rule_reader {
 };
 
 /* The first rule that fits, or NULL. `isp`: the name of the configuration's ISP, `mx` the host that spoke; either may
- * be empty. A pattern that would cost more than `context` allows does not fit. */
+ * be empty, and without a host the shipped ISP of that name is asked. STAGE_BROKEN: any stage fits. A pattern that
+ * would cost more than `context` allows does not fit. */
 const struct rule *rule_find(const struct rule_reader *reader, struct slice isp, struct slice mx, enum stage stage,
                              const struct wording *wording);
 /* The shipped ISP of a host, or NULL. */
