@@ -2,6 +2,8 @@
  * does not know of. */
 #include "flow/shard.h"
 
+#include "control/rules.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -274,7 +276,7 @@ static bool open_parts(struct shard *shard, const struct shard_config *config)
         !carry_open_list(shard) || !press_open(&shard->press, arena, shard->config->press_bytes, config->keys) ||
         !pool_open(&shard->session_pool, arena, sizeof(struct session), shard->config->sessions_max))
         return false;
-    if (!hand_open(shard) || !adapt_open(shard))
+    if (!rules_reader_open(&shard->rules, shard->config->rules) || !hand_open(shard) || !adapt_open(shard))
         return false;
     shard->lanes.made = on_lane_made;
     shard->lanes.made_context = shard;
@@ -375,6 +377,7 @@ void shard_close(struct shard *shard, void (*end)(struct io *io))
     press_close(&shard->press);
     published_close(&shard->published);
     relay_close(&shard->relay_table);
+    rules_reader_close(&shard->rules);
     for (struct session *session = shard->sessions; session; session = session->next)
         config_release(session->config);
     config_release(shard->config);

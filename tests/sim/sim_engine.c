@@ -1,6 +1,8 @@
 /* sim_engine.c - does for the shards in a simulated world what control/engine.c does for them on threads. */
 #include "sim_engine.h"
 
+#include "control/rules.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,6 +20,10 @@ static struct config *config_of(const char *text)
     if (!config)
         fprintf(stderr, "%s\n", error);
     sluice_assert(config);
+    bool loaded = rules_load(config, error, sizeof error);
+    if (!loaded)
+        fprintf(stderr, "%s\n", error);
+    sluice_assert(loaded);
     return config;
 }
 
