@@ -1,6 +1,7 @@
 /* Sets a forecast up: the virtual world, the lanes, and one group of demands for each (pool, ISP). */
 #include "forecast/forecast.h"
 
+#include "forecast/records.h"
 #include "forecast/scheduler.h"
 
 #include <stdlib.h>
@@ -25,6 +26,8 @@ struct forecast *forecast_new(const struct config *config, const struct forecast
         forecast_free(f);
         return NULL;
     }
+    f->store = records_new(f->io);
+    sluice_assert(f->store);
     sim_wall_jump(f->world, NULL, plan->start - io_wall(f->io));
     throttle_init(&f->engine, throttle_interval(plan->speed, NSEC_PER_S), ENGINE_BURST, io_now(f->io));
     return f;
@@ -46,6 +49,8 @@ void forecast_free(struct forecast *f)
         free(group);
     }
     scheduler_free(f);
+    if (f->store)
+        records_free(f->store);
     free(f->demands);
     arena_drop(&f->arena);
     free(f);
@@ -85,9 +90,21 @@ struct forecast_demand *forecast_add(struct forecast *f, const struct forecast_d
     return copy;
 }
 
+void forecast_record(struct forecast *f, struct slice source, struct slice counter, const struct warmup_record *record,
+                     nsec next)
+{
+    records_put(f->store, source, counter, record, next);
+}
+
 const struct forecast_demand *forecast_demand(const struct forecast *f, unsigned i)
 {
     return i < f->demand_count ? f->demands[i] : NULL;
+}
+
+static void on_lane_made(void *context, struct lane *lane)
+{
+    struct forecast *f = context;
+    budget_lane_made(&f->budget, lane);
 }
 
 static bool open_lanes(struct forecast *f)
@@ -103,13 +120,20 @@ static bool open_lanes(struct forecast *f)
         return false;
     for (unsigned i = 0; i < f->config->source_count; i++)
         f->lanes.held_until[i] = NSEC_NEVER; /* by this engine or another, somebody works with it */
-    return true;
+    struct budget_config budget = {.io = f->io,
+                                   .store = f->store,
+                                   .config = f->config,
+                                   .lanes = &f->lanes,
+                                   .wake = scheduler_wake,
+                                   .context = f};
+    f->lanes.made = on_lane_made;
+    f->lanes.made_context = f;
+    return budget_open(&f->budget, &f->arena, &budget);
 }
 
 bool forecast_run(struct forecast *f) { return open_lanes(f) && scheduler_run(f); }
 
 unsigned forecast_day(const struct forecast *f, nsec utc)
 {
-    static const nsec day = 24 * 3600 * NSEC_PER_S;
-    return (unsigned)(utc / day - f->plan.start / day);
+    return (unsigned)(zone_day(&f->config->days, utc).number - zone_day(&f->config->days, f->plan.start).number);
 }

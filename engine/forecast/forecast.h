@@ -11,6 +11,7 @@
 
 #include "control/config.h"
 #include "flow/lane.h"
+#include "proto/policy/warmup.h"
 
 enum { FORECAST_DAYS = 400, FORECAST_CAMPAIGNS = 64 };
 
@@ -43,6 +44,10 @@ must_use struct forecast *forecast_new(const struct config *config, const struct
 void forecast_free(struct forecast *forecast);
 /* Copies it; to be called before forecast_run. Returns where it lives. */
 struct forecast_demand *forecast_add(struct forecast *forecast, const struct forecast_demand *demand);
+/* How far the warm-up of a counter of a source is, by Redis; to be called before forecast_run. `next`: UTC, nothing is
+ * granted before. */
+void forecast_record(struct forecast *forecast, struct slice source, struct slice counter,
+                     const struct warmup_record *record, nsec next);
 /* False: something is left when the horizon is reached. */
 must_use bool forecast_run(struct forecast *forecast);
 /* In the order in which they were added; NULL: there is none. */

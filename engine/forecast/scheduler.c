@@ -89,6 +89,13 @@ static void wake_at(struct forecast *f, struct lane *lane, nsec when)
     io_timer_set(f->io, &lane->timer, when);
 }
 
+/* For a unit of its warm-up, or for an instant. */
+static void wait_until(struct forecast *f, struct lane *lane, nsec when)
+{
+    if (lane_waited_for(lane) && !budget_wait(lane, io_now(f->io)))
+        wake_at(f, lane, when);
+}
+
 static void unlink_idle(struct forecast_lane *view, struct forecast_session *session)
 {
     struct forecast_session **at = &view->idle;
@@ -123,13 +130,14 @@ static bool feed(struct forecast *f, struct forecast_session *session)
     if (ready && engine > now)
         when = engine;
     if (!ready || engine > now) {
-        if (lane_waited_for(lane))
-            wake_at(f, lane, when);
+        wait_until(f, lane, when);
         return false;
     }
     session->attempt = lane_take(&f->lanes, lane, &view->group->site, now);
     if (!session->attempt)
         return false;
+    bool reserved = budget_reserve(lane, session->attempt, now);
+    sluice_assert(reserved); /* its gate was open */
     lane_start(lane, now);
     throttle_take(&f->engine, now);
     count_start(f, of(session->attempt)->stream->demand);
@@ -141,6 +149,9 @@ static bool feed(struct forecast *f, struct forecast_session *session)
 static void message_ends(struct forecast *f, struct forecast_session *session)
 {
     struct forecast_attempt *one = of(session->attempt);
+    budget_commit(session->attempt);
+    if (session->lane->counter)
+        budget_count(session->lane->counter, BUDGET_ACCEPTED, io_now(f->io));
     one->stream->demand->done++;
     one->stream->demand->finish = io_wall(f->io);
     f->left--;
@@ -219,12 +230,18 @@ static void pump(struct forecast *f, struct lane *lane)
     unsigned coming = lane->connecting + idle, waiting = lane_waiting_at(lane, &view->group->site);
     while (coming < waiting && coming < lane_sessions_ahead(lane)) {
         if (!lane_may_open(&f->lanes, lane, io_now(f->io), &when)) {
-            wake_at(f, lane, when);
+            wait_until(f, lane, when);
             return;
         }
         open_session(f, lane);
         coming++;
     }
+}
+
+void scheduler_wake(void *context, struct lane *lane)
+{
+    struct forecast *f = context;
+    wake_at(f, lane, io_now(f->io));
 }
 
 static void pump_group(struct forecast *f, struct forecast_group *group)

@@ -3,6 +3,7 @@
 #define FORECAST_SCHEDULER_H
 
 #include "forecast/forecast.h"
+#include "flow/budget.h"
 #include "flow/ledger.h"
 #include "flow/site.h"
 #include "sim/sim.h"
@@ -60,6 +61,8 @@ struct forecast {
     struct io *io;
     struct arena arena;
     struct lanes lanes;
+    struct store *store; /* records.h */
+    struct budget budget;
     struct lease lease; /* everybody's: nobody leases here */
     struct throttle engine; /* its own speed */
     uint64_t left;
@@ -73,6 +76,8 @@ struct forecast {
 
 /* False: something is left at the horizon. */
 must_use bool scheduler_run(struct forecast *forecast);
+/* There may be a unit for it. */
+void scheduler_wake(void *context, struct lane *lane);
 /* What it has no use for any more. */
 void scheduler_free(struct forecast *forecast);
 

@@ -144,6 +144,52 @@ static void what_does_not_end_is_said(void **unused)
     end(&f);
 }
 
+static const char curve[] = "warmup w { kind = table  caps = {100, 300, 900}  then = hold  advance = calendar  gate = none }\n"
+                            "isp big { mx = {.big.example} }\n"
+                            "pool q { source 203.0.113.3 { name = s3  warmup = w } }\n";
+
+static const struct forecast_demand *add_warm(struct fixture *f, uint64_t count)
+{
+    struct forecast_demand demand = {.count = count, .pool = 1};
+    strcpy(demand.campaign, "c");
+    strcpy(demand.isp, "big");
+    return forecast_add(f->forecast, &demand);
+}
+
+/* What begins at noon has the whole cap of its day still, and from then on a step a day. */
+static void a_warm_up_decides(void **unused)
+{
+    (void)unused;
+    struct fixture f = begin(curve);
+    const struct forecast_demand *demand = add_warm(&f, 100 + 300 + 900 + 900 + 50);
+    assert_true(forecast_run(f.forecast));
+    static const unsigned caps[] = {100, 300, 900, 900, 50};
+    for (unsigned i = 0; i < countof(caps); i++)
+        assert_int_equal(demand->days[i], caps[i]);
+    assert_int_equal(demand->bound, LANE_WARMUP);
+    end(&f);
+}
+
+/* It goes on from where Redis says that it is. */
+static void a_warm_up_goes_on(void **unused)
+{
+    (void)unused;
+    struct fixture f = begin(curve);
+    const struct forecast_demand *demand = add_warm(&f, 1000);
+    struct warmup_record record = {.state = WARMUP_RUNNING,
+                                   .stage = 2,
+                                   .day = zone_day(&f.config->days, noon).number,
+                                   .granted = 250,
+                                   .since = zone_day(&f.config->days, noon).number - 1,
+                                   .active_day = zone_day(&f.config->days, noon).number};
+    forecast_record(f.forecast, SLICE("s3"), SLICE("big"), &record, 0);
+    assert_true(forecast_run(f.forecast));
+    assert_int_equal(demand->days[0], 50);
+    assert_int_equal(demand->days[1], 900);
+    assert_int_equal(demand->days[2], 50);
+    end(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -154,6 +200,8 @@ int main(void)
         cmocka_unit_test(a_campaign_waits_for_its_time),
         cmocka_unit_test(campaigns_share_a_lane),
         cmocka_unit_test(what_does_not_end_is_said),
+        cmocka_unit_test(a_warm_up_decides),
+        cmocka_unit_test(a_warm_up_goes_on),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
