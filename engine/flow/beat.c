@@ -26,10 +26,12 @@ static void hold_source(struct shard *shard, const struct held_post *held)
     shard->lanes.held_until[held->index] = held->until;
     if (held->until && before <= io_now(shard->io)) {
         adapt_source_ours(shard, (unsigned)held->index); /* another engine may have learned what we do not know */
+        budget_source(&shard->budget, (unsigned)held->index, true);
         carry_mark_all(shard);
     }
     if (held->until || !before)
         return;
+    budget_source(&shard->budget, (unsigned)held->index, false);
     for (struct campaign *campaign = shard->intake.campaigns; campaign; campaign = campaign->next)
         carry_stop(shard, campaign);
 }

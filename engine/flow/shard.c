@@ -276,7 +276,8 @@ static bool open_parts(struct shard *shard, const struct shard_config *config)
         !carry_open_list(shard) || !press_open(&shard->press, arena, shard->config->press_bytes, config->keys) ||
         !pool_open(&shard->session_pool, arena, sizeof(struct session), shard->config->sessions_max))
         return false;
-    if (!rules_reader_open(&shard->rules, shard->config->rules) || !hand_open(shard) || !adapt_open(shard))
+    if (!rules_reader_open(&shard->rules, shard->config->rules) || !hand_open(shard) || !adapt_open(shard) ||
+        !carry_open_budget(shard))
         return false;
     shard->lanes.made = on_lane_made;
     shard->lanes.made_context = shard;
