@@ -38,6 +38,14 @@ static void read_added(struct store *store, struct store_request *r, const struc
     redis_flush(store->redis);
 }
 
+void store_wake(struct store *store, struct store_request *r)
+{
+    step_begin_command(store, "PUBLISH");
+    step_global_key(store, "wake", SLICE(""));
+    step_text(store, "");
+    step_ask(store, r, step_read_command, 0);
+}
+
 void store_start(struct store *store, struct store_request *r, struct slice campaign)
 {
     slice_copy(r->campaign, sizeof r->campaign, campaign);
@@ -47,13 +55,11 @@ void store_start(struct store *store, struct store_request *r, struct slice camp
     step_ask(store, r, read_added, 0);
 }
 
-/* One stream: [[key, [[id, [field, value, ...]], ...]]], or nil when the wait was over. */
-static void read_events(struct store *store, struct store_request *r, const struct resp_node *reply, bool repeated)
+/* Entries: [[id, [field, value, ...]], ...]. */
+void step_done_events(struct store *store, struct store_request *r, const struct resp_node *entries)
 {
     struct store_answer answer = {.result = STORE_OK};
-    const struct resp_node *entries = resp_member(resp_member(reply, 0), 1);
     unsigned count = entries && entries->type == RESP_ARRAY ? entries->count : 0;
-    (void)repeated;
     if (store->counts_cap < count) {
         store->counts_cap = count;
         store->counts = realloc(store->counts, count * sizeof *store->counts);
@@ -70,6 +76,13 @@ static void read_events(struct store *store, struct store_request *r, const stru
     }
     answer.number = count;
     step_done(store, r, &answer);
+}
+
+/* One stream: [[key, entries]], or nil when the wait was over. */
+static void read_events(struct store *store, struct store_request *r, const struct resp_node *reply, bool repeated)
+{
+    (void)repeated;
+    step_done_events(store, r, resp_member(resp_member(reply, 0), 1));
 }
 
 void store_events(struct store *store, struct store_request *r, struct slice campaign, struct slice after,

@@ -71,6 +71,9 @@ void step_items_of(struct store *store, const struct resp_node *array); /* adds 
 /* The owner learns, with the items made since step_items_clear. Exactly once for each request. */
 void step_done(struct store *store, struct store_request *r, struct store_answer *answer);
 
+/* The same, with the entries of a stream as store_events gives them (console.c). */
+void step_done_events(struct store *store, struct store_request *r, const struct resp_node *entries);
+
 /* Readers for what several steps answer. */
 void step_read_plain(struct store *store, struct store_request *r, const struct resp_node *reply, bool repeated);
 void step_read_command(struct store *store, struct store_request *r, const struct resp_node *reply, bool repeated);

@@ -203,6 +203,8 @@ void store_push(struct store *store, struct store_request *r, struct slice campa
                 unsigned count); /* number: length of the list afterwards. NOT repeated when its answer was lost:
                                     answers STORE_REFUSED then, for a repeated push would double recipients */
 void store_start(struct store *store, struct store_request *r, struct slice campaign); /* SADD and PUBLISH */
+/* Everybody who waits looks anew, as after a change by hand. */
+void store_wake(struct store *store, struct store_request *r);
 /* Events after stream id `after` ("0", or one that was seen), at most `most`; waits up to `wait` for one. items: id,
  * number of fields, field, value, ... flat; number: events. At most 20 s are waited, and every step asked meanwhile
  * waits too: for the command line alone. */
