@@ -1,13 +1,11 @@
 /* sluice status: asks the running engine what goes, what waits and why. */
 #include "cli/cli.h"
+#include "cli/fetch.h"
 #include "cli/text.h"
 
-#include <curl/curl.h>
 #include <getopt.h>
 #include <jansson.h>
 #include <stdlib.h>
-
-enum { ANSWER_MAX = 64 * 1024 * 1024, TIMEOUT_S = 5 };
 
 static void print_help(void)
 {
@@ -16,57 +14,6 @@ static void print_help(void)
          "pace, and why it does not go faster. It asks the engine over HTTP at the configuration's `http` address.\n\n"
          "  --json   prints the engine's own answer\n\n"
          "Exit code: 0 when the engine is healthy, else 1.");
-}
-
-struct body {
-    char *text;
-    size_t n;
-};
-
-static size_t on_bytes(char *bytes, size_t one, size_t n, void *context)
-{
-    struct body *body = context;
-    char *grown = body->n + n < ANSWER_MAX ? realloc(body->text, body->n + n + 1) : NULL;
-    if (!grown)
-        return 0;
-    body->text = grown;
-    memcpy(body->text + body->n, bytes, n);
-    body->n += n;
-    body->text[body->n] = 0;
-    return one * n;
-}
-
-/* NULL: said why. */
-static char *fetch(const struct config *config)
-{
-    char url[256], why[CURL_ERROR_SIZE] = "";
-    struct body body = {0};
-    long status = 0;
-    CURL *curl = curl_easy_init();
-    snprintf(url, sizeof url, "http://%s/status", config->http);
-    if (!curl) {
-        cli_error("libcurl cannot be used");
-        return NULL;
-    }
-    curl_easy_setopt(curl, CURLOPT_URL, url);
-    curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_bytes);
-    curl_easy_setopt(curl, CURLOPT_WRITEDATA, &body);
-    curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, why);
-    curl_easy_setopt(curl, CURLOPT_TIMEOUT, (long)TIMEOUT_S);
-    curl_easy_setopt(curl, CURLOPT_PROXY, ""); /* the address is one of this machine, whatever http_proxy says */
-    curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
-    CURLcode code = curl_easy_perform(curl);
-    curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &status);
-    curl_easy_cleanup(curl);
-    if (code == CURLE_OK && status == 200 && body.text)
-        return body.text;
-    if (code == CURLE_OK)
-        cli_error("the engine answers %ld on %s", status, url);
-    else
-        cli_error("no engine answers on %s: %s; does `sluice run` run with this configuration?", url,
-                  why[0] ? why : curl_easy_strerror(code));
-    free(body.text);
-    return NULL;
 }
 
 static uint64_t number_of(const json_t *object, const char *name)
@@ -142,7 +89,7 @@ static int show(const struct config *config, bool as_json)
         cli_error("%s switches the engine's HTTP off (http = \"\"); without it there is no status", config->file);
         return CLI_FAILED;
     }
-    char *text = fetch(config);
+    char *text = fetch_status(config->http);
     if (!text)
         return CLI_FAILED;
     json_t *status = json_loads(text, 0, &error);
