@@ -1,6 +1,7 @@
 /* sluice run: the engine, in the foreground, as systemd and people at a terminal both like it. */
 #include "cli/cli.h"
 #include "control/engine.h"
+#include "control/rules.h"
 
 #include <getopt.h>
 #include <stdlib.h>
@@ -47,10 +48,13 @@ int cli_run(struct cli *cli, int argc, char **argv)
     if (!config)
         return CLI_FAILED;
     int code = CLI_FAILED;
+    char error[1024];
     if (config->pool_count == 0)
         cli_error("%s has no pool, so there is nowhere to send from; add one: pool main { source ADDRESS { ehlo = "
                   "HOST } }",
                   config->file);
+    else if (!rules_load(config, error, sizeof error))
+        cli_error("%s", error);
     else
         code = engine_run(config, (unsigned)shards);
     config_free(config);

@@ -78,11 +78,18 @@ static void defer(struct settlement *s, const struct attempt *attempt, const str
 {
     struct backoff_schedule schedule = {
         .delays = world->limits->retry, .count = world->limits->retry_count, .expire = world->limits->expire};
-    nsec named = s->verdict.retry_after + s->verdict.retry_after / 4; /* at the earliest, after a fifth is taken off */
-    if (named)
-        schedule = (struct backoff_schedule){.delays = &named, .count = 1, .expire = world->limits->expire};
     struct backoff_next next =
         backoff_retry(&schedule, attempt->number, first_ms * NSEC_PER_MS, world->wall, world->random);
+    nsec named = s->verdict.retry_after + s->verdict.retry_after / 4; /* at the earliest, after a fifth is taken off */
+    if (named) {
+        /* The first time the server is taken at its word; if it says so again and again, it is not asked more often than
+         * anybody is. */
+        schedule.delays = &named, schedule.count = 1;
+        struct backoff_next asked = backoff_retry(&schedule, 1, first_ms * NSEC_PER_MS, world->wall, world->random);
+        if (attempt->number <= 1 || asked.result == BACKOFF_EXPIRED ||
+            (next.result == BACKOFF_RETRY && asked.due > next.due))
+            next = asked;
+    }
     int64_t not_after_ms = attempt->campaign->not_after_ms;
     if (next.result == BACKOFF_EXPIRED || (not_after_ms && next.due / NSEC_PER_MS > not_after_ms)) {
         s->event.type = EVENT_EXPIRED;
