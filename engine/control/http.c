@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <jansson.h>
 #include <microhttpd.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -218,7 +219,7 @@ static json_t *totals_json(const struct metrics *metrics)
     return totals;
 }
 
-static char *status_text(const struct http *http)
+static char *status_text(struct http *http)
 {
     const struct metrics *metrics = http->config.metrics;
     struct boards boards;
