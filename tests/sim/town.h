@@ -89,6 +89,17 @@ void town_judge_limits(struct town *town);
  * each header once, and is of one edition. */
 void town_judge_letters(struct town *town);
 
+/* ---- the suppression list (town_list.c) ---- */
+
+/* Puts an address (in lower case) on the list; the value of one as it was given, "" : it is not there. */
+void town_suppress(struct town *town, const char *key, const char *value);
+void town_suppressed(struct town *town, const char *address, char *value, size_t cap);
+/* Nothing was accepted for the address, in whatever letters, by a message that began more than a minute after `since`
+ * (sim_now). */
+void town_judge_suppressed(struct town *town, const char *address, nsec since);
+/* Whoever bounced hard as bad-mailbox is on the list, and nobody whom a block kept out. Returns how many did. */
+unsigned town_judge_listed(struct town *town, const char *id);
+
 /* ---- reach: what the suite has seen at least once ---- */
 struct town_reach {
     uint64_t events[EVENT_TYPE_COUNT];
