@@ -1,0 +1,312 @@
+/* Weeks of warm-up: what each ISP got in each day of its own calendar, by the instants at which MAIL was handed over,
+ * held against the caps. An argument chooses among the stories by name. */
+#include "fake_redis.h"
+#include "judge.h"
+#include "sim_engine.h"
+#include "sim_mx.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+enum { ENGINES = 3, SOURCES = 4, AHEAD = 100 };
+
+static const char redis_address[] = "192.0.2.1";
+static const char *const addresses[SOURCES] = {"203.0.113.10", "203.0.113.11", "203.0.113.12", "203.0.113.13"};
+
+struct village {
+    uint64_t seed;
+    struct sim_world *world;
+    struct sim_mail *mail;
+    struct sim_host *redis_host, *engine_host;
+    struct fake_redis *redis;
+    struct io *redis_io;
+    struct sim_engine *engines[ENGINES];
+    unsigned engine_count;
+    const struct config *config;
+    nsec base; /* wall clock less the world's own, when nobody has moved it */
+    const char *domains[4];
+    unsigned domain_count;
+    uint64_t pushed;
+};
+
+/* ---- building ---- */
+
+static void redis_start(struct village *v)
+{
+    struct io_config config = {.group = sim_process(v->redis_host, 1), .sessions_max = 64};
+    char error[256];
+    struct io_address at;
+    v->redis_io = io_open(&config, error, sizeof error);
+    assert_non_null(v->redis_io);
+    assert_true(io_address_parse(&at, redis_address, 6379));
+    fake_redis_serve(v->redis, v->redis_io, &at);
+    sim_serve(v->redis_io);
+}
+
+/* Without what it was told in the last `lost`. */
+static void redis_crash(struct village *v, nsec lost)
+{
+    nsec wall = io_wall(v->redis_io);
+    sim_crash(v->redis_io);
+    v->redis_io = NULL;
+    fake_redis_crashed(v->redis);
+    fake_redis_lose(v->redis, wall - lost);
+}
+
+static void redis_do(struct village *v, const struct slice *args, unsigned count)
+{
+    size_t n;
+    char *reply = fake_redis_argv(v->redis, args, count, &n);
+    if (n && reply[0] == '-')
+        fail_msg("redis: %.*s", (int)n, reply);
+    free(reply);
+}
+
+static void set(struct village *v, const char *field, const char *value)
+{
+    struct slice args[] = {SLICE("HSET"), SLICE("sluice:{c}:campaign"), slice_of(field), slice_of(value)};
+    redis_do(v, args, countof(args));
+}
+
+/* `sources`: keys of each; NULL: there are no more. `settings`: the rest of the configuration. */
+static struct village *village_new(uint64_t seed, unsigned engines, unsigned shards, const char *const *sources,
+                                   const char *settings)
+{
+    struct village *v = calloc(1, sizeof *v);
+    assert_non_null(v);
+    v->seed = seed;
+    v->world = sim_world_new(seed);
+    v->redis_host = sim_host_new(v->world, "redis");
+    sim_host_address(v->redis_host, redis_address);
+    v->engine_host = sim_host_new(v->world, "engine");
+    v->mail = sim_mail_new(v->world, 25);
+    v->mail->ledger.keep_starts = true;
+    v->redis = fake_redis_new(3 * NSEC_PER_S);
+    redis_start(v);
+    v->base = io_wall(v->redis_io) - sim_now(v->world);
+    for (unsigned i = 0; i < SOURCES; i++)
+        sim_host_address(v->engine_host, addresses[i]);
+    for (unsigned e = 0; e < engines; e++) {
+        char text[8192];
+        int n = snprintf(text, sizeof text,
+                         "shards = %u\nengine = e%u\nstate_dir = \"/nowhere\"\nredis = \"redis://192.0.2.1:6379\"\n"
+                         "http = \"\"\nhostname = town.example\nsessions_max = 64\npress_bytes = 4MiB\npool p {\n",
+                         shards, e);
+        for (unsigned i = 0; i < SOURCES && sources[i]; i++)
+            n += snprintf(text + n, sizeof text - (size_t)n,
+                          "  source %s { name = s%u  ehlo = s%u.town.example  %s }\n", addresses[i], i, i, sources[i]);
+        snprintf(text + n, sizeof text - (size_t)n, "}\n%s\n", settings);
+        v->engines[e] = sim_engine_new(v->engine_host, text, getenv("SIM_LOG") ? 2 : -1);
+    }
+    v->engine_count = engines;
+    v->config = v->engines[0]->config;
+    set(v, "from", "Shop <news@shop.example>");
+    set(v, "subject", "Hi");
+    set(v, "text", "Hello\r\n");
+    set(v, "pool", "p");
+    struct slice args[] = {SLICE("SADD"), SLICE("sluice:campaigns"), SLICE("c")};
+    redis_do(v, args, countof(args));
+    return v;
+}
+
+static void village_free(struct village *v)
+{
+    for (unsigned e = 0; e < v->engine_count; e++)
+        sim_engine_free(v->engines[e]);
+    if (v->redis_io) {
+        sim_crash(v->redis_io);
+        fake_redis_crashed(v->redis);
+    }
+    sim_mail_free(v->mail);
+    sim_world_free(v->world);
+    fake_redis_free(v->redis);
+    free(v);
+}
+
+static struct sim_isp *isp_new(struct village *v, const char *name)
+{
+    struct mx_personality personality;
+    mx_personality_init(&personality, name);
+    struct sim_isp *isp = sim_isp_new(v->mail, name, &personality, 1, false);
+    sim_isp_domain(isp, name, 300, 1);
+    v->domains[v->domain_count++] = name;
+    return isp;
+}
+
+/* ---- time ---- */
+
+static struct zone_day day_at(const struct village *v, nsec at) { return zone_day(&v->config->days, v->base + at); }
+
+static nsec day_begins(const struct village *v, int64_t number)
+{
+    return zone_day_number(&v->config->days, number).begins - v->base;
+}
+
+static void push(struct village *v, uint64_t count)
+{
+    for (uint64_t i = 0; i < count; i++) {
+        char entry[128];
+        int n = snprintf(entry, sizeof entry, "r%llu@%s", (unsigned long long)v->pushed,
+                         v->domains[v->pushed % v->domain_count]);
+        struct slice args[] = {SLICE("RPUSH"), SLICE("sluice:{c}:recipients"), {entry, (size_t)n}};
+        redis_do(v, args, countof(args));
+        v->pushed++;
+    }
+}
+
+/* There is always somebody for everybody. */
+static void feed(struct village *v)
+{
+    uint64_t accepted[4] = {0}, least = UINT64_MAX;
+    unsigned i = 0;
+    for (i = 0; i < v->domain_count; i++) {
+        accepted[i] = judge_accepted(sim_isp_find(v->mail, v->domains[i]));
+        uint64_t left = v->pushed / v->domain_count - accepted[i];
+        least = left < least ? left : least;
+    }
+    if (least < AHEAD)
+        push(v, (AHEAD - least) * v->domain_count);
+}
+
+static void run_until(struct village *v, nsec at, nsec chunk)
+{
+    while (sim_now(v->world) < at) {
+        feed(v);
+        sim_run_until(v->world, nsec_min(at, sim_now(v->world) + chunk));
+    }
+}
+
+/* ---- judging ---- */
+
+/* Starts of a source at an ISP in a day of the calendar. */
+static uint64_t starts_in(const struct village *v, const char *isp, unsigned source, const struct zone_day *day)
+{
+    size_t count;
+    uint64_t in = 0;
+    nsec *starts = judge_starts(sim_isp_find(v->mail, isp), addresses[source], &count);
+    for (size_t i = 0; i < count; i++)
+        in += starts[i] + v->base >= day->begins && starts[i] + v->base < day->ends;
+    free(starts);
+    return in;
+}
+
+static void starts_are(const struct village *v, const char *isp, unsigned source, int64_t number, uint64_t from,
+                       uint64_t to)
+{
+    struct zone_day day = zone_day_number(&v->config->days, number);
+    uint64_t starts = starts_in(v, isp, source, &day);
+    if (starts < from || starts > to)
+        fail_msg("seed %llu: day %lld: %llu starts of s%u at %s, not %llu to %llu", (unsigned long long)v->seed,
+                 (long long)number, (unsigned long long)starts, source, isp, (unsigned long long)from,
+                 (unsigned long long)to);
+}
+
+/* ---- stories ---- */
+
+#define WEEKS                                                                                                          \
+    "day_length = 100s\n"                                                                                                \
+    "warmup w { kind = linear start = 3 step = 2 max = 1000 advance = calendar gate = none }\n"                        \
+    "isp a.example { mx = mx1.a.example }\n"
+
+/* As many as the curve says, on each of 45 days, for an ISP of its own and for `other` ones; and all day long. */
+static void endless_demand(void **unused)
+{
+    (void)unused;
+    const char *const sources[SOURCES] = {"warmup = w", "warmup = w", NULL};
+    struct village *v = village_new(1, 1, 2, sources, WEEKS);
+    isp_new(v, "a.example");
+    isp_new(v, "b.example");
+    int64_t first = day_at(v, sim_now(v->world)).number + 1;
+    sim_run_until(v->world, day_begins(v, first) - 5 * NSEC_PER_S);
+    sim_engine_start(v->engines[0]);
+    run_until(v, day_begins(v, first + 45), 20 * NSEC_PER_S);
+    for (int64_t day = 0; day < 45; day++)
+        for (unsigned source = 0; source < 2; source++) {
+            uint64_t cap = 3 + 2 * (uint64_t)day;
+            starts_are(v, "a.example", source, first + day, cap, cap);
+            starts_are(v, "b.example", source, first + day, cap, cap);
+        }
+    village_free(v);
+}
+
+/* ---- everything dies ---- */
+
+static uint64_t draw(struct village *v, uint64_t n) { return sim_random(v->world) % n; }
+
+/* One misfortune: an engine is killed or comes back, Redis loses its last moments, or nobody reaches it. */
+static void misfortune(struct village *v, nsec *redis_back)
+{
+    struct sim_engine *engine = v->engines[draw(v, v->engine_count)];
+    nsec now = sim_now(v->world);
+    if (!v->redis_io && now >= *redis_back)
+        redis_start(v);
+    switch (draw(v, 6)) {
+    case 0:
+    case 1:
+    case 2:
+        if (sim_engine_runs(engine))
+            sim_engine_crash(engine);
+        else
+            sim_engine_start(engine);
+        break;
+    case 3:
+        if (v->redis_io) {
+            redis_crash(v, (nsec)draw(v, 1900) * NSEC_PER_MS);
+            *redis_back = now + (nsec)draw(v, 3000) * NSEC_PER_MS;
+        }
+        break;
+    case 4:
+        if (v->redis_io)
+            sim_partition(v->world, v->redis_host, v->engine_host, now + (nsec)draw(v, 8000) * NSEC_PER_MS);
+        break;
+    default:
+        break;
+    }
+}
+
+static void everything_dies(void **unused)
+{
+    (void)unused;
+    const char *const sources[SOURCES] = {"warmup = w", "warmup = w", "warmup = w", NULL};
+    uint64_t total = 0, allowed = 0;
+    for (uint64_t seed = 10; seed < 12; seed++) {
+        struct village *v = village_new(seed, 3, 2, sources, WEEKS);
+        isp_new(v, "a.example");
+        isp_new(v, "b.example");
+        int64_t first = day_at(v, sim_now(v->world)).number + 1;
+        sim_run_until(v->world, day_begins(v, first) - 5 * NSEC_PER_S);
+        nsec redis_back = 0;
+        while (sim_now(v->world) < day_begins(v, first + 10)) {
+            feed(v);
+            misfortune(v, &redis_back);
+            sim_run_until(v->world, sim_now(v->world) + (nsec)(500 + draw(v, 12000)) * NSEC_PER_MS);
+        }
+        for (int64_t day = 0; day < 10; day++)
+            for (unsigned source = 0; source < 3; source++)
+                for (unsigned i = 0; i < v->domain_count; i++) {
+                    struct zone_day within = zone_day_number(&v->config->days, first + day);
+                    total += starts_in(v, v->domains[i], source, &within);
+                    allowed += 3 + 2 * (uint64_t)day;
+                    starts_are(v, v->domains[i], source, first + day, 0, 3 + 2 * (uint64_t)day);
+                }
+        village_free(v);
+    }
+    if (total < allowed / 4)
+        fail_msg("hardly anything was sent: %llu of %llu", (unsigned long long)total, (unsigned long long)allowed);
+}
+
+int main(int argc, char **argv)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(endless_demand),
+        cmocka_unit_test(everything_dies),
+    };
+    if (argc > 1)
+        cmocka_set_test_filter(argv[1]);
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
