@@ -50,12 +50,13 @@ static bool asks_for_patience(struct slice before)
                                            "banned",   "penalty",  "paused",    "throttl"};
     static const char *const directly[] = {"wait",  "another",    "retry",   "retry-after",
                                            "delay", "greylisted", "delayed", "wait:"};
-    static const char *const about[] = {"least", "about", "approximately", "approx", "around", "next", "a", "further"};
+    static const char *const about[] = {"at",     "least", "about", "approximately", "approx",
+                                        "around", "next",  "a",     "further"};
     enum { NEAR = 90 };
     if (before.n > NEAR)
         before = (struct slice){before.p + before.n - NEAR, NEAR};
     struct slice word = last_word(before);
-    if (is_one_of(word, about, countof(about))) {
+    while (is_one_of(word, about, countof(about))) {
         before.n = (size_t)(word.p - before.p);
         word = last_word(before);
     }
@@ -64,7 +65,7 @@ static bool asks_for_patience(struct slice before)
         return true;
     bool after = slice_equal_nocase(word, SLICE("after")) || slice_equal_nocase(word, SLICE("in"));
     bool lasting = slice_equal_nocase(word, SLICE("for"));
-    if (!after && !lasting && !slice_equal_nocase(word, SLICE("at")))
+    if (!after && !lasting)
         return false;
     return contains_any(until, again, countof(again)) ||
            (lasting && (contains_any(until, punished, countof(punished)) || contains_any(until, directly, 1)));
