@@ -64,6 +64,21 @@ class Deploy(unittest.TestCase):
                 if re.search(r"\b(mx|connections|per_connection|rate|tls) =", line):
                     self.assertRegex(line, r"# .*(20\d\d|chosen|kumomta|momentum|sisimai|\.\w+|same)", name)
 
+    def test_each_rule_says_where_it_is_from(self):
+        """In the providers' files each, on its first line; the general phrases are ours, and the file says so once."""
+        named = set()
+        for name in sorted((root / "deploy/isp").glob("*.conf")):
+            text = name.read_text()
+            for line in re.findall(r"^ *rule .*$", text, re.M):
+                rule = re.match(r" *rule ([a-z0-9.-]+) \{", line)
+                self.assertTrue(rule, line)
+                self.assertNotIn(rule[1], named)
+                named.add(rule[1])
+                if name.name != "general.conf":
+                    self.assertRegex(line, r"\{  # .*(chosen|20\d\d|kumomta|momentum|sisimai|\w\.\w)", name)
+        self.assertGreater(len(named), 200)
+        self.assertIn("The phrases were written for Sluice", " ".join(read("deploy/isp/general.conf").split("\n# ")))
+
     def test_manual_names_each_option_and_no_other(self):
         manual = read("deploy/sluice.1").replace("\\-", "-")
         sections = dict(re.findall(r'\n\.SS "sluice (\w+)([\s\S]*?)(?=\n\.SS|\n\.SH)', manual))
