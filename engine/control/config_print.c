@@ -32,7 +32,8 @@ static void print_rows(struct printer *p, enum config_scope scope, const void *b
         if (rows[i].scope != scope)
             continue;
         config_format(&rows[i], base, p->value, LINE_MAX_BYTES);
-        if (!p->value[0] || strcmp(p->value, "{}") == 0) /* it was left out: no file can say so in other words */
+        bool unsaid = strcmp(p->value, "{}") == 0 || (strcmp(p->value, "\"\"") == 0 && rows[i].min > 0);
+        if (!p->value[0] || unsaid) /* it was left out: no file can say so in other words */
             continue;
         say(p, "%s%s = %s", indent, rows[i].name, p->value);
     }

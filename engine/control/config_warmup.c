@@ -113,8 +113,8 @@ static bool add_block(struct config_build *b, cfg_t *section)
     *warmup = (struct config_warmup){.parts = calloc(count + 1, sizeof *warmup->parts)};
     if (!warmup->parts)
         return config_build_no_memory(b);
-    if (!config_build_name(b, section, LIMIT_WARMUP_NAME) ||
-        !config_build_defaults(b, CONFIG_WARMUP, &warmup->plan) || !take_given(b, section, &warmup->plan))
+    if (!config_build_name(b, section, LIMIT_WARMUP_NAME) || !config_build_defaults(b, CONFIG_WARMUP, &warmup->plan) ||
+        !take_given(b, section, &warmup->plan))
         return false;
     slice_copy(warmup->name, sizeof warmup->name, slice_of(section->title));
     const struct warmup_plan base = warmup->plan; /* what is left out follows from each part's own curve */
@@ -188,12 +188,11 @@ static bool look_at_source(struct config_build *b, cfg_t *section)
     const struct config_value *name = cfg_getnptr(section, "warmup", 0);
     if (name)
         return find(b->config, name->text) >= 0 || add_shipped(b, section, name->text);
-    for (unsigned i = 0; i < 2; i++) {
-        const char *key = i ? "overflow" : "since";
-        if (cfg_size(section, key) > 0)
-            return fail_at(b, section, key, i ? "overflow is of no use without a warmup"
-                                              : "since is of no use without a warmup: warmup = standard");
-    }
+    if (cfg_size(section, "since") > 0)
+        return fail_at(b, section, "since", "since is of no use without a warmup: warmup = standard");
+    const struct config_value *overflow = cfg_getnptr(section, "overflow", 0);
+    if (overflow && overflow->number == CONFIG_OVERFLOW_WAIT)
+        return fail_at(b, section, "overflow", "overflow = wait is of no use without a warmup");
     return true;
 }
 
