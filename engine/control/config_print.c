@@ -184,6 +184,7 @@ void config_print(const struct config *config, void (*line)(void *context, const
         }
         print_relays(&p, config);
         print_dkims(&p, config);
+        print_rules(&p, config->phrases, config->phrase_count, "");
         print_warmups(&p, config);
         print_suppresses(&p, config);
     }
