@@ -54,7 +54,7 @@ enum event_type carry_end(struct shard *shard, struct attempt *attempt, const st
     slice_copy(settlement->source, sizeof settlement->source, world.source); /* a reload may take the lane's away */
     world.source = slice_of(settlement->source);
     outcome_settle(settlement, attempt, outcome, &world);
-    memcpy(settlement->isp, site ? site->isp : "", site ? sizeof settlement->isp : 1);
+    slice_copy(settlement->isp, sizeof settlement->isp, world.isp);
     settlement->event.isp = slice_of(settlement->isp);
     enum event_type type = settlement->event.type;
     suppress_note(&shard->suppress, attempt, settlement);
@@ -76,7 +76,7 @@ void carry_settle(struct shard *shard, struct attempt *attempt, const struct out
 static void park(struct shard *shard, struct attempt *attempt)
 {
     struct settlement *settlement = events_next(&shard->events);
-    memcpy(settlement->isp, attempt->site->list, sizeof settlement->isp);
+    carry_list_name(shard, attempt, settlement->isp);
     outcome_park(settlement, attempt, slice_of(settlement->isp));
     metrics_add(shard->metrics, METRIC_PARKED, 1);
     events_add(&shard->events);
@@ -123,6 +123,9 @@ static void post_look(struct shard *shard, unsigned to, const struct campaign *c
 
 static struct backlog *choose_backlog(struct shard *shard, struct attempt *attempt, struct backlog *backlog)
 {
+    int dealt = carry_dealt(shard, attempt);
+    if (dealt >= 0)
+        return carry_dealt_backlog(shard, backlog, (unsigned)dealt);
     if (!attempt->last_source.n)
         return backlog;
     nsec when;
@@ -131,7 +134,7 @@ static struct backlog *choose_backlog(struct shard *shard, struct attempt *attem
         return backlog;
     enum lane_why why = lane_ask(&shard->lanes, lane, io_now(shard->io), &when);
     bool rests = why == LANE_SOURCE || why == LANE_HELD || why == LANE_SLOW || why == LANE_QUOTA || why == LANE_PAUSED ||
-                 why == LANE_BACKOFF;
+                 why == LANE_BACKOFF || why == LANE_WARMUP || lane->apart;
     return rests ? backlog : &lane->own;
 }
 
@@ -219,8 +222,10 @@ void carry_place(struct shard *shard, struct attempt *attempt, bool front)
         carry_place_anew(shard, attempt, front);
         return;
     }
-    int home = lanes_shard_of(&shard->lanes, (unsigned)attempt->campaign->pool, slice_of(site->isp),
-                              isp_bucket(site->isp_hash));
+    unsigned bucket = isp_bucket(site->isp_hash);
+    int home = carry_dealt(shard, attempt) >= 0
+                   ? (int)(bucket % shard->shards)
+                   : lanes_shard_of(&shard->lanes, (unsigned)attempt->campaign->pool, slice_of(site->isp), bucket);
     if (home >= 0 && (unsigned)home != shard->index) {
         post_look(shard, (unsigned)home, attempt->campaign);
         park(shard, attempt);
@@ -273,6 +278,8 @@ void carry_route(struct shard *shard, struct attempt *attempt)
 
 unsigned carry_room(struct shard *shard, const struct campaign *campaign, struct slice list)
 {
+    if (memchr(list.p, '@', list.n))
+        return carry_dealt_room(shard, campaign, list);
     if (list.n == 4 && list.p[0] == '~') { /* ISPs without an entry of their own (route.c) */
         unsigned bucket =
             (unsigned)(list.p[1] - '0') * 100 + (unsigned)(list.p[2] - '0') * 10 + (unsigned)(list.p[3] - '0');
@@ -352,7 +359,7 @@ static bool somebody_can(struct shard *shard, const struct backlog *backlog, str
     for (unsigned i = 0; i < backlog->lane_count; i++) {
         const struct lane *lane = backlog->lanes[i];
         bool turned_away = lane->failures >= CARRY_TURNED_AWAY && !lane->working;
-        if (!turned_away && shard->lanes.held_until[lane->source] && can_reach(shard, lane->source, site))
+        if (!turned_away && !lane->apart && shard->lanes.held_until[lane->source] && can_reach(shard, lane->source, site))
             return true;
     }
     return false;
@@ -365,7 +372,7 @@ static void leave_to_mates(struct shard *shard, struct lane *lane, struct backlo
     struct queue *queue = backlog_queue(&lane->own, site);
     for (struct attempt *at = queue ? queue->first : NULL; at; at = attempt) {
         attempt = at->next;
-        if (at->campaign->pool != (int)backlog->pool)
+        if (at->campaign->pool != (int)backlog->pool || carry_dealt(shard, at) == (int)lane->source)
             continue;
         backlog_remove(&shard->lanes, &lane->own, queue, at);
         if (!backlog_add(&shard->lanes, backlog, at, false, io_now(shard->io)))

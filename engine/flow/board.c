@@ -34,6 +34,8 @@ static enum lane_why say_why(const struct shard *shard, const struct lane *lane,
     else if (why == LANE_RATE)
         snprintf(row->why, sizeof row->why, "rate %llu per %llu s", (unsigned long long)lane->limits->rate,
                  (unsigned long long)(lane->limits->rate_per / NSEC_PER_S));
+    else if (why == LANE_WARMUP)
+        (void)carry_warm_say(shard, lane, row->why, sizeof row->why, &row->next_ms);
     else if (why == LANE_CONNECTIONS)
         snprintf(row->why, sizeof row->why, "all %u connections are busy", lane->allowed);
     else if (why != LANE_READY)

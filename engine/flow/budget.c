@@ -401,6 +401,7 @@ void budget_lane_made(struct budget *budget, struct lane *lane)
     struct budget_counter *counter =
         own ? get(budget, lane->source, config_warmup_counter(budget->config, isp)) : whole;
     lane_line_leave(lane);
+    lane->apart = (all || own) && budget->config->sources[lane->source].overflow == CONFIG_OVERFLOW_WAIT;
     lane->counter = NULL;
     lane->shared_gate = NULL;
     if (!all && !own)

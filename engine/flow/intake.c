@@ -2,6 +2,7 @@
 #include "flow/intake.h"
 
 #include "flow/lease.h"
+#include "io/table.h"
 
 #include <stdio.h>
 
@@ -57,12 +58,14 @@ static void trim(struct intake *intake, struct campaign *campaign)
 
 enum { BUCKETS = 256 };
 
-enum { LISTS_OF_POOL = CONFIG_ISPS_MAX + BUCKETS };
+enum { DEALT = 1024, LISTS_OF_POOL = CONFIG_ISPS_MAX + BUCKETS + DEALT };
 
 /* A configured ISP's list has its name; those of all others share the buckets "~000" to "~255". */
 static uint16_t list_index(const struct config *config, struct slice name)
 {
     unsigned isp = 0;
+    if (memchr(name.p, '@', name.n)) /* of a source that is waited for; two that meet here rest together */
+        return (uint16_t)(CONFIG_ISPS_MAX + BUCKETS + table_hash(name) % DEALT);
     while (isp < config->isp_count && !slice_equal(slice_of(config->isps[isp].name), name))
         isp++;
     if (isp < config->isp_count && !config->isps[isp].removed)

@@ -16,6 +16,9 @@ struct lane *backlog_lane(const struct lanes *lanes, const struct backlog *backl
     return NULL;
 }
 
+/* Of how many backlogs it takes from besides its own. */
+static unsigned shared_backlogs(const struct lane *lane) { return lane->apart ? 0 : lane->backlog_count; }
+
 /* The lane's own backlog, then those of its pools, another one first each time. */
 static struct backlog *turn_of(struct lane *lane, unsigned i) { return i == 0 ? &lane->own : lane->backlogs[i - 1]; }
 
@@ -28,7 +31,7 @@ static void next_turn(struct lane *lane)
 
 struct attempt *lane_take(struct lanes *lanes, struct lane *lane, const struct site *site, nsec now)
 {
-    for (unsigned i = 0; i <= lane->backlog_count; i++) {
+    for (unsigned i = 0; i <= shared_backlogs(lane); i++) {
         struct backlog *backlog = turn_of(lane, i);
         struct queue *queue = backlog_queue(backlog, site);
         if (!queue)
@@ -46,7 +49,7 @@ struct site *lane_site(struct lane *lane,
                        bool (*wanted)(void *context, struct lane *lane, struct site *site, unsigned waiting),
                        void *context)
 {
-    for (unsigned i = 0; i <= lane->backlog_count; i++) {
+    for (unsigned i = 0; i <= shared_backlogs(lane); i++) {
         struct backlog *backlog = turn_of(lane, i);
         struct queue *queue = backlog->queues;
         if (!queue)
@@ -66,7 +69,7 @@ unsigned lane_waiting_at(const struct lane *lane, const struct site *site)
 {
     const struct queue *queue = backlog_queue(&lane->own, site);
     unsigned waiting = queue ? queue->count : 0;
-    for (unsigned i = 0; i < lane->backlog_count; i++) {
+    for (unsigned i = 0; i < shared_backlogs(lane); i++) {
         queue = backlog_queue(lane->backlogs[i], site);
         waiting += queue ? queue->count : 0;
     }
@@ -78,7 +81,7 @@ unsigned lane_waiting_at(const struct lane *lane, const struct site *site)
 bool lane_waited_for(const struct lane *lane)
 {
     unsigned waiting = lane->own.waiting;
-    for (unsigned i = 0; i < lane->backlog_count; i++)
+    for (unsigned i = 0; i < shared_backlogs(lane); i++)
         waiting += lane->backlogs[i]->waiting;
     return waiting > 0;
 }
@@ -122,6 +125,15 @@ void lane_set_rate(struct lane *lane, nsec interval_ns, unsigned burst, nsec now
     throttle_change(&lane->throttle, interval_ns, burst, now);
 }
 
+/* NSEC_NEVER while this engine has no share of the total: whoever gets one marks the lanes. */
+static nsec total_ready_at(const struct lane *lane, nsec now)
+{
+    if (!lane->total)
+        return now;
+    return now < lane->total->until && lane->total->connections ? throttle_ready_at(&lane->total->starts, now)
+                                                                : NSEC_NEVER;
+}
+
 static enum lane_why ask(const struct lanes *lanes, const struct lane *lane, nsec now, nsec *when)
 {
     *when = NSEC_NEVER;
@@ -141,6 +153,11 @@ static enum lane_why ask(const struct lanes *lanes, const struct lane *lane, nse
         return shut;
     }
     nsec ready = throttle_ready_at(&lane->throttle, now);
+    nsec together = total_ready_at(lane, now);
+    if (together > now && together >= ready) {
+        *when = together;
+        return LANE_TOTAL;
+    }
     if (ready > now) {
         *when = ready;
         return LANE_RATE;
@@ -168,6 +185,13 @@ bool lane_may_begin(const struct lane *lane, nsec now, nsec *when)
     if (lane->open >= lane->allowed)
         return false;
     *when = throttle_ready_at(&lane->connects, now);
+    if (lane->total) {
+        if (now >= lane->total->until || lane->total->open >= lane->total->connections) {
+            *when = NSEC_NEVER;
+            return false;
+        }
+        *when = nsec_max(*when, throttle_ready_at(&lane->total->connects, now));
+    }
     return *when <= now;
 }
 
@@ -178,11 +202,12 @@ bool lane_may_open(const struct lanes *lanes, const struct lane *lane, nsec now,
         *when = lane->held_until;
         return false;
     }
-    if (why == LANE_RATE && *when - now > open_ahead) {
+    if ((why == LANE_RATE || why == LANE_TOTAL) && *when != NSEC_NEVER && *when - now > open_ahead) {
         *when -= open_ahead;
         return false;
     }
-    return (why == LANE_READY || why == LANE_RATE) && lane_may_begin(lane, now, when);
+    bool soon = why == LANE_READY || why == LANE_RATE || (why == LANE_TOTAL && *when != NSEC_NEVER);
+    return soon && lane_may_begin(lane, now, when);
 }
 
 unsigned lane_sessions_ahead(const struct lane *lane)
@@ -198,6 +223,8 @@ unsigned lane_sessions_ahead(const struct lane *lane)
 void lane_start(struct lane *lane, nsec now)
 {
     throttle_take(&lane->throttle, now);
+    if (lane->total)
+        throttle_take(&lane->total->starts, now);
     lane->started++;
     if (now - lane->pace.since >= pace_window) {
         lane->pace.before = lane->pace.since;
@@ -221,6 +248,11 @@ void lane_opened(struct lane *lane, nsec now)
 {
     sluice_assert(lane->open < lane->connections);
     throttle_take(&lane->connects, now);
+    if (lane->total) {
+        sluice_assert(lane->total->open < lane->total->connections);
+        throttle_take(&lane->total->connects, now);
+        lane->total->open++;
+    }
     lane->open++;
     lane->connecting++;
 }
@@ -241,6 +273,8 @@ void lane_closed(struct lane *lane, bool was_ready, bool worked)
 {
     sluice_assert(lane->open > 0);
     lane->open--;
+    if (lane->total)
+        lane->total->open--;
     lane->working -= worked;
     if (!was_ready)
         lane->connecting--;

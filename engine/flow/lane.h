@@ -70,6 +70,15 @@ enum lane_why {
     LANE_WHY_COUNT
 };
 
+/* What all lanes to an ISP may do together, or this engine's share of that (total.h). */
+struct lane_total {
+    nsec until;                      /* nothing is begun from then on */
+    unsigned connections;            /* open at once */
+    unsigned open;                   /* of all its lanes */
+    unsigned ending;                 /* of them, those that take no further message */
+    struct throttle starts, connects;
+};
+
 /* Who may slow a lane down below what is configured (effective.h). */
 enum lane_slower { LANE_BY_HAND = 0, LANE_BY_REPLIES, LANE_SLOWERS };
 
@@ -91,9 +100,11 @@ struct lane {
     unsigned allowed;     /* sessions that may be open now: <= connections, fewer while it backs off */
     struct throttle throttle;
     struct throttle connects; /* of connections begun */
+    struct lane_total *total; /* NULL: its ISP has none */
     nsec gates[LANE_WHY_COUNT]; /* shut until then, each for its own reason */
     struct budget_counter *counter; /* budget.h; NULL: its source is not warmed up there */
     const nsec *shared_gate;        /* LANE_WARMUP is shut until then, too, for all lanes of the counter; NULL: none */
+    bool apart;                     /* what is dealt to it waits in its own backlog, and it takes nothing else */
     struct lane_line *waits;        /* the line that it stands in; NULL: none */
     struct lane *wait_next, *wait_prev;
     struct throttle_limits configured; /* this shard's share of what is configured */
@@ -143,6 +154,8 @@ struct lanes {
     struct table lane_table, backlog_table;
     struct backlog *backlogs;
     unsigned waiting;
+    struct lane_total *(*total_of)(void *context, const struct config *config, struct slice isp); /* NULL: none has */
+    void *total_context;
     struct lane *left; /* lanes that a reload took out of all backlogs */
     bool settling;     /* after a reload, until all shards have let go */
     void (*made)(void *context, struct lane *lane); /* a lane begins, or begins anew after it was forgotten: whoever

@@ -18,7 +18,7 @@ struct settlement {
     struct verdict verdict;         /* what the outcome means; its rule may go when the turn is over */
     char rule[LIMIT_RULE_NAME + 1]; /* what the event borrows of it */
     char source[LIMIT_SOURCE_NAME + 1];
-    char isp[LIMIT_ISP_NAME + 1]; /* for what borrows the name: the site may be gone before it is written */
+    char isp[LIMIT_LIST_NAME + 1]; /* for what borrows the name: the site may be gone before it is written */
 };
 
 struct outcome_world {

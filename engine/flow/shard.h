@@ -23,6 +23,7 @@
 #include "flow/relay.h"
 #include "flow/route.h"
 #include "flow/session.h"
+#include "flow/total.h"
 #include "flow/suppress.h"
 #include "io/arena.h"
 #include "io/io.h"
@@ -104,6 +105,7 @@ struct shard {
 
     struct shard_source *sources; /* shard 0: one for each of the configuration's */
     struct shard_reloading reload;
+    struct totals totals;
     struct published published;   /* shard 0: what DNS holds for the keys */
     struct store_request heartbeat;
     nsec heartbeat_asked, beat_at;
@@ -242,8 +244,16 @@ void carry_warm_ended(struct shard *shard, struct attempt *attempt, const struct
                       const struct verdict *verdict);
 /* A session has ended; whether it worked or not. */
 void carry_warm_closed(struct shard *shard, const struct lane *lane, const struct outcome *why);
+/* Where sources of the pool warm up with overflow = wait, recipients are dealt evenly among its sources by their seq.
+ * The source that this one is dealt to and waits for; -1: it waits with the others of the pool. */
+int carry_dealt(const struct shard *shard, const struct attempt *attempt);
+/* Where it waits here; NULL: not here. */
+struct backlog *carry_dealt_backlog(struct shard *shard, struct backlog *backlog, unsigned source);
+/* The name of the parked list that the attempt goes to; carry_room for one of "isp@source". */
+void carry_list_name(const struct shard *shard, const struct attempt *attempt, char to[LIMIT_LIST_NAME + 1]);
+unsigned carry_dealt_room(struct shard *shard, const struct campaign *campaign, struct slice list);
 /* For the board. False: the lane is not warmed up. */
-bool carry_warm_say(struct shard *shard, const struct lane *lane, char *text, size_t cap, int64_t *next_ms);
+bool carry_warm_say(const struct shard *shard, const struct lane *lane, char *text, size_t cap, int64_t *next_ms);
 void carry_warm_tick(struct shard *shard); /* about once a second */
 /* How many from a parked list may be here, those in sessions included. */
 unsigned carry_room(struct shard *shard, const struct campaign *campaign, struct slice list);

@@ -1,5 +1,6 @@
 /* What a shard does about sources that are warmed up (budget.h): who waits, what counts, and what people are told. */
 #include "flow/shard.h"
+#include "proto/number.h"
 
 #include <stdio.h>
 
@@ -42,6 +43,72 @@ bool carry_warm_has_place(struct shard *shard, struct lane *lane)
     for (const struct session *session = lane->idle; session; session = session->idle_next)
         coming++;
     return coming < budget_ahead(lane, io_now(shard->io));
+}
+
+/* ---- overflow = wait ---- */
+
+static bool waits_for(const struct config *config, unsigned source, struct slice isp)
+{
+    return config->sources[source].warmup >= 0 && config->sources[source].overflow == CONFIG_OVERFLOW_WAIT &&
+           (config_warmup_plan(config, source, isp) || config_warmup_all(config, source));
+}
+
+int carry_dealt(const struct shard *shard, const struct attempt *attempt)
+{
+    const struct site *site = attempt->site;
+    if (site->relay >= 0)
+        return -1;
+    const struct config_pool *pool = &shard->config->pools[attempt->campaign->pool];
+    if (!pool->source_count)
+        return -1;
+    unsigned source = pool->sources[attempt->seq % pool->source_count];
+    return waits_for(shard->config, source, slice_of(site->isp)) ? (int)source : -1;
+}
+
+struct backlog *carry_dealt_backlog(struct shard *shard, struct backlog *backlog, unsigned source)
+{
+    struct lane *lane = backlog_lane(&shard->lanes, backlog, slice_of(shard->config->sources[source].name));
+    return lane && shard->lanes.held_until[source] ? &lane->own : NULL;
+}
+
+void carry_list_name(const struct shard *shard, const struct attempt *attempt, char to[LIMIT_LIST_NAME + 1])
+{
+    int dealt = attempt->campaign->pool >= 0 ? carry_dealt(shard, attempt) : -1;
+    if (dealt < 0)
+        snprintf(to, LIMIT_LIST_NAME + 1, "%s", attempt->site->list);
+    else
+        snprintf(to, LIMIT_LIST_NAME + 1, "%s@%s", attempt->site->list, shard->config->sources[(unsigned)dealt].name);
+}
+
+static int source_named(const struct config *config, const struct config_pool *pool, struct slice name)
+{
+    for (unsigned i = 0; i < pool->source_count; i++)
+        if (slice_equal(slice_of(config->sources[pool->sources[i]].name), name))
+            return (int)pool->sources[i];
+    return -1;
+}
+
+unsigned carry_dealt_room(struct shard *shard, const struct campaign *campaign, struct slice list)
+{
+    enum { ANYWHERE = 100, A_FEW = 4 };
+    const char *at = memchr(list.p, '@', list.n);
+    struct slice isp = {list.p, (size_t)(at - list.p)}, name = {at + 1, list.n - isp.n - 1};
+    int source = source_named(shard->config, &shard->config->pools[campaign->pool], name);
+    bool bucket = isp.n == 4 && isp.p[0] == '~';
+    if (source < 0 || (!bucket && !waits_for(shard->config, (unsigned)source, isp)))
+        return ANYWHERE; /* a reload has changed that: they are placed anew */
+    uint64_t hash = table_hash(isp), number = 0;
+    if (bucket && !number_parse((struct slice){isp.p + 1, isp.n - 1}, ISP_BUCKETS - 1, &number))
+        return 0;
+    unsigned home = (bucket ? (unsigned)number : isp_bucket(hash)) % shard->shards;
+    if (home != shard->index || !shard->lanes.held_until[source])
+        return 0;
+    if (bucket)
+        return A_FEW; /* each may be of another ISP, and all share one cap */
+    nsec now = io_now(shard->io);
+    struct backlog *backlog = lanes_backlog(&shard->lanes, (unsigned)campaign->pool, isp, hash, now);
+    struct backlog *own = backlog ? carry_dealt_backlog(shard, backlog, (unsigned)source) : NULL;
+    return own ? backlog_room(own, now) + own->owner->open : 0;
 }
 
 /* ---- what counts ---- */
@@ -95,7 +162,7 @@ void carry_warm_closed(struct shard *shard, const struct lane *lane, const struc
 
 /* ---- what people are told ---- */
 
-bool carry_warm_say(struct shard *shard, const struct lane *lane, char *text, size_t cap, int64_t *next_ms)
+bool carry_warm_say(const struct shard *shard, const struct lane *lane, char *text, size_t cap, int64_t *next_ms)
 {
     nsec now = io_now(shard->io);
     if (!lane->counter)

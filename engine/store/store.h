@@ -114,7 +114,7 @@ struct store_view {
     /* Parked lists with something in them, longer ones first. At most 64; of more, others in each look. */
     unsigned parked_count;
     struct store_parked {
-        char isp[LIMIT_ISP_NAME + 1];
+        char isp[LIMIT_LIST_NAME + 1];
         uint64_t records;
     } parked_lists[64];
 };

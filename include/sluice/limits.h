@@ -14,6 +14,8 @@ enum {
     LIMIT_ISP_NAME = 64,
     LIMIT_SOURCE_NAME = 64,
     LIMIT_POOL_NAME = 64,
+    LIMIT_LIST_NAME = LIMIT_ISP_NAME + 1 + LIMIT_SOURCE_NAME, /* of a parked list: "isp" or "isp@source" */
+    LIMIT_WARMUP_NAME = 64,
     LIMIT_RULE_NAME = 64,
     LIMIT_DKIM_NAME = 128, /* of a block; its domain, mostly */
     LIMIT_RECIPIENT = 64 * 1024, /* bytes of one recipient's entry; longer is invalid */

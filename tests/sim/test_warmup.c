@@ -209,7 +209,7 @@ static void starts_are(const struct village *v, const char *isp, unsigned source
 /* ---- stories ---- */
 
 #define WEEKS                                                                                                          \
-    "day_length = 100s\n"                                                                                                \
+    "day_length = 100s\n"                                                                                              \
     "warmup w { kind = linear start = 3 step = 2 max = 1000 advance = calendar gate = none }\n"                        \
     "isp a.example { mx = mx1.a.example }\n"
 
@@ -231,6 +231,156 @@ static void endless_demand(void **unused)
             starts_are(v, "a.example", source, first + day, cap, cap);
             starts_are(v, "b.example", source, first + day, cap, cap);
         }
+    village_free(v);
+}
+
+static void sealed(struct village *v, uint64_t count)
+{
+    push(v, count);
+    set(v, "sealed", "1");
+    sim_engine_start(v->engines[0]);
+}
+
+static uint64_t starts_of(const struct village *v, unsigned source)
+{
+    uint64_t sum = 0;
+    for (unsigned i = 0; i < v->domain_count; i++) {
+        size_t count;
+        free(judge_starts(sim_isp_find(v->mail, v->domains[i]), addresses[source], &count));
+        sum += count;
+    }
+    return sum;
+}
+
+/* Seven a day are spread over the day: never two within half of what even shares would leave between them. */
+static void seven_a_day(void **unused)
+{
+    (void)unused;
+    const char *const sources[SOURCES] = {"warmup = w", NULL};
+    struct village *v = village_new(2, 1, 2, sources,
+                                    "day_length = 10m\nisp a.example { mx = mx1.a.example }\n"
+                                    "warmup w { caps = {7, 7, 7} advance = calendar gate = none }\n");
+    isp_new(v, "a.example");
+    int64_t first = day_at(v, sim_now(v->world)).number + 1;
+    sim_run_until(v->world, day_begins(v, first) - 5 * NSEC_PER_S);
+    sim_engine_start(v->engines[0]);
+    run_until(v, day_begins(v, first + 3), 20 * NSEC_PER_S);
+    size_t count;
+    nsec *starts = judge_starts(sim_isp_find(v->mail, "a.example"), addresses[0], &count);
+    for (int64_t day = 0; day < 3; day++)
+        starts_are(v, "a.example", 0, first + day, 7, 7);
+    for (size_t i = 1; i < count; i++)
+        assert_true(starts[i] - starts[i - 1] > 600 * NSEC_PER_S / 7 / 2);
+    free(starts);
+    village_free(v);
+}
+
+/* What the warming sources cannot take goes by the warm one at once, and by no other warming one. */
+static void overflow_spills(void **unused)
+{
+    (void)unused;
+    const char *const sources[SOURCES] = {"warmup = w", "warmup = w", "connections = 4", NULL};
+    struct village *v = village_new(3, 1, 2, sources,
+                                    "day_length = 1h\nisp a.example { mx = mx1.a.example }\n"
+                                    "warmup w { caps = {40, 50} advance = calendar gate = none }\n");
+    isp_new(v, "a.example");
+    isp_new(v, "b.example");
+    sim_run_until(v->world, day_begins(v, day_at(v, sim_now(v->world)).number + 1));
+    sealed(v, 2000);
+    sim_run_until(v->world, sim_now(v->world) + 300 * NSEC_PER_S);
+    assert_int_equal(judge_accepted(sim_isp_find(v->mail, "a.example")), 1000);
+    assert_int_equal(judge_accepted(sim_isp_find(v->mail, "b.example")), 1000);
+    assert_in_range(starts_of(v, 0), 1, 80); /* two counters */
+    assert_in_range(starts_of(v, 1), 1, 80);
+    assert_int_equal(starts_of(v, 0) + starts_of(v, 1) + starts_of(v, 2), 2000);
+    village_free(v);
+}
+
+/* With overflow = wait each source gets its share, and what is a warming one's waits for it, for days. */
+static void overflow_waits(void **unused)
+{
+    (void)unused;
+    const char *const sources[SOURCES] = {"warmup = w overflow = wait", "connections = 4", NULL};
+    struct village *v = village_new(4, 1, 2, sources,
+                                    "day_length = 5m\nisp a.example { mx = mx1.a.example }\n"
+                                    "warmup w { caps = {10, 12, 20} advance = calendar gate = none }\n");
+    isp_new(v, "a.example");
+    int64_t first = day_at(v, sim_now(v->world)).number + 1;
+    sim_run_until(v->world, day_begins(v, first));
+    sealed(v, 80);
+    sim_run_until(v->world, day_begins(v, first + 1) - NSEC_PER_S);
+    assert_int_equal(starts_of(v, 1), 40);
+    starts_are(v, "a.example", 0, first, 8, 10); /* the engine began when the day had */
+    sim_engine_crash(v->engines[0]);             /* who waits, waits in Redis */
+    sim_engine_start(v->engines[0]);
+    sim_run_until(v->world, day_begins(v, first + 3) + 120 * NSEC_PER_S);
+    starts_are(v, "a.example", 0, first + 1, 10, 12);
+    starts_are(v, "a.example", 0, first + 2, 16, 20);
+    assert_int_equal(starts_of(v, 1), 40);
+    assert_in_range(starts_of(v, 0), 38, 40);
+    sim_run_until(v->world, day_begins(v, first + 4));
+    assert_int_equal(starts_of(v, 0), 40);
+    assert_int_equal(judge_accepted(sim_isp_find(v->mail, "a.example")), 80);
+    village_free(v);
+}
+
+/* A source may have a cap over all ISPs besides, and ISPs without a block share one. */
+static void caps_over_all(void **unused)
+{
+    (void)unused;
+    const char *const sources[SOURCES] = {"warmup = w", NULL};
+    struct village *v = village_new(5, 1, 2, sources,
+                                    "day_length = 5m\nisp a.example { mx = mx1.a.example }\n"
+                                    "warmup w { caps = {30, 30} advance = calendar gate = none\n"
+                                    "  all { caps = {40, 40} advance = calendar gate = none } }\n");
+    isp_new(v, "a.example");
+    isp_new(v, "b.example");
+    isp_new(v, "c.example");
+    int64_t first = day_at(v, sim_now(v->world)).number + 1;
+    sim_run_until(v->world, day_begins(v, first) - 5 * NSEC_PER_S);
+    sim_engine_start(v->engines[0]);
+    run_until(v, day_begins(v, first + 2), 20 * NSEC_PER_S);
+    for (int64_t day = first; day < first + 2; day++) {
+        struct zone_day within = zone_day_number(&v->config->days, day);
+        uint64_t a = starts_in(v, "a.example", 0, &within), b = starts_in(v, "b.example", 0, &within),
+                 c = starts_in(v, "c.example", 0, &within);
+        assert_in_range(a, 1, 30);
+        assert_in_range(b + c, 1, 30);
+        assert_true(b && c);
+        assert_in_range(a + b + c, 38, 40);
+    }
+    village_free(v);
+}
+
+/* Clocks that differ by more than a minute: nothing is granted while they do, and no day is counted twice. */
+static void clocks_jump(void **unused)
+{
+    (void)unused;
+    const char *const sources[SOURCES] = {"warmup = w", NULL};
+    struct village *v = village_new(6, 1, 2, sources,
+                                    "day_length = 10m\nisp a.example { mx = mx1.a.example }\n"
+                                    "warmup w { caps = {40, 60} advance = calendar gate = none }\n");
+    isp_new(v, "a.example");
+    int64_t first = day_at(v, sim_now(v->world)).number + 1;
+    nsec begins = day_begins(v, first);
+    sim_run_until(v->world, begins - 5 * NSEC_PER_S);
+    sim_engine_start(v->engines[0]);
+    run_until(v, begins + 100 * NSEC_PER_S, 20 * NSEC_PER_S);
+    uint64_t before = starts_of(v, 0);
+    assert_in_range(before, 4, 12);
+    sim_wall_jump(v->world, v->engine_host, 3600 * NSEC_PER_S); /* the engine's alone: six days on */
+    run_until(v, begins + 200 * NSEC_PER_S, 20 * NSEC_PER_S);
+    assert_in_range(starts_of(v, 0), before, before + 4); /* what had been granted */
+    sim_wall_jump(v->world, v->engine_host, -3600 * NSEC_PER_S);
+    sim_wall_jump(v->world, v->redis_host, -3600 * NSEC_PER_S);
+    before = starts_of(v, 0);
+    run_until(v, begins + 300 * NSEC_PER_S, 20 * NSEC_PER_S);
+    assert_in_range(starts_of(v, 0), before, before + 1);
+    sim_wall_jump(v->world, v->redis_host, 3600 * NSEC_PER_S);
+    run_until(v, begins + 600 * NSEC_PER_S, 20 * NSEC_PER_S);
+    starts_are(v, "a.example", 0, first, 20, 40);
+    run_until(v, begins + 1200 * NSEC_PER_S, 20 * NSEC_PER_S);
+    starts_are(v, "a.example", 0, first + 1, 60, 60);
     village_free(v);
 }
 
@@ -303,7 +453,8 @@ static void everything_dies(void **unused)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(endless_demand),
+        cmocka_unit_test(endless_demand),  cmocka_unit_test(seven_a_day),   cmocka_unit_test(overflow_spills),
+        cmocka_unit_test(overflow_waits),  cmocka_unit_test(caps_over_all), cmocka_unit_test(clocks_jump),
         cmocka_unit_test(everything_dies),
     };
     if (argc > 1)
