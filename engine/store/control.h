@@ -57,6 +57,7 @@ void store_control_set(struct store *store, struct store_request *r, struct cont
 void store_control_remove(struct store *store, struct store_request *r, struct control_note *note, struct slice scope,
                           struct slice value, struct slice by, struct slice why);
 /* Was a word on sluice:wake about this? No campaign has such an id. */
+#define STORE_CONTROL_WAKE ":control"
 bool store_control_woken(struct slice message);
 
 #endif
