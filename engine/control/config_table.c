@@ -367,8 +367,8 @@ static const struct config_row table[] = {
     ROW(RULE(stages), "stage", CONFIG_TEXTS, 1, 16, NULL, "any",
         "What the reply was to: connect or greeting (the first words), ehlo, starttls, auth, mail, rcpt, data, body (the "
         "message itself)."),
-    ROW(RULE(codes), "code", CONFIG_TEXTS, 3, 3, NULL, "any", "Basic codes from 400 to 599, or 4yz, or 5yz."),
-    ROW(RULE(statuses), "status", CONFIG_TEXTS, 5, 11, NULL, "any, and none",
+    ROW(RULE(codes), "code", CONFIG_TEXTS, 1, 16, NULL, "any", "Basic codes from 400 to 599, or 4yz, or 5yz."),
+    ROW(RULE(statuses), "status", CONFIG_TEXTS, 1, 16, NULL, "any, and none",
         "Enhanced statuses, 5.7.1; x stands for any number, x.7.x."),
     ROW(RULE(texts), "text", CONFIG_TEXTS, 1, CONFIG_PATTERN_MAX, NULL, "any",
         "Patterns of PCRE2, without case, one of which is found in the reply's text: its lines joined by one blank, codes "
