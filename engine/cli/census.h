@@ -1,5 +1,5 @@
-/* census.h - how many recipients each ISP has, of a list that was not sent yet: entries are read as a lease reads them, and
- * each domain's ISP is found by the engine's own routing, with real questions to DNS. */
+/* census.h - how many recipients each ISP has, of a list that was not sent yet: entries are read as a lease reads them,
+ * and each domain's ISP is found by the engine's own routing, with real questions to DNS. */
 #ifndef CLI_CENSUS_H
 #define CLI_CENSUS_H
 

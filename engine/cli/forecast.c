@@ -1,10 +1,13 @@
-/* sluice forecast: collects what is queued, lets sluice-forecast run it on the virtual clock, and shows when it ends. */
+/* sluice forecast: collects what is queued, lets sluice-forecast run it on the virtual clock, and shows when it ends.
+ */
 #include "cli/ask.h"
 #include "cli/census.h"
 #include "cli/child.h"
 #include "cli/counts.h"
 #include "cli/push.h"
 #include "cli/text.h"
+#include "store/control.h"
+#include "store/warmup.h"
 
 #include <getopt.h>
 #include <inttypes.h>
@@ -16,31 +19,33 @@ enum { ENTRIES_AT_ONCE = 1000, ROWS_SHOWN = 24 };
 
 static void print_help(void)
 {
-    puts("usage: sluice forecast CAMPAIGN... [OPTIONS]\n"
-         "       sluice forecast --to FILE [--pool POOL] [OPTIONS]\n\n"
-         "When campaigns that are queued, or a list that is not pushed yet (CSV or JSON lines), will be finished, for each\n"
-         "ISP: what goes today, tomorrow and later, and which limit holds it up. The engine's own lanes, throttles and\n"
-         "warm-up run with this configuration on a virtual clock; recipients' domains are looked up in DNS. It assumes\n"
-         "that every message is accepted at its first try, and that nothing else is sent meanwhile.\n\n"
-         "  --to FILE        a list; - is standard input\n"
-         "  --pool POOL      of the list; else default_pool, or the only one\n"
-         "  --latency TIME   from MAIL to the answer to the message, in ms (250)\n"
-         "  --connect TIME   from connect to the first MAIL, in ms (500)\n"
-         "  --speed N        messages a second that the engine can do, all shards together; 0: any (10000)\n"
-         "  --horizon DAYS   give up after so many days (400)\n"
-         "  --json           the forecast as JSON\n\n"
-         "Exit codes: 0 it ends within the horizon, 1 it does not, or something could not be asked.");
+    puts(
+        "usage: sluice forecast CAMPAIGN... [OPTIONS]\n"
+        "       sluice forecast --to FILE [--pool POOL] [OPTIONS]\n\n"
+        "When campaigns that are queued, or a list that is not pushed yet (CSV or JSON lines), will be finished, for "
+        "each\n"
+        "ISP: what goes today, tomorrow and later, and which limit holds it up. The engine's own lanes, throttles and\n"
+        "warm-up run with this configuration on a virtual clock; recipients' domains are looked up in DNS. It assumes\n"
+        "that every message is accepted at its first try, and that nothing else is sent meanwhile.\n\n"
+        "  --to FILE        a list; - is standard input\n"
+        "  --pool POOL      of the list; else default_pool, or the only one\n"
+        "  --latency TIME   from MAIL to the answer to the message, in ms (250)\n"
+        "  --connect TIME   from connect to the first MAIL, in ms (500)\n"
+        "  --speed N        messages a second that the engine can do, all shards together; 0: any (10000)\n"
+        "  --horizon DAYS   give up after so many days (400)\n"
+        "  --json           the forecast as JSON\n\n"
+        "Exit codes: 0 it ends within the horizon, 1 it does not, or something could not be asked.");
 }
 
 struct forecast {
     struct ask ask;
     struct config *config;
-    json_t *demands; /* owned */
+    json_t *demands, *records, *holds; /* owned */
     nsec start;
     const char *list, *pool;
     uint64_t latency_ms, connect_ms, speed, horizon;
     uint64_t recipients, invalid, unroutable, retries;
-    unsigned domains;
+    unsigned domains, paused;
     bool as_json;
 };
 
@@ -139,6 +144,80 @@ static bool take_list(struct forecast *f)
     return good;
 }
 
+/* ---- what is in force ---- */
+
+/* How far each warm-up is. */
+static bool take_records(struct forecast *f)
+{
+    struct ask_answer answer = {0};
+    bool good = true;
+    for (unsigned i = 0; good && i < f->config->source_count; i++) {
+        const struct config_source *source = &f->config->sources[i];
+        if (source->warmup < 0)
+            continue;
+        store_warmup_read(f->ask.store, ask_request(&answer), slice_of(source->name));
+        good = ask_wait(&f->ask, &answer);
+        for (unsigned j = 0; good && j + 1 < answer.item_count; j += 2) {
+            struct slice counter = answer.items[j];
+            char next[LIMIT_ISP_NAME + 8];
+            if (counter.n > LIMIT_ISP_NAME || memchr(counter.p, '/', counter.n))
+                continue;
+            snprintf(next, sizeof next, SLICE_FORMAT "/next", SLICE_ARGS(counter));
+            struct slice at = slice_field(answer.items, answer.item_count, slice_of(next));
+            json_array_append_new(f->records,
+                                  json_pack("{ss ss% ss% sI}", "source", source->name, "counter", counter.p, counter.n,
+                                            "text", answer.items[j + 1].p, answer.items[j + 1].n, "next",
+                                            (json_int_t)(at.n ? strtoll(at.p, NULL, 10) * NSEC_PER_US : 0)));
+        }
+    }
+    ask_free(&answer);
+    return good;
+}
+
+/* A campaign, or a pool, that rests begins when its pause ends; one without an end is taken as resumed now. */
+static void hold_campaigns(struct forecast *f, const struct control_entry *entry)
+{
+    if (entry->kind != CONTROL_PAUSE)
+        return;
+    const char *key = entry->scope == CONTROL_POOL ? "pool" : "campaign";
+    for (size_t i = 0; i < json_array_size(f->demands); i++) {
+        json_t *demand = json_array_get(f->demands, i);
+        if (!slice_equal(slice_of(json_string_value(json_object_get(demand, key))), entry->name))
+            continue;
+        if (!entry->until_ms)
+            f->paused++;
+        else if (entry->until_ms * NSEC_PER_MS > json_integer_value(json_object_get(demand, "not_before")))
+            json_object_set_new(demand, "not_before", json_integer((json_int_t)entry->until_ms * NSEC_PER_MS));
+    }
+}
+
+/* What people have said by hand. */
+static bool take_holds(struct forecast *f)
+{
+    struct ask_answer answer = {0};
+    struct control_entry entry;
+    store_control(f->ask.store, ask_request(&answer));
+    bool good = ask_wait(&f->ask, &answer);
+    for (unsigned i = 0; good && i + 1 < answer.item_count; i += 2) {
+        if (!control_parse(answer.items[i], answer.items[i + 1], &entry) ||
+            (entry.until_ms && entry.until_ms * NSEC_PER_MS <= f->start))
+            continue;
+        if (entry.scope == CONTROL_CAMPAIGN || entry.scope == CONTROL_POOL) {
+            hold_campaigns(f, &entry);
+            continue;
+        }
+        struct slice source = entry.scope == CONTROL_ISP ? SLICE("") : entry.name;
+        struct slice isp = entry.scope == CONTROL_ISP    ? entry.name
+                           : entry.scope == CONTROL_LANE ? entry.isp
+                                                         : SLICE("");
+        json_array_append_new(f->holds, json_pack("{ss% ss% si sI}", "source", source.p, source.n, "isp", isp.p, isp.n,
+                                                  "percent", entry.kind == CONTROL_SLOW ? (int)entry.percent : 0,
+                                                  "until", (json_int_t)entry.until_ms * NSEC_PER_MS));
+    }
+    ask_free(&answer);
+    return good;
+}
+
 /* ---- what comes of it ---- */
 
 /* The limit that its lanes wait for, with its number. */
@@ -199,12 +278,16 @@ static void print_rows(const struct forecast *f, const json_t *output)
         printf("and %zu more ISPs; --json has them all\n", json_array_size(rows) - ROWS_SHOWN);
     text_time(end / NSEC_PER_MS, finish, sizeof finish);
     printf("\n%" PRIu64 " recipients of %u domains, %s %s.\n", f->recipients, f->domains,
-           json_is_true(json_object_get(output, "finished")) ? "finished at" : "not finished within the horizon; the last at",
+           json_is_true(json_object_get(output, "finished")) ? "finished at"
+                                                             : "not finished within the horizon; the last at",
            finish);
     if (f->invalid)
         printf("%" PRIu64 " entries are no recipients.\n", f->invalid);
     if (f->unroutable)
-        printf("%" PRIu64 " recipients have a domain that takes no mail, or of which DNS says nothing.\n", f->unroutable);
+        printf("%" PRIu64 " recipients have a domain that takes no mail, or of which DNS says nothing.\n",
+               f->unroutable);
+    if (f->paused)
+        puts("What is paused by hand without an end is taken as resumed now.");
     if (f->retries)
         printf("%" PRIu64 " wait for a retry, which is not in the forecast.\n", f->retries);
 }
@@ -212,10 +295,11 @@ static void print_rows(const struct forecast *f, const json_t *output)
 static json_t *run(const struct forecast *f)
 {
     char *file = realpath(f->config->file, NULL);
-    json_t *input = json_pack("{ss sI sI sI sI sI sO}", "config", file ? file : f->config->file, "start",
+    json_t *input = json_pack("{ss sI sI sI sI sI sO sO sO}", "config", file ? file : f->config->file, "start",
                               (json_int_t)f->start, "connect", (json_int_t)f->connect_ms * NSEC_PER_MS, "latency",
                               (json_int_t)f->latency_ms * NSEC_PER_MS, "speed", (json_int_t)f->speed, "horizon",
-                              (json_int_t)f->horizon * 24 * 3600 * NSEC_PER_S, "demands", f->demands);
+                              (json_int_t)f->horizon * 24 * 3600 * NSEC_PER_S, "demands", f->demands, "records",
+                              f->records, "holds", f->holds);
     char *text = json_dumps(input, JSON_COMPACT);
     sluice_assert(text);
     char *said = child_run("sluice-forecast", text);
@@ -263,14 +347,24 @@ static int take_option(struct forecast *f, int option)
         int option;
         const char *name;
         uint64_t most;
-    } numbers[] = {{'l', "latency", 3600000}, {'C', "connect", 3600000}, {'s', "speed", 1000000000}, {'H', "horizon", 400}};
+    } numbers[] = {
+        {'l', "latency", 3600000}, {'C', "connect", 3600000}, {'s', "speed", 1000000000}, {'H', "horizon", 400}};
     uint64_t *fields[] = {&f->latency_ms, &f->connect_ms, &f->speed, &f->horizon};
     for (size_t i = 0; i < countof(numbers); i++)
         if (numbers[i].option == option)
             return take_number(optarg, numbers[i].most, fields[i])
                        ? CLI_OK
-                       : cli_usage("forecast", "--%s is a whole number up to %" PRIu64, numbers[i].name, numbers[i].most);
+                       : cli_usage("forecast", "--%s is a whole number up to %" PRIu64, numbers[i].name,
+                                   numbers[i].most);
     return cli_usage("forecast", "this option is not understood");
+}
+
+static bool warms(const struct config *config)
+{
+    for (unsigned i = 0; i < config->source_count; i++)
+        if (config->sources[i].warmup >= 0)
+            return true;
+    return false;
 }
 
 static int forecast(struct forecast *f, char **campaigns)
@@ -279,11 +373,17 @@ static int forecast(struct forecast *f, char **campaigns)
     clock_gettime(CLOCK_REALTIME, &now);
     f->start = now.tv_sec * NSEC_PER_S + now.tv_nsec;
     f->demands = json_array();
+    f->records = json_array();
+    f->holds = json_array();
     bool good = f->list ? take_list(f) : true;
     for (; good && *campaigns; campaigns++)
         good = take_campaign(f, *campaigns);
+    /* A list can be forecast without Redis, for sources that are not warmed up. */
+    good = good && (f->list && !warms(f->config) ? true : take_records(f) && take_holds(f));
     int code = good ? show(f) : CLI_FAILED;
     json_decref(f->demands);
+    json_decref(f->records);
+    json_decref(f->holds);
     return code;
 }
 

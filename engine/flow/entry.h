@@ -18,8 +18,8 @@ static inline struct slice entry_domain(const struct entry *entry)
     return entry->domain[0] ? slice_of(entry->domain) : entry->address.domain;
 }
 
-/* NULL, or what is wrong with it, a constant, and at which byte: of the entry, or, once `to` was read, of that. `tokens`:
- * RECIPIENT_TOKENS of them. */
+/* NULL, or what is wrong with it, a constant, and at which byte: of the entry, or, once `to` was read, of that.
+ * `tokens`: RECIPIENT_TOKENS of them. */
 must_use const char *entry_read(struct slice raw, struct json_token *tokens, char room[RECIPIENT_ROOM],
                                 struct entry *entry, size_t *position);
 

@@ -1,6 +1,7 @@
 /* Sets a forecast up: the virtual world, the lanes, and one group of demands for each (pool, ISP). */
 #include "forecast/forecast.h"
 
+#include "flow/effective.h"
 #include "forecast/records.h"
 #include "forecast/scheduler.h"
 
@@ -52,6 +53,7 @@ void forecast_free(struct forecast *f)
     if (f->store)
         records_free(f->store);
     free(f->demands);
+    free(f->holds);
     arena_drop(&f->arena);
     free(f);
 }
@@ -96,6 +98,13 @@ void forecast_record(struct forecast *f, struct slice source, struct slice count
     records_put(f->store, source, counter, record, next);
 }
 
+void forecast_hold(struct forecast *f, const struct forecast_hold *hold)
+{
+    f->holds = realloc(f->holds, (f->hold_count + 1) * sizeof *f->holds);
+    sluice_assert(f->holds);
+    f->holds[f->hold_count++] = *hold;
+}
+
 const struct forecast_demand *forecast_demand(const struct forecast *f, unsigned i)
 {
     return i < f->demand_count ? f->demands[i] : NULL;
@@ -105,6 +114,17 @@ static void on_lane_made(void *context, struct lane *lane)
 {
     struct forecast *f = context;
     budget_lane_made(&f->budget, lane);
+    for (unsigned i = 0; i < f->hold_count; i++) {
+        const struct forecast_hold *hold = &f->holds[i];
+        if ((hold->source[0] && strcmp(hold->source, f->config->sources[lane->source].name) != 0) ||
+            (hold->isp[0] && strcmp(hold->isp, lane->own.isp) != 0))
+            continue;
+        nsec now = io_now(f->io), until = hold->until ? now + (hold->until - io_wall(f->io)) : NSEC_NEVER;
+        if (hold->percent)
+            effective_slow(lane, LANE_BY_HAND, hold->percent, 0, now);
+        else if (until > lane->gates[LANE_PAUSED])
+            lane_gate(lane, LANE_PAUSED, until);
+    }
 }
 
 static bool open_lanes(struct forecast *f)
@@ -115,23 +135,25 @@ static bool open_lanes(struct forecast *f)
             most = f->config->pools[i].source_count;
     unsigned attempts = ATTEMPTS_LEAST + f->group_count * (most + 1);
     size_t bytes = (size_t)attempts * (2 * sizeof(struct lane) + sizeof(struct backlog) + sizeof(struct queue) + 64);
-    if (!arena_open(&f->arena, bytes + ((size_t)16 << 20)) ||
+    /* Address space: only what is touched is used. */
+    if (!arena_open(&f->arena, 2 * bytes + ((size_t)1 << 30)) ||
         !lanes_open(&f->lanes, &f->arena, f->config, 0, 1, attempts))
         return false;
     for (unsigned i = 0; i < f->config->source_count; i++)
         f->lanes.held_until[i] = NSEC_NEVER; /* by this engine or another, somebody works with it */
-    struct budget_config budget = {.io = f->io,
-                                   .store = f->store,
-                                   .config = f->config,
-                                   .lanes = &f->lanes,
-                                   .wake = scheduler_wake,
-                                   .context = f};
+    struct budget_config budget = {
+        .io = f->io, .store = f->store, .config = f->config, .lanes = &f->lanes, .wake = scheduler_wake, .context = f};
     f->lanes.made = on_lane_made;
     f->lanes.made_context = f;
     return budget_open(&f->budget, &f->arena, &budget);
 }
 
-bool forecast_run(struct forecast *f) { return open_lanes(f) && scheduler_run(f); }
+bool forecast_run(struct forecast *f)
+{
+    bool opened = open_lanes(f);
+    sluice_assert(opened); /* the arena has room for them */
+    return scheduler_run(f);
+}
 
 unsigned forecast_day(const struct forecast *f, nsec utc)
 {

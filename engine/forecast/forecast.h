@@ -1,9 +1,9 @@
 /* forecast.h - when will a campaign that is queued be finished, and what holds it up?
  *
- * The production scheduler (flow/lane.c, flow/backlog.c, proto/policy) runs on the virtual clock of sim/, in an executable
- * of its own, with the engine's configuration and what is queued: so it cannot drift from what the engine does. What is not
- * run is modelled: a session takes `connect` to be let in and `latency` for each message, every message is accepted at its
- * first try, and the engine starts at most `speed` messages a second.
+ * The production scheduler (flow/lane.c, flow/backlog.c, proto/policy) runs on the virtual clock of sim/, in an
+ * executable of its own, with the engine's configuration and what is queued: so it cannot drift from what the engine
+ * does. What is not run is modelled: a session takes `connect` to be let in and `latency` for each message, every
+ * message is accepted at its first try, and the engine starts at most `speed` messages a second.
  *
  * A *demand* is what one campaign has for one ISP. Everything belongs to one thread and is freed by forecast_free. */
 #ifndef FORECAST_FORECAST_H
@@ -37,6 +37,13 @@ struct forecast_plan {
     nsec horizon;   /* given up then */
 };
 
+/* What people have said by hand (store/control.h) of lanes: a pause, or a slow-down to a percentage. */
+struct forecast_hold {
+    char source[LIMIT_SOURCE_NAME + 1], isp[LIMIT_ISP_NAME + 1]; /* "" : every one */
+    unsigned percent;                                            /* 0: a pause */
+    nsec until;                                                  /* UTC; 0: without end */
+};
+
 struct forecast;
 
 /* Borrows the configuration. NULL: no memory. */
@@ -48,6 +55,8 @@ struct forecast_demand *forecast_add(struct forecast *forecast, const struct for
  * granted before. */
 void forecast_record(struct forecast *forecast, struct slice source, struct slice counter,
                      const struct warmup_record *record, nsec next);
+/* Copies it; to be called before forecast_run. A slow-down is taken as one without end. */
+void forecast_hold(struct forecast *forecast, const struct forecast_hold *hold);
 /* False: something is left when the horizon is reached. */
 must_use bool forecast_run(struct forecast *forecast);
 /* In the order in which they were added; NULL: there is none. */

@@ -1,5 +1,5 @@
-/* The executable behind `sluice forecast`: what is queued comes as one JSON object on standard input, the forecast leaves
- * as one on standard output. People call `sluice forecast`, which collects the one and shows the other. */
+/* The executable behind `sluice forecast`: what is queued comes as one JSON object on standard input, the forecast
+ * leaves as one on standard output. People call `sluice forecast`, which collects the one and shows the other. */
 #include "forecast/forecast.h"
 
 #include <jansson.h>
@@ -11,15 +11,15 @@ static int fail(const char *sentence)
     return 1;
 }
 
-static nsec nanoseconds(const json_t *object, const char *key) { return json_integer_value(json_object_get(object, key)); }
+static nsec number(const json_t *object, const char *key) { return json_integer_value(json_object_get(object, key)); }
 
 static struct forecast_plan read_plan(const json_t *input)
 {
-    return (struct forecast_plan){.start = nanoseconds(input, "start"),
-                                  .connect = nanoseconds(input, "connect"),
-                                  .latency = nanoseconds(input, "latency"),
+    return (struct forecast_plan){.start = number(input, "start"),
+                                  .connect = number(input, "connect"),
+                                  .latency = number(input, "latency"),
                                   .speed = (uint64_t)json_integer_value(json_object_get(input, "speed")),
-                                  .horizon = nanoseconds(input, "horizon")};
+                                  .horizon = number(input, "horizon")};
 }
 
 static bool read_demand(struct forecast *forecast, const struct config *config, const json_t *item)
@@ -29,7 +29,7 @@ static bool read_demand(struct forecast *forecast, const struct config *config, 
     const char *pool = json_string_value(json_object_get(item, "pool"));
     const struct config_pool *found = pool ? config_pool_find(config, slice_of(pool)) : NULL;
     struct forecast_demand demand = {.count = (uint64_t)json_integer_value(json_object_get(item, "count")),
-                                     .not_before = nanoseconds(item, "not_before")};
+                                     .not_before = number(item, "not_before")};
     if (!campaign || !isp || !found)
         return false;
     slice_copy(demand.campaign, sizeof demand.campaign, slice_of(campaign));
@@ -58,10 +58,33 @@ static json_t *show_demand(const struct config *config, const struct forecast_de
                                                           : lane_why_text(demand->bound);
     return json_pack("{ss ss ss sI sI sI sI sb so ss sI sI ss}", "campaign", demand->campaign, "isp", demand->isp,
                      "pool", config->pools[demand->pool].name, "count", (json_int_t)demand->count, "done",
-                     (json_int_t)demand->done, "first", (json_int_t)demand->first, "finish",
-                     (json_int_t)demand->finish, "finished", demand->done == demand->count, "days", days, "bound",
-                     bound, "lanes", (json_int_t)demand->lanes, "connections", (json_int_t)limits->connections, "rate",
-                     rate);
+                     (json_int_t)demand->done, "first", (json_int_t)demand->first, "finish", (json_int_t)demand->finish,
+                     "finished", demand->done == demand->count, "days", days, "bound", bound, "lanes",
+                     (json_int_t)demand->lanes, "connections", (json_int_t)limits->connections, "rate", rate);
+}
+
+static struct slice text_of(const json_t *item, const char *key)
+{
+    const char *text = json_string_value(json_object_get(item, key));
+    return slice_of(text ? text : "");
+}
+
+/* A record that cannot be read is one that the engine would begin anew. */
+static void read_state(struct forecast *forecast, const json_t *input)
+{
+    size_t i;
+    const json_t *item;
+    struct warmup_record record;
+    json_array_foreach(json_object_get(input, "records"), i,
+                       item) if (warmup_record_parse(text_of(item, "text"), &record))
+        forecast_record(forecast, text_of(item, "source"), text_of(item, "counter"), &record, number(item, "next"));
+    json_array_foreach(json_object_get(input, "holds"), i, item)
+    {
+        struct forecast_hold hold = {.percent = (unsigned)number(item, "percent"), .until = number(item, "until")};
+        slice_copy(hold.source, sizeof hold.source, text_of(item, "source"));
+        slice_copy(hold.isp, sizeof hold.isp, text_of(item, "isp"));
+        forecast_hold(forecast, &hold);
+    }
 }
 
 static int forecast(const json_t *input, const struct config *config)
@@ -72,11 +95,12 @@ static int forecast(const json_t *input, const struct config *config)
         return fail("no memory");
     size_t i;
     const json_t *item;
-    json_array_foreach(json_object_get(input, "demands"), i, item)
-        if (!read_demand(forecast, config, item)) {
-            forecast_free(forecast);
-            return fail("a demand names no campaign, no ISP, or a pool that the configuration does not have");
-        }
+    json_array_foreach(json_object_get(input, "demands"), i, item) if (!read_demand(forecast, config, item))
+    {
+        forecast_free(forecast);
+        return fail("a demand names no campaign, no ISP, or a pool that the configuration does not have");
+    }
+    read_state(forecast, input);
     bool done = forecast_run(forecast);
     json_t *demands = json_array();
     const struct forecast_demand *demand;

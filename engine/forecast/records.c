@@ -128,9 +128,8 @@ static enum store_warmup_result may_grant(struct row *const *rows, const struct 
         const struct warmup_record *record = &rows[i]->record;
         if (rows[i]->exists && record->day > ask->day.number)
             return STORE_WARMUP_EARLY;
-        if (!rows[i]->exists || record->day != ask->day.number || !part->record ||
-            part->record->day != record->day || part->record->stage != record->stage ||
-            part->record->state != record->state)
+        if (!rows[i]->exists || record->day != ask->day.number || !part->record || part->record->day != record->day ||
+            part->record->stage != record->stage || part->record->state != record->state)
             return STORE_WARMUP_CHANGED;
         if (part->cap == WARMUP_UNLIMITED)
             continue;

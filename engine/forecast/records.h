@@ -1,7 +1,8 @@
-/* records.h - what Redis would answer about warm-up: store/warmup.h's steps on records in memory, in the place of store/.
+/* records.h - what Redis would answer about warm-up: store/warmup.h's steps on records in memory, in the place of
+ * store/.
  *
- * flow/budget.c asks through the same functions as in the engine; the linker finds these. One caller, one server that never
- * dies, and every answer a millisecond later. */
+ * flow/budget.c asks through the same functions as in the engine; the linker finds these. One caller, one server that
+ * never dies, and every answer a millisecond later. */
 #ifndef FORECAST_RECORDS_H
 #define FORECAST_RECORDS_H
 

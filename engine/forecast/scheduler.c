@@ -96,6 +96,32 @@ static void wait_until(struct forecast *f, struct lane *lane, nsec when)
         wake_at(f, lane, when);
 }
 
+/* Lanes that could start but for the engine's own speed stand in line, and each place in time wakes one. */
+static void wait_for_engine(struct forecast *f, struct forecast_lane *view)
+{
+    if (view->in_line || !lane_waited_for(view->lane))
+        return;
+    view->in_line = true;
+    view->line_next = NULL;
+    *(f->line_first ? &f->line_last->line_next : &f->line_first) = view;
+    f->line_last = view;
+    if (!io_timer_is_set(&f->engine_timer))
+        io_timer_set(f->io, &f->engine_timer, throttle_ready_at(&f->engine, io_now(f->io)));
+}
+
+static void on_engine_timer(struct io_timer *timer)
+{
+    struct forecast *f = container_of(timer, struct forecast, engine_timer);
+    while (f->line_first && throttle_ready_at(&f->engine, io_now(f->io)) <= io_now(f->io)) {
+        struct forecast_lane *view = f->line_first;
+        f->line_first = view->line_next;
+        view->in_line = false;
+        pump(f, view->lane);
+    }
+    if (f->line_first)
+        io_timer_set(f->io, &f->engine_timer, throttle_ready_at(&f->engine, io_now(f->io)));
+}
+
 static void unlink_idle(struct forecast_lane *view, struct forecast_session *session)
 {
     struct forecast_session **at = &view->idle;
@@ -125,12 +151,13 @@ static bool feed(struct forecast *f, struct forecast_session *session)
 {
     struct lane *lane = session->lane;
     struct forecast_lane *view = lane->context;
-    nsec now = io_now(f->io), when, engine = throttle_ready_at(&f->engine, now);
-    bool ready = lane_ask(&f->lanes, lane, now, &when) == LANE_READY;
-    if (ready && engine > now)
-        when = engine;
-    if (!ready || engine > now) {
+    nsec now = io_now(f->io), when;
+    if (lane_ask(&f->lanes, lane, now, &when) != LANE_READY) {
         wait_until(f, lane, when);
+        return false;
+    }
+    if (throttle_ready_at(&f->engine, now) > now) {
+        wait_for_engine(f, view);
         return false;
     }
     session->attempt = lane_take(&f->lanes, lane, &view->group->site, now);
@@ -266,7 +293,7 @@ static void begin_group(struct forecast *f, struct forecast_group *group)
     for (unsigned i = 0; i < group->backlog->lane_count; i++) {
         struct lane *lane = group->backlog->lanes[i];
         struct forecast_lane *view = &group->lanes[i];
-        *view = (struct forecast_lane){.forecast = f, .group = group, .why = LANE_IDLE, .since = now};
+        *view = (struct forecast_lane){.forecast = f, .group = group, .lane = lane, .why = LANE_IDLE, .since = now};
         lane->context = view;
     }
     nsec latest = wall;
@@ -293,7 +320,8 @@ static nsec turn(void *context)
     return NSEC_NEVER;
 }
 
-/* What its lanes waited for longest, all of them together. */
+/* What its lanes waited for longest, those that carried most first: a source at the beginning of its warm-up holds
+ * nothing up where others do the work. */
 static enum lane_why bound_of(struct forecast *f, struct forecast_group *group)
 {
     nsec waited[LANE_WHY_COUNT] = {0};
@@ -301,7 +329,7 @@ static enum lane_why bound_of(struct forecast *f, struct forecast_group *group)
     for (unsigned i = 0; i < group->backlog->lane_count; i++) {
         account(f, group->backlog->lanes[i]);
         for (enum lane_why why = LANE_READY; why < LANE_WHY_COUNT; why++)
-            waited[why] += group->lanes[i].waited[why];
+            waited[why] += group->lanes[i].waited[why] / NSEC_PER_MS * (nsec)(1 + group->backlog->lanes[i]->started);
     }
     for (enum lane_why why = LANE_READY; why < LANE_WHY_COUNT; why++)
         if (why != LANE_IDLE && waited[why] > waited[bound])
@@ -311,6 +339,7 @@ static enum lane_why bound_of(struct forecast *f, struct forecast_group *group)
 
 bool scheduler_run(struct forecast *f)
 {
+    f->engine_timer.fire = on_engine_timer;
     sim_on_turn(f->io, turn, f);
     for (struct forecast_group *group = f->groups; group; group = group->next)
         begin_group(f, group);
@@ -319,7 +348,8 @@ bool scheduler_run(struct forecast *f)
         enum lane_why bound = bound_of(f, group);
         for (struct forecast_stream *stream = group->streams; stream; stream = stream->next) {
             stream->demand->bound = bound;
-            stream->demand->limits = group->backlog->lane_count ? group->backlog->lanes[0]->limits : &f->config->defaults;
+            stream->demand->limits =
+                group->backlog->lane_count ? group->backlog->lanes[0]->limits : &f->config->defaults;
             stream->demand->lanes = group->backlog->lane_count;
         }
     }

@@ -2,10 +2,10 @@
 #ifndef FORECAST_SCHEDULER_H
 #define FORECAST_SCHEDULER_H
 
-#include "forecast/forecast.h"
 #include "flow/budget.h"
 #include "flow/ledger.h"
 #include "flow/site.h"
+#include "forecast/forecast.h"
 #include "sim/sim.h"
 #include "sluice/attempt.h"
 
@@ -27,7 +27,10 @@ struct forecast_attempt {
 struct forecast_lane {
     struct forecast *forecast;
     struct forecast_group *group;
+    struct lane *lane;
     struct forecast_session *idle; /* by idle_next */
+    bool in_line;                  /* for the engine's speed */
+    struct forecast_lane *line_next;
     enum lane_why why;
     nsec since, waited[LANE_WHY_COUNT];
 };
@@ -63,8 +66,12 @@ struct forecast {
     struct lanes lanes;
     struct store *store; /* records.h */
     struct budget budget;
-    struct lease lease; /* everybody's: nobody leases here */
+    struct lease lease;     /* everybody's: nobody leases here */
     struct throttle engine; /* its own speed */
+    struct io_timer engine_timer;
+    struct forecast_lane *line_first, *line_last;
+    struct forecast_hold *holds;
+    unsigned hold_count;
     uint64_t left;
     struct forecast_demand **demands;
     unsigned demand_count;

@@ -25,10 +25,8 @@ static struct fixture begin(const char *settings)
 {
     char text[4096], error[512];
     struct fixture f;
-    struct forecast_plan plan = {.start = noon,
-                                 .connect = NSEC_PER_S,
-                                 .latency = NSEC_PER_S / 4,
-                                 .horizon = 60 * 24 * hour};
+    struct forecast_plan plan = {
+        .start = noon, .connect = NSEC_PER_S, .latency = NSEC_PER_S / 4, .horizon = 60 * 24 * hour};
     snprintf(text, sizeof text, "%s%s", sources, settings);
     f.config = config_parse("test.conf", slice_of(text), error, sizeof error);
     if (!f.config)
@@ -72,7 +70,8 @@ static void a_rate_decides(void **unused)
     end(&f);
 }
 
-/* 2 sources x 3 sessions x 4 messages a second, and a second for a new session after each 40: 40 take 10 s, and 11 with it. */
+/* 2 sources x 3 sessions x 4 messages a second, and a second for a new session after each 40: 40 take 10 s, and 11 with
+ * it. */
 static void connections_decide(void **unused)
 {
     (void)unused;
@@ -113,8 +112,7 @@ static void a_campaign_waits_for_its_time(void **unused)
 {
     (void)unused;
     struct fixture f = begin("isp big { mx = {.big.example}  rate = 60/min }\n");
-    const struct forecast_demand *now = add(&f, "a", "big", 1200, 0),
-                                 *later = add(&f, "b", "big", 1200, noon + hour);
+    const struct forecast_demand *now = add(&f, "a", "big", 1200, 0), *later = add(&f, "b", "big", 1200, noon + hour);
     assert_true(forecast_run(f.forecast));
     assert_near(now->finish, noon + 10 * minute, 5 * NSEC_PER_S);
     assert_true(later->first >= noon + hour);
@@ -144,9 +142,10 @@ static void what_does_not_end_is_said(void **unused)
     end(&f);
 }
 
-static const char curve[] = "warmup w { kind = table  caps = {100, 300, 900}  then = hold  advance = calendar  gate = none }\n"
-                            "isp big { mx = {.big.example} }\n"
-                            "pool q { source 203.0.113.3 { name = s3  warmup = w } }\n";
+static const char curve[] =
+    "warmup w { kind = table  caps = {100, 300, 900}  then = hold  advance = calendar  gate = none }\n"
+    "isp big { mx = {.big.example} }\n"
+    "pool q { source 203.0.113.3 { name = s3  warmup = w } }\n";
 
 static const struct forecast_demand *add_warm(struct fixture *f, uint64_t count)
 {
