@@ -168,6 +168,15 @@ void mx_conn_input(struct mx_conn *conn, nsec now, struct slice bytes)
         mx_secure_input(conn, now, bytes);
 }
 
+static bool is_blocked(const struct mx_conn *conn)
+{
+    static const struct mx_ip nobody;
+    const struct mx_server *server = conn->server;
+    const struct mx_ip *blocked = &server->personality->blocked;
+    return memcmp(blocked, &nobody, sizeof nobody) != 0 &&
+           memcmp(blocked, &server->sources[conn->source].ip, sizeof *blocked) == 0;
+}
+
 /* ---- coming and going ---- */
 
 void mx_greet(struct mx_conn *conn, nsec now)
@@ -175,7 +184,8 @@ void mx_greet(struct mx_conn *conn, nsec now)
     const struct mx_personality *personality = conn->server->personality;
     conn->last_reply = conn->greeting = conn->replies_made + 1;
     if (!conn->admitted) {
-        reply(conn, now, MX_GREETING, personality->connections_reply);
+        reply(conn, now, MX_GREETING,
+              is_blocked(conn) ? personality->blocked_reply : personality->connections_reply);
         if (!conn->ending)
             mx_out_end(conn, now, MX_STAGE_BROKEN, MX_CLOSE);
         return;
@@ -203,7 +213,8 @@ void mx_conn_open(struct mx_conn *conn, struct mx_server *server, nsec now, cons
     if (++source->open > source->open_peak)
         source->open_peak = source->open;
     if ((personality->connections_max && server->admitted >= personality->connections_max) ||
-        (personality->connections_per_source_max && source->admitted >= personality->connections_per_source_max)) {
+        (personality->connections_per_source_max && source->admitted >= personality->connections_per_source_max) ||
+        is_blocked(conn)) {
         server->connections_refused++;
     } else {
         conn->admitted = true;

@@ -149,6 +149,10 @@ struct mx_account {
     char secret[MX_SECRET_MAX]; /* a password; with XOAUTH2 the bearer token */
 };
 
+struct mx_ip {
+    uint8_t b[16]; /* IPv6; IPv4 as ::ffff:a.b.c.d */
+};
+
 /* mx_personality_init gives a fast, obliging server, in plain text; every limit of 0 means none. */
 struct mx_personality {
     char name[MX_NAME_MAX];   /* of the ISP, for ledger and statistics */
@@ -184,6 +188,9 @@ struct mx_personality {
     uint32_t connections_max;            /* open at once; 421 in the greeting beyond */
     uint32_t connections_per_source_max; /* the same for one client address */
     char connections_reply[MX_REPLY_MAX];
+
+    struct mx_ip blocked; /* this client is refused in the greeting; zero: nobody is */
+    char blocked_reply[MX_REPLY_MAX];
 
     uint32_t messages_max; /* of a connection: accepted or not, counted at MAIL */
     bool messages_silent;  /* false: the next MAIL is answered 421; true: closes behind the last one's reply */
@@ -223,10 +230,6 @@ must_use struct mx_config *mx_config_load(const char *file, char *error, size_t 
 void mx_config_free(struct mx_config *config);
 
 /* ---- ledger: what was accepted, when who started, and what the client did wrong ---- */
-
-struct mx_ip {
-    uint8_t b[16]; /* IPv6; IPv4 as ::ffff:a.b.c.d */
-};
 
 enum mx_violation {
     MX_VIOLATION_NONE = 0,

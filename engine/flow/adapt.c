@@ -91,10 +91,10 @@ static void shut(struct shard *shard, struct lane *lane, nsec until)
         carry_mark(shard, &lane->own);
 }
 
-static nsec gate_of(const struct adapt_scope *scope, const struct lane *lane, unsigned sessions)
+static nsec gate_of(const struct adapt_scope *scope, const struct lane *lane, unsigned sessions, nsec now)
 {
     const struct adapt_effect *e = &scope->effect;
-    if (e->silent_until) /* the connections that are still there end first */
+    if (e->silent_until > now) /* the connections that are still there end first */
         return scope->mine && !lane->open ? e->silent_until : NSEC_NEVER;
     return e->sessions && !sessions ? NSEC_NEVER : 0;
 }
@@ -120,7 +120,7 @@ static void apply(struct shard *shard, struct lane *lane)
     lane->alone = e.one_message;
     effective_learn(lane, throttle_interval(e.rate, hour) * (nsec)(split ? shard->shards : 1), now);
     effective_slow(lane, LANE_BY_REPLIES, e.percent < 100 || e.rate ? e.percent : 0, sessions, now);
-    shut(shard, lane, gate_of(scope, lane, sessions));
+    shut(shard, lane, gate_of(scope, lane, sessions, now));
     trim(shard, lane);
     if (e.silent_until)
         leave_to_mates(shard, lane);

@@ -54,11 +54,22 @@ static void end_idle(struct shard *shard, struct session *session)
     session_quit(session);
 }
 
+/* All that wait for the same ISP. */
+static void mark_mates(struct shard *shard, const struct lane *lane)
+{
+    for (struct backlog *backlog = shard->lanes.backlogs; backlog; backlog = backlog->next)
+        if (backlog->isp_hash == lane->own.isp_hash)
+            carry_mark(shard, backlog);
+}
+
 void carry_send_away(struct shard *shard, struct session *session)
 {
     struct lane *lane = session->owner;
-    if (!session->astray)
+    if (!session->astray) {
         lane->ending++;
+        if (lane->total)
+            lane->total->ending++;
+    }
     session->astray = true;
     if (session->in_idle)
         end_idle(shard, session);
@@ -67,7 +78,9 @@ void carry_send_away(struct shard *shard, struct session *session)
 /* More are open than the lane may have now. */
 static bool is_too_many(struct shard *shard, struct lane *lane, struct session *session)
 {
-    if (!session->astray && lane->open - lane->ending > lane->allowed)
+    const struct lane_total *total = lane->total;
+    if (!session->astray && (lane->open - lane->ending > lane->allowed ||
+                             (total && total->open - total->ending > total->connections)))
         carry_send_away(shard, session);
     return session->astray;
 }
@@ -210,7 +223,7 @@ static void on_message_ended(void *context, struct session *session, struct atte
     struct shard *shard = context;
     struct lane *lane = session->owner;
     shard->carried--;
-    if (untouched || carry_relay_objects(shard, session, outcome) || adapt_objects(shard, session, outcome)) {
+    if (adapt_objects(shard, session, outcome) || untouched || carry_relay_objects(shard, session, outcome)) {
         session->gave_back = true;
         carry_warm_ended(shard, attempt, outcome, NULL);
         ledger_withdraw(&shard->ledger, attempt);
@@ -291,6 +304,10 @@ static void on_closed(void *context, struct session *session, const struct outco
     }
     unlink_session(shard, lane, session);
     lane->ending -= session->astray;
+    if (lane->total) {
+        lane->total->ending -= session->astray;
+        mark_mates(shard, lane); /* one of them may have its place */
+    }
     config_release(session->config);
     crowd_closed(&shard->crowd, session);
     if (!crowd_stand_behind(&shard->crowd, lane))

@@ -73,8 +73,19 @@ static bool fall_silent(struct adapt *a, const struct adapt_limits *limits, enum
     return true;
 }
 
+/* The silence is over the moment it is over, whoever looks first. */
+static bool wake(struct adapt *a, nsec now)
+{
+    if (a->mode != ADAPT_SILENT || now < a->until)
+        return false;
+    enter(a, ADAPT_PROBING, a->until);
+    return true;
+}
+
 bool adapt_ended(struct adapt *a, nsec now)
 {
+    if (wake(a, now))
+        return true;
     if (a->mode != ADAPT_SILENT || now + a->wait <= a->until)
         return false;
     a->until = now + a->wait;
@@ -206,6 +217,7 @@ bool adapt_asked(struct adapt *a, const struct adapt_limits *limits, const struc
     sluice_assert(a->mode > ADAPT_BROKEN && a->mode < ADAPT_MODE_COUNT && lane->connections > 0);
     if (!limits->on)
         return false;
+    wake(a, now);
     if (ask->what == ADAPT_LEARN)
         return learn(a, ask->messages, now);
     if (a->mode == ADAPT_SILENT)
@@ -224,6 +236,7 @@ bool adapt_accepted(struct adapt *a, const struct adapt_limits *limits, unsigned
 {
     (void)limits;
     a->well = true;
+    wake(a, now);
     if (a->mode == ADAPT_SILENT)
         return adapt_ended(a, now);
     if (a->mode != ADAPT_PROBING && a->mode != ADAPT_RETURNING)
@@ -247,13 +260,9 @@ static bool forget(struct adapt *a, nsec now)
 
 bool adapt_tick(struct adapt *a, const struct adapt_limits *limits, unsigned connections, unsigned open, nsec now)
 {
-    bool changed = forget(a, now) | rise(a, limits, now) | one_more(a, limits, connections, now);
+    bool changed = wake(a, now) | forget(a, now) | rise(a, limits, now) | one_more(a, limits, connections, now);
     if (a->mode == ADAPT_SILENT && open)
         return adapt_ended(a, now) || changed;
-    if (a->mode == ADAPT_SILENT && now >= a->until) {
-        enter(a, ADAPT_PROBING, now);
-        return true;
-    }
     if (a->mode == ADAPT_OPEN && a->times && !is_again(a, limits, now)) {
         a->times = 0;
         a->cause = ADAPT_WHAT_BROKEN;

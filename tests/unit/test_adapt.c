@@ -310,7 +310,9 @@ static void whatever_is_said(void **unused)
             now += (nsec)(random_next(&random) % (uint64_t)(8 * MIN)) >> (random_next(&random) % 12);
             if (random_next(&random) % 16 == 0)
                 now += (nsec)(random_next(&random) % (uint64_t)(30 * H));
-            enum adapt_mode before = a.mode;
+            if (a.mode == ADAPT_SILENT && now >= a.until)
+                assert_true(now - heard >= 10 * MIN); /* its length from the last sign of us */
+            enum adapt_mode before = a.mode == ADAPT_SILENT && now >= a.until ? ADAPT_PROBING : a.mode;
             unsigned percent = a.percent, sessions = a.mode == ADAPT_OPEN ? CONNECTIONS : a.sessions;
             switch (random_next(&random) % 8) {
             case 0:
@@ -331,10 +333,8 @@ static void whatever_is_said(void **unused)
                 heard = now;
             if (before != ADAPT_SILENT && a.mode == ADAPT_SILENT)
                 heard = now;
-            if (before == ADAPT_SILENT && a.mode == ADAPT_PROBING) /* silence: its length from the last sign of us */
-                assert_true(now - heard >= 10 * MIN);
             if (before == ADAPT_SILENT)
-                assert_true(a.mode == ADAPT_SILENT || a.mode == ADAPT_PROBING);
+                assert_int_equal(a.mode, ADAPT_SILENT);
             if (a.mode == ADAPT_RETURNING)
                 assert_true(a.sessions <= sessions + 1);
             silent = a.until;
