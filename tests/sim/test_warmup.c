@@ -279,7 +279,7 @@ static void seven_a_day(void **unused)
 static void overflow_spills(void **unused)
 {
     (void)unused;
-    const char *const sources[SOURCES] = {"warmup = w", "warmup = w", "connections = 4", NULL};
+    const char *const sources[SOURCES] = {"warmup = w", "warmup = w", "rate = 5/s", NULL};
     struct village *v = village_new(3, 1, 2, sources,
                                     "day_length = 1h\nisp a.example { mx = mx1.a.example }\n"
                                     "warmup w { caps = {40, 50} advance = calendar gate = none }\n");
@@ -384,6 +384,84 @@ static void clocks_jump(void **unused)
     village_free(v);
 }
 
+/* Of the record: its word `n`, as a number. */
+static long long record_word(struct village *v, const char *counter, unsigned n)
+{
+    char *reply = fake_redis_do(v->redis, "HGET sluice:warmup:s0 %s", counter);
+    const char *at = strchr(reply, '\n');
+    assert_non_null(at);
+    for (at++; n > 1; n--)
+        at = strchr(at, ' ') + 1;
+    long long number = strtoll(at, NULL, 10);
+    free(reply);
+    return number;
+}
+
+/* Where clocks are changed a day has 23 or 25 hours, and ends when it is midnight there. */
+static void days_of_other_lengths(void **unused)
+{
+    static const struct {
+        const char *zone;
+        int month, day; /* that begins at `begins`, of 2026, and another one before it */
+        int64_t begins;
+    } cases[] = {{"Europe/Paris", 3, 30, 1774821600},     /* 22:00 UTC: the 29th had 23 hours */
+                 {"America/Santiago", 4, 5, 1775361600}}; /* 04:00 UTC: the 4th had 25 */
+    (void)unused;
+    for (size_t i = 0; i < countof(cases); i++) {
+        const char *const sources[SOURCES] = {"warmup = w", NULL};
+        char settings[512];
+        snprintf(settings, sizeof settings,
+                 "zone = \"%s\"\nisp a.example { mx = mx1.a.example }\n"
+                 "warmup w { caps = {4800, 9600} advance = calendar gate = none }\n",
+                 cases[i].zone);
+        struct village *v = village_new(7 + i, 1, 2, sources, settings);
+        isp_new(v, "a.example");
+        nsec jump = (cases[i].begins - 600) * NSEC_PER_S - io_wall(v->redis_io);
+        sim_wall_jump(v->world, NULL, jump);
+        v->base += jump;
+        nsec midnight = cases[i].begins * NSEC_PER_S - v->base;
+        sim_engine_start(v->engines[0]);
+        run_until(v, midnight - NSEC_PER_MS, 20 * NSEC_PER_S);
+        int64_t date = zone_date(2026, cases[i].month, cases[i].day);
+        assert_int_equal(record_word(v, "a.example", 4), date - 1);
+        uint64_t before = starts_of(v, 0);
+        assert_in_range(before, 60, 140); /* at four times the even pace */
+        run_until(v, midnight + 600 * NSEC_PER_S, 20 * NSEC_PER_S);
+        assert_int_equal(record_word(v, "a.example", 4), date);
+        assert_int_equal(record_word(v, "a.example", 3), 2);
+        assert_in_range(starts_of(v, 0) - before, 50, 75); /* 400 an hour */
+        village_free(v);
+    }
+}
+
+/* A block takes a stage back at once, and it is told with its evidence. */
+static void a_block_steps_back(void **unused)
+{
+    (void)unused;
+    const char *const sources[SOURCES] = {"warmup = w", NULL};
+    struct village *v = village_new(9, 1, 2, sources,
+                                    "day_length = 5m\nisp a.example { mx = mx1.a.example }\n"
+                                    "warmup w { caps = {40, 80, 90} advance = calendar }\n");
+    struct sim_isp *isp = isp_new(v, "a.example");
+    struct mx_personality blocks;
+    mx_personality_init(&blocks, "a.example");
+    mx_personality_rule(&blocks, MX_MAIL, MX_CERTAIN, "554 5.7.1 Your IP address 203.0.113.10 is blocked, blacklisted");
+    int64_t first = day_at(v, sim_now(v->world)).number + 1;
+    sim_run_until(v->world, day_begins(v, first) - 5 * NSEC_PER_S);
+    sim_engine_start(v->engines[0]);
+    sim_isp_mood(isp, day_begins(v, first + 1) + 150 * NSEC_PER_S, &blocks);
+    run_until(v, day_begins(v, first + 1) + 140 * NSEC_PER_S, 20 * NSEC_PER_S);
+    assert_int_equal(record_word(v, "a.example", 3), 2);
+    uint64_t before = starts_of(v, 0);
+    run_until(v, day_begins(v, first + 2) - 5 * NSEC_PER_S, 20 * NSEC_PER_S);
+    assert_int_equal(record_word(v, "a.example", 3), 1);
+    assert_in_range(starts_of(v, 0), before, before + 12);
+    char *ops = fake_redis_do(v->redis, "XRANGE sluice:ops - +");
+    assert_non_null(strstr(ops, "back-struck"));
+    free(ops);
+    village_free(v);
+}
+
 /* ---- everything dies ---- */
 
 static uint64_t draw(struct village *v, uint64_t n) { return sim_random(v->world) % n; }
@@ -453,8 +531,10 @@ static void everything_dies(void **unused)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(endless_demand),  cmocka_unit_test(seven_a_day),   cmocka_unit_test(overflow_spills),
-        cmocka_unit_test(overflow_waits),  cmocka_unit_test(caps_over_all), cmocka_unit_test(clocks_jump),
+        cmocka_unit_test(endless_demand),        cmocka_unit_test(seven_a_day),
+        cmocka_unit_test(overflow_spills),       cmocka_unit_test(overflow_waits),
+        cmocka_unit_test(caps_over_all),         cmocka_unit_test(clocks_jump),
+        cmocka_unit_test(days_of_other_lengths), cmocka_unit_test(a_block_steps_back),
         cmocka_unit_test(everything_dies),
     };
     if (argc > 1)
