@@ -277,7 +277,7 @@ static json_t *lane_json(const struct lane *lane)
     json_t *json = json_pack("{s:s#, s:s, s:I, s:b}", "source", lane->name, (int)(lane->isp - lane->name - 1), "isp",
                              lane->isp, "starts", (json_int_t)audit->starts, "exceeded", audit_exceeded(audit));
     if (json && audit->interval_ns)
-        json_object_update(
+        json_object_update_new(
             json, json_pack("{s:I, s:I, s:I, s:I, s:{s:I, s:I, s:I, s:I, s:I}}", "rate", (json_int_t)lane->rate,
                             "rate_per_ms", (json_int_t)(lane->per / NSEC_PER_MS), "burst", (json_int_t)lane->burst,
                             "used_per_mille", (json_int_t)audit_reached(audit), "worst", "from_us",

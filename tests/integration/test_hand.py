@@ -80,11 +80,11 @@ class Hand(house.Case):
         self.assertIn("ok", self.sluice(0, "audit", "c", "--clock", "1000"))
 
     def test_an_end_comes_by_itself(self):
-        c = self.begin(500, "small")
+        c = self.begin(6000, "small")
         self.sluice(0, "pause", "campaign:c", "--for", "4s")
         wait_until(lambda: c.status().get("reason", "").startswith("paused by hand"), lambda: f"the phase: {c.status()}")
         c.wait_for("done")
-        self.assertEqual(c.count("delivered"), 500)
+        self.assertEqual(c.count("delivered"), 6000)
         wait_until(lambda: "nothing is paused" in self.sluice(0, "paused"), "what is over to be taken out")
 
     def test_what_is_not_understood(self):
