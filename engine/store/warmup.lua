@@ -152,10 +152,10 @@ local function warmup_swap(keys, args)
         redis.call('HDEL', keys[1], name .. '/next')
     end
     if args[4] ~= '' then
-        local kept, count = args[4], 1
-        for item in string.gmatch(redis.call('HGET', keys[1], name .. '/history') or '', '%S+ ?') do
+        local kept, count = string.match(args[4], '%S+'), 1
+        for item in string.gmatch(redis.call('HGET', keys[1], name .. '/history') or '', '%S+') do
             count = count + 1
-            if count <= HISTORY then kept = kept .. item end
+            if count <= HISTORY then kept = kept .. ' ' .. item end
         end
         redis.call('HSET', keys[1], name .. '/history', kept)
     end
