@@ -195,7 +195,7 @@ static bool add_isp(struct config_build *b, cfg_t *section, struct config_isp *i
     slice_copy(isp->name, sizeof isp->name, slice_of(section->title));
     isp->limits = b->config->defaults;
     isp->limits.given = 0;
-    if (!config_build_given(b, section, CONFIG_ISP, isp) || !config_build_defaults(b, CONFIG_TOTAL, &isp->total) ||
+    if (!config_build_defaults(b, CONFIG_ISP, isp) || !config_build_given(b, section, CONFIG_ISP, isp) || !config_build_defaults(b, CONFIG_TOTAL, &isp->total) ||
         !config_build_given(b, section, CONFIG_TOTAL, &isp->total) ||
         !config_build_given(b, section, CONFIG_LIMITS, &isp->limits))
         return false;
