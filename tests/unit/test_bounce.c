@@ -124,6 +124,58 @@ static void no_hole_over_stages_codes_and_statuses(void **state)
                 }
 }
 
+/* What a rule may say, and what is made of it. */
+static void what_is_said_is_made_to_fit(void **state)
+{
+    (void)state;
+    struct bounce hard = {BOUNCE_BAD_MAILBOX, BOUNCE_KIND_HARD, "a"};
+    struct bounce fit = bounce_fitting(hard, STAGE_RCPT, 550);
+    assert_true(fit.kind == BOUNCE_KIND_HARD && fit.class_ == BOUNCE_BAD_MAILBOX);
+    assert_int_equal(bounce_fitting(hard, STAGE_RCPT, 450).kind, BOUNCE_KIND_SOFT);
+    fit = bounce_fitting(hard, STAGE_MAIL, 550);
+    assert_true(fit.kind == BOUNCE_KIND_BLOCK && fit.class_ == BOUNCE_INVALID_SENDER);
+    fit = bounce_fitting(hard, STAGE_GREETING, 554);
+    assert_true(fit.kind == BOUNCE_KIND_BLOCK && fit.class_ == BOUNCE_POLICY_RELATED);
+    struct bounce block = {BOUNCE_SPAM_RELATED, BOUNCE_KIND_BLOCK, "b"};
+    assert_int_equal(bounce_fitting(block, STAGE_RCPT, 450).kind, BOUNCE_KIND_BLOCK);
+}
+
+/* Words against numbers: who is accused decides. */
+static void words_correct_numbers(void **state)
+{
+    (void)state;
+    static const struct {
+        enum stage stage;
+        uint16_t code;
+        const char *status, *text, *class_, *kind;
+    } cases[] = {
+        {STAGE_RCPT, 550, "", "mailbox unavailable", "bad-mailbox", "hard"},
+        {STAGE_RCPT, 550, "", "Blocked by the administrator", "policy-related", "block"},
+        {STAGE_RCPT, 550, "", "Spam detected", "spam-related", "block"},
+        {STAGE_RCPT, 550, "", "Go away", "other", "soft"},
+        {STAGE_RCPT, 550, "5.1.1", "your IP is on a blacklist", "policy-related", "block"},
+        {STAGE_RCPT, 550, "5.1.1", "no such user; SPF failed", "policy-related", "block"},
+        {STAGE_RCPT, 550, "5.1.0", "sender rejected", "invalid-sender", "block"},
+        {STAGE_RCPT, 550, "5.1.1", "mailbox temporarily unavailable", "other", "soft"},
+        {STAGE_RCPT, 550, "5.1.1", "mailbox is full", "quota-issues", "soft"},
+        {STAGE_RCPT, 550, "5.7.1", "No such user!", "bad-mailbox", "hard"},
+        {STAGE_RCPT, 450, "4.7.1", "No such user!", "bad-mailbox", "soft"},
+        {STAGE_BODY, 550, "", "invalid mailbox", "bad-mailbox", "hard"},
+        {STAGE_MAIL, 550, "5.7.1", "No such user!", "policy-related", "block"},
+        {STAGE_RCPT, 550, "5.4.1", "Recipient address rejected: Access denied", "bad-mailbox", "hard"},
+        {STAGE_RCPT, 550, "5.4.1", "no answer from host", "no-answer-from-host", "soft"},
+        {STAGE_RCPT, 556, "", "takes no mail", "bad-domain", "hard"},
+    };
+    for (size_t i = 0; i < countof(cases); i++) {
+        struct bounce bounce =
+            bounce_classify(cases[i].stage, cases[i].code, cases[i].status, slice_of(cases[i].text));
+        if (strcmp(bounce_class_name(bounce.class_), cases[i].class_) != 0 ||
+            strcmp(bounce_kind_name(bounce.kind), cases[i].kind) != 0)
+            fail_msg("%u %s %s: %s %s %s", cases[i].code, cases[i].status, cases[i].text,
+                     bounce_class_name(bounce.class_), bounce_kind_name(bounce.kind), bounce.rule);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -131,6 +183,8 @@ int main(void)
         cmocka_unit_test(known_refusals),
         cmocka_unit_test(malformed_status_counts_as_none),
         cmocka_unit_test(no_hole_over_stages_codes_and_statuses),
+        cmocka_unit_test(what_is_said_is_made_to_fit),
+        cmocka_unit_test(words_correct_numbers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -66,7 +66,7 @@ static bool goes_with_others(const struct config_row *row)
 {
     if (row->scope == CONFIG_DKIM)
         return strcmp(row->name, "domain") == 0 || strcmp(row->name, "expire") == 0;
-    return row->scope == CONFIG_ROUTE || strcmp(row->name, "auth") == 0;
+    return row->scope == CONFIG_ROUTE || row->scope == CONFIG_RULE || strcmp(row->name, "auth") == 0;
 }
 
 /* A file with `assignment` on line 3, in the section where the row stands. */
@@ -80,7 +80,7 @@ static void file_with(const struct config_row *row, const char *assignment, char
         after = " }";
         break;
     case CONFIG_ISP:
-        before = "isp x { ";
+        before = strcmp(row->name, "mx") == 0 ? "isp x { " : "isp x { mx = mx.x.example ";
         after = " }";
         break;
     case CONFIG_TOTAL:
@@ -97,6 +97,10 @@ static void file_with(const struct config_row *row, const char *assignment, char
         break;
     case CONFIG_ROUTE:
         before = strcmp(row->name, "relay") == 0 ? "route { " : "route { relay = none ";
+        after = " }";
+        break;
+    case CONFIG_RULE: /* what else it needs: test_rules.c */
+        before = "rule x { ";
         after = " }";
         break;
     case CONFIG_SUPPRESS:
