@@ -195,7 +195,8 @@ static bool add_isp(struct config_build *b, cfg_t *section, struct config_isp *i
     slice_copy(isp->name, sizeof isp->name, slice_of(section->title));
     isp->limits = b->config->defaults;
     isp->limits.given = 0;
-    if (!config_build_defaults(b, CONFIG_ISP, isp) || !config_build_given(b, section, CONFIG_ISP, isp) || !config_build_defaults(b, CONFIG_TOTAL, &isp->total) ||
+    if (!config_build_defaults(b, CONFIG_ISP, isp) || !config_build_given(b, section, CONFIG_ISP, isp) ||
+        !config_build_defaults(b, CONFIG_TOTAL, &isp->total) ||
         !config_build_given(b, section, CONFIG_TOTAL, &isp->total) ||
         !config_build_given(b, section, CONFIG_LIMITS, &isp->limits))
         return false;
@@ -298,8 +299,10 @@ static bool check_whole(struct config_build *b)
 static bool build_all(struct config_build *b)
 {
     return config_build_defaults(b, CONFIG_TOP, b->config) && config_build_given(b, b->root, CONFIG_TOP, b->config) &&
-           fill_in(b) && add_defaults(b) && add_pools(b) && add_isps(b) && config_build_rules(b) && config_build_relays(b) &&
-           config_build_lanes(b) && (config_build_tables(b->config) || config_build_no_memory(b)) && config_build_dkims(b) && config_build_warmups(b) && config_build_suppresses(b) && check_whole(b);
+           fill_in(b) && add_defaults(b) && add_pools(b) && add_isps(b) && config_build_rules(b) &&
+           config_build_relays(b) && config_build_lanes(b) &&
+           (config_build_tables(b->config) || config_build_no_memory(b)) && config_build_dkims(b) &&
+           config_build_warmups(b) && config_build_suppresses(b) && check_whole(b);
 }
 
 struct config *config_parse(const char *file, struct slice text, char *error, size_t error_cap)
