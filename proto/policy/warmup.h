@@ -210,7 +210,7 @@ uint64_t warmup_piece(nsec interval, nsec span, uint64_t cap, uint64_t granted);
 /* ---- history ---- */
 
 /* The day that a turn ended, for `sluice warmup plot`, as an item of the field <counter>/history: put in front of what
- * is there, with a space behind, and keep the first WARMUP_HISTORY_DAYS. "day:stage:cap:granted:accepted:deferred:
+ * is there, with a space between, and keep the first WARMUP_HISTORY_DAYS. "day:stage:cap:granted:accepted:deferred:
  * blocked:bounced". Returns its length; 0 for a turn that ended no day. */
 struct warmup_past {
     int64_t day;
