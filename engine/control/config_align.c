@@ -105,6 +105,9 @@ static bool align_sources(struct config *next, const struct config *now, unsigne
     }
     for (unsigned i = 0; i < now->source_count; i++) {
         all[i].removed = true;
+        all[i].warmup = -1;
+        all[i].since = INT64_MIN;
+        all[i].overflow = CONFIG_OVERFLOW_SPILL;
         memcpy(all[i].name, now->sources[i].name, sizeof all[i].name);
         memcpy(all[i].ehlo, now->sources[i].ehlo, sizeof all[i].ehlo);
         all[i].address = now->sources[i].address;

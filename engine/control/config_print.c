@@ -349,7 +349,7 @@ void config_manual(void (*line)(void *context, const char *text), void *context)
         "An unknown key, a key given twice, or a value out of range is refused with the file, the line and what is",
         "allowed. \"sluice config \\-\\-check\" says whether a file is good, \"sluice config \\-\\-print\" shows all "
         "that is",
-        "in force. A change takes effect when the engine is started again.",
+        "in force. A change takes effect on SIGHUP, but for keys that take a restart: those are named in the log and stay.",
         ".PP",
         "include names further files in the same syntax, relative to the file that names them; * and ? in their names",
         "stand for several.",

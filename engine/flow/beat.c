@@ -20,9 +20,9 @@ struct held_post { /* without padding: what is posted has no bytes that nobody w
 /* Ours for a while; or, with `until` 0, another engine's, and what waited for it is placed anew. */
 static void hold_source(struct shard *shard, const struct held_post *held)
 {
+    if (held->index >= shard->config->source_count || shard->config->sources[held->index].removed)
+        return; /* of a configuration that this shard has not taken yet, or has taken already */
     nsec before = shard->lanes.held_until[held->index];
-    if (shard->config->sources[held->index].removed)
-        return; /* since this was posted */
     shard->lanes.held_until[held->index] = held->until;
     if (held->until && before <= io_now(shard->io)) {
         adapt_source_ours(shard, (unsigned)held->index); /* another engine may have learned what we do not know */

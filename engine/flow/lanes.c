@@ -36,6 +36,11 @@ static uint64_t backlog_hash(unsigned pool, uint64_t isp_hash)
 /* Tells a lane's hash from a backlog's of the same numbers. */
 static uint64_t lane_hash(unsigned source, uint64_t isp_hash) { return ~backlog_hash(source, isp_hash); }
 
+static struct lane_total *total_of(const struct lanes *lanes, struct slice isp)
+{
+    return lanes->total_of ? lanes->total_of(lanes->total_context, lanes->config, isp) : NULL;
+}
+
 static struct lane *lane_make(struct lanes *lanes, const struct backlog *backlog, unsigned source,
                               const struct throttle_limits *share, nsec now)
 {
@@ -46,6 +51,7 @@ static struct lane *lane_make(struct lanes *lanes, const struct backlog *backlog
     lane->source = source;
     lane->limits = config_lane_limits(lanes->config, source, slice_of(backlog->isp));
     lane->relay = config_relay_of(lanes->config, slice_of(backlog->isp));
+    lane->total = total_of(lanes, slice_of(backlog->isp));
     lane->configured = *share;
     lane->connections = lane->allowed = share->connections;
     lane->own.pool = backlog->pool;
@@ -225,6 +231,22 @@ unsigned lanes_forget(struct lanes *lanes, nsec now)
 
 /* ---- reload ---- */
 
+/* Its sessions are counted in the one or in the other. */
+static void set_total(struct lane *lane, struct lane_total *total)
+{
+    if (lane->total == total)
+        return;
+    if (lane->total) {
+        lane->total->open -= lane->open;
+        lane->total->ending -= lane->ending;
+    }
+    lane->total = total;
+    if (total) {
+        total->open += lane->open;
+        total->ending += lane->ending;
+    }
+}
+
 /* Limits that changed hold at once, by throttle_change's formula. A lane that is split otherwise than before, or whose
  * ISP has got hosts that were another's, starts nothing until all shards have let go of what they had, and begins empty
  * then. One that is not here any more never does. */
@@ -235,6 +257,7 @@ static void lane_reload(struct lanes *lanes, struct lane *lane, const struct con
     bool splits = lanes_splits(lanes, lane->source, isp), was_here = lane->connections > 0;
     lane->limits = config_lane_limits(lanes->config, lane->source, isp);
     lane->relay = config_relay_of(lanes->config, isp);
+    set_total(lane, total_of(lanes, isp));
     if (!lanes_share(lanes, lane->source, isp, isp_bucket(lane->own.isp_hash), &share)) {
         lane->connections = lane->allowed = lane->configured.connections = 0;
         lane->settles = false;

@@ -40,6 +40,7 @@ void shard_reload(struct shard *shard, const struct config *config, struct relay
         if (config->sources[i].removed)
             shard->lanes.held_until[i] = 0;
     budget_reload(&shard->budget, config);
+    totals_reload(shard, config);
     lanes_reload(&shard->lanes, config, io_now(shard->io));
     for (struct backlog *backlog = shard->lanes.backlogs; backlog; backlog = backlog->next)
         for (unsigned i = 0; i < backlog->lane_count; i++)
@@ -48,7 +49,6 @@ void shard_reload(struct shard *shard, const struct config *config, struct relay
     place_anew(shard, waiting);
     adapt_reconfigure(shard);
     carry_mark_all(shard);
-    shard->rules.rules = config->rules;
     if (shard->index == 0)
         metrics_set(shard->metrics, METRIC_CONFIG_GENERATION, config->generation);
     shard->reload.told_at = shard->reload.looked_at = 0;

@@ -215,6 +215,7 @@ nsec shard_turn(struct shard *shard, nsec until)
     if (shard->phase == SHARD_RUNNING)
         next = nsec_min(next, hand_turn(shard, now));
     next = nsec_min(next, shard_settle(shard, now));
+    next = nsec_min(next, totals_turn(shard, now));
     carry_pump(shard);
     if (now >= shard->board_at) {
         shard->board_at = now + board_every;
@@ -287,7 +288,9 @@ static bool open_parts(struct shard *shard, const struct shard_config *config)
         return false;
     shard->crowd.sessions = &shard->session_pool;
     shard->reload.let_go = arena_take(arena, shard->shards * sizeof *shard->reload.let_go, sizeof(uint64_t));
-    return shard->reload.let_go && beat_open(shard);
+    shard->lanes.total_of = totals_of;
+    shard->lanes.total_context = shard;
+    return shard->reload.let_go && totals_open(shard) && beat_open(shard);
 }
 
 static bool open_connections(struct shard *shard, const struct shard_config *config, char *error, size_t error_cap)

@@ -1,6 +1,7 @@
 /* sim_engine.c - does for the shards in a simulated world what control/engine.c does for them on threads. */
 #include "sim_engine.h"
 
+#include "control/config_align.h"
 #include "control/rules.h"
 
 #include <stdio.h>
@@ -8,15 +9,22 @@
 #include <string.h>
 #include <unistd.h>
 
-static struct config *config_of(const char *text)
+static struct config *read_text(const char *text, char *error, size_t error_cap)
 {
-    char file[] = "/tmp/sluice-sim-XXXXXX", error[512];
+    char file[] = "/tmp/sluice-sim-XXXXXX";
     int fd = mkstemp(file);
     size_t n = strlen(text);
     sluice_assert(fd >= 0 && write(fd, text, n) == (ssize_t)n);
     close(fd);
-    struct config *config = config_load(file, error, sizeof error);
+    struct config *config = config_load(file, error, error_cap);
     unlink(file);
+    return config;
+}
+
+static struct config *config_of(const char *text)
+{
+    char error[512];
+    struct config *config = read_text(text, error, sizeof error);
     if (!config)
         fprintf(stderr, "%s\n", error);
     sluice_assert(config);
@@ -78,7 +86,7 @@ void sim_engine_start(struct sim_engine *engine)
                                       .redis = engine->config->redis,
                                       .keys = engine->keys,
                                       .sts = engine->config->mta_sts ? sim_sts(engine->world) : NULL,
-                                      .relays = engine->relays,
+                                      .relays = engine->shards[i].relays = relays_hold(engine->relays),
                                       .index = i,
                                       .shards = engine->shard_count,
                                       .incarnation = engine->incarnation};
@@ -99,6 +107,8 @@ static void end(struct sim_engine *engine, void (*how)(struct io *io))
     for (unsigned i = 0; i < engine->shard_count; i++) {
         shard_close(engine->shards[i].shard, how);
         engine->shards[i].shard = NULL;
+        relays_close(engine->shards[i].relays);
+        engine->shards[i].relays = NULL;
     }
     for (unsigned m = METRIC_BROKEN + 1; m < METRIC_SESSIONS; m++)
         engine->totals[m] += metrics_total(engine->metrics, (enum metric)m);
@@ -110,6 +120,44 @@ void sim_engine_crash(struct sim_engine *engine)
 {
     sluice_assert(sim_engine_runs(engine));
     end(engine, sim_crash);
+}
+
+bool sim_engine_reload(struct sim_engine *engine, const char *text, char *error, size_t error_cap)
+{
+    char changed[256];
+    struct config *next = read_text(text, error, error_cap);
+    if (!next)
+        return false;
+    struct relays *relays = NULL;
+    struct sign_keys *keys = NULL;
+    bool good = config_align(next, engine->config, changed, sizeof changed, error, error_cap) &&
+                rules_load(next, error, error_cap) &&
+                (relays = relays_open(next, engine->logs ? &engine->log : NULL, error, error_cap)) &&
+                (keys = sign_keys_load(next, NULL, NULL, error, error_cap));
+    if (!good) {
+        relays_close(relays);
+        config_free(next);
+        return false;
+    }
+    config_free(engine->config);
+    relays_close(engine->relays);
+    sign_keys_release(engine->keys);
+    engine->config = next;
+    engine->relays = relays;
+    engine->keys = keys;
+    return true;
+}
+
+void sim_engine_take(struct sim_engine *engine, unsigned shard)
+{
+    struct sim_shard *s = &engine->shards[shard];
+    if (!s->shard)
+        return;
+    shard_reload(s->shard, engine->config, engine->relays);
+    shard_rekey(s->shard, engine->keys);
+    relays_close(s->relays);
+    s->relays = relays_hold(engine->relays);
+    sim_on_turn(s->shard->io, turn, s); /* it has work */
 }
 
 static bool somebody_is_there(void *context)

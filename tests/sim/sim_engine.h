@@ -19,6 +19,7 @@ struct sim_engine {
     struct sim_shard {
         struct sim_engine *engine;
         struct shard *shard; /* NULL: not running */
+        struct relays *relays; /* held: those that it uses */
     } * shards;
     unsigned shard_count;
     uint64_t incarnation;
@@ -39,6 +40,11 @@ bool sim_engine_runs(const struct sim_engine *engine);
 void sim_engine_crash(struct sim_engine *engine);
 /* SIGTERM: lets the world go on until all shards have left, at most `limit` from now. False: they have not; it runs. */
 must_use bool sim_engine_stop(struct sim_engine *engine, nsec grace, nsec limit);
+
+/* SIGHUP, with this text in the file: made ready, or, with a sentence in `error`, refused as the engine does it. A shard
+ * takes it when it is told to; one that does not run takes it when it starts. */
+must_use bool sim_engine_reload(struct sim_engine *engine, const char *text, char *error, size_t error_cap);
+void sim_engine_take(struct sim_engine *engine, unsigned shard);
 
 /* A counter over all incarnations; a gauge of this one. */
 uint64_t sim_engine_metric(const struct sim_engine *engine, enum metric metric);

@@ -368,7 +368,13 @@ static void on_connection(void *context, const struct io_address *client, const 
         return;
     struct mx_ip ip = sim_mx_ip(client);
     struct sim_caller *caller = caller_of(isp, &ip);
-    caller->connections += open;
+    if (open) {
+        caller->begun = realloc(caller->begun, (caller->connections + 1) * sizeof *caller->begun);
+        sluice_assert(caller->begun);
+        caller->begun[caller->connections++] = sim_now(isp->mail->world);
+    }
+    isp->open = open ? isp->open + 1 : isp->open - 1;
+    isp->peak = isp->open > isp->peak ? isp->open : isp->peak;
     caller->open = open ? caller->open + 1 : caller->open - 1;
     caller->peak = caller->open > caller->peak ? caller->open : caller->peak;
 }
@@ -400,6 +406,8 @@ void sim_mail_free(struct sim_mail *mail)
         for (unsigned i = 0; i < isp->mood_count; i++)
             free(isp->moods[i]);
         mx_server_free(&isp->server);
+        for (unsigned i = 0; i < isp->caller_count; i++)
+            free(isp->callers[i].begun);
         free(isp->callers);
         free(isp);
     }

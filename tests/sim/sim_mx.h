@@ -45,6 +45,7 @@ struct sim_caller {
     struct mx_ip ip;
     unsigned open, peak;
     uint64_t connections;
+    nsec *begun; /* when each of them was */
 };
 
 struct sim_isp {
@@ -60,6 +61,7 @@ struct sim_isp {
     unsigned mood_count;
     struct sim_caller *callers;
     unsigned caller_count;
+    unsigned open, peak; /* of all callers together */
 };
 
 struct sim_mail {

@@ -9,6 +9,8 @@
 
 #include <cmocka.h>
 
+enum { TOWN_TEXT = 16384 };
+
 static const char *const source_addresses[TOWN_SOURCES] = {"203.0.113.10", "203.0.113.11", "203.0.113.12",
                                                            "203.0.113.13"};
 static const char redis_address[] = "192.0.2.1";
@@ -184,6 +186,35 @@ bool town_drain(struct town *town, nsec limit)
 
 /* ---- building ---- */
 
+static void write_config(char *text, size_t cap, unsigned shards, const char *settings)
+{
+    bool own_pool = strstr(settings, "pool p {");
+    int n = snprintf(
+        text, cap,
+        "shards = %u\nengine = town\nstate_dir = \"/nowhere\"\nredis = \"redis://192.0.2.1:6379\"\nhttp = \"\"\n"
+        "hostname = town.example\n%s%skeep = 1d\n%s",
+        shards, strstr(settings, "sessions_max") ? "" : "sessions_max = 256\n",
+        strstr(settings, "press_bytes") ? "" : "press_bytes = 4MiB\n", own_pool ? "" : "pool p {\n");
+    for (unsigned i = 0; !own_pool && i < TOWN_SOURCES; i++)
+        n += snprintf(text + n, cap - (size_t)n, "  source %s { name = s%u  ehlo = s%u.town.example }\n",
+                      source_addresses[i], i, i);
+    snprintf(text + n, cap - (size_t)n, "%s%s\n", own_pool ? "" : "}\n", settings);
+}
+
+void town_reload(struct town *town, const char *settings, nsec stagger)
+{
+    char text[TOWN_TEXT], error[1024];
+    write_config(text, sizeof text, town->engine->shard_count, settings);
+    if (!sim_engine_reload(town->engine, text, error, sizeof error))
+        fail_msg("seed %llu: %s", (unsigned long long)town->seed, error);
+    town->config = town->engine->config;
+    for (unsigned i = 0; i < town->engine->shard_count; i++) {
+        if (i && stagger)
+            town_run(town, stagger);
+        sim_engine_take(town->engine, i);
+    }
+}
+
 struct town *town_new(uint64_t seed, unsigned shards, const char *settings)
 {
     struct town *town = calloc(1, sizeof *town);
@@ -198,17 +229,8 @@ struct town *town_new(uint64_t seed, unsigned shards, const char *settings)
     town->mail->ledger.keep_starts = true;
     town->redis = fake_redis_new(0);
     town_redis_start(town);
-    char text[16384];
-    int n = snprintf(
-        text, sizeof text,
-        "shards = %u\nengine = town\nstate_dir = \"/nowhere\"\nredis = \"redis://192.0.2.1:6379\"\nhttp = \"\"\n"
-        "hostname = town.example\n%s%skeep = 1d\npool p {\n",
-        shards, strstr(settings, "sessions_max") ? "" : "sessions_max = 256\n",
-        strstr(settings, "press_bytes") ? "" : "press_bytes = 4MiB\n");
-    for (unsigned i = 0; i < TOWN_SOURCES; i++)
-        n += snprintf(text + n, sizeof text - (size_t)n, "  source %s { name = s%u  ehlo = s%u.town.example }\n",
-                      source_addresses[i], i, i);
-    n += snprintf(text + n, sizeof text - (size_t)n, "}\n%s\n", settings);
+    char text[TOWN_TEXT];
+    write_config(text, sizeof text, shards, settings);
     if (getenv("SIM_TRACE")) /* and SIM_LOG: for who debugs */
         sim_trace_to(town->world, stderr);
     town->engine = sim_engine_new(town->engine_host, text, getenv("SIM_LOG") ? 2 : -1);

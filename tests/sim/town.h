@@ -39,7 +39,8 @@ struct town {
     } letters;                      /* of a town that signs */
 };
 
-/* `settings`: lines of configuration besides what every town has (pool "p" of TOWN_SOURCES sources s0..s3). */
+/* `settings`: lines of configuration besides what every town has (pool "p" of TOWN_SOURCES sources s0..s3, unless they
+ * have a pool p themselves). */
 struct town *town_new(uint64_t seed, unsigned shards, const char *settings);
 /* The same, and all that it sends is signed twice, with RSA and with Ed25519. */
 struct town *town_new_signing(uint64_t seed, unsigned shards, const char *settings);
@@ -49,6 +50,9 @@ void town_free(struct town *town);
 void town_start(struct town *town);
 void town_crash(struct town *town);
 void town_finish(struct town *town);
+
+/* SIGHUP with other settings: shard 0 takes them now, each further one `stagger` after the one before. */
+void town_reload(struct town *town, const char *settings, nsec stagger);
 
 /* Redis dies; starts again with all it knew. */
 void town_redis_stop(struct town *town);
