@@ -71,9 +71,10 @@ static void say_held(struct campaign *campaign, const struct control_entry *entr
 {
     char scope[CONTROL_SCOPE_MAX + 1];
     slice_copy(scope, sizeof scope, entry->name);
-    snprintf(campaign->held_why, sizeof campaign->held_why, "%s%s paused by hand%s%.*s",
+    snprintf(campaign->held_why, sizeof campaign->held_why, "%s%s%spaused by hand%s%.*s",
              entry->scope == CONTROL_POOL ? "pool " : "", entry->scope == CONTROL_POOL ? scope : "",
-             entry->reason.n ? ": " : "", (int)(entry->reason.n < 100 ? entry->reason.n : 100), entry->reason.p);
+             entry->scope == CONTROL_POOL ? " " : "", entry->reason.n ? ": " : "",
+             (int)(entry->reason.n < 100 ? entry->reason.n : 100), entry->reason.p);
 }
 
 bool hand_campaign(struct shard *shard, struct campaign *campaign)
