@@ -312,6 +312,20 @@ static void pass_on(struct shard *shard, struct session *session, const struct a
     }
 }
 
+/* What was taken of late is what a lane without a rate may learn to keep to: lane_pace. */
+static void count_accepted(struct lane *lane, nsec now)
+{
+    static const nsec window = 60 * NSEC_PER_S;
+    if (now - lane->pace.since >= window) {
+        bool lately = now - lane->pace.since < 2 * window;
+        lane->pace.before = lately ? lane->pace.since : now;
+        lane->pace.earlier = lately ? lane->pace.count : 0;
+        lane->pace.since = now;
+        lane->pace.count = 0;
+    }
+    lane->pace.count++;
+}
+
 void carry_adapt(struct shard *shard, struct session *session, const struct attempt *attempt,
                  const struct outcome *outcome, const struct verdict *verdict)
 {
@@ -323,6 +337,8 @@ void carry_adapt(struct shard *shard, struct session *session, const struct atte
     bool accepted = verdict->type == EVENT_DELIVERED;
     struct adapt_ask ask = ask_of(verdict, session);
     session->answered += attempt != NULL;
+    if (accepted)
+        count_accepted(lane, now);
     if (attempt && shard->adaptation.wide)
         adapt_end_wide(shard, attempt->campaign, slice_of(lane->own.isp), accepted);
     if (accepted || !ask.what) {

@@ -226,20 +226,11 @@ void lane_start(struct lane *lane, nsec now)
     if (lane->total)
         throttle_take(&lane->total->starts, now);
     lane->started++;
-    if (now - lane->pace.since >= pace_window) {
-        lane->pace.before = lane->pace.since;
-        lane->pace.earlier = now - lane->pace.since < 2 * pace_window ? lane->pace.count : 0;
-        if (!lane->pace.earlier)
-            lane->pace.before = now;
-        lane->pace.since = now;
-        lane->pace.count = 0;
-    }
-    lane->pace.count++;
 }
 
 uint64_t lane_pace(const struct lane *lane, nsec now)
 {
-    nsec passed = nsec_max(now - lane->pace.before, NSEC_PER_S);
+    nsec passed = nsec_max(now - lane->pace.before, pace_window);
     uint64_t starts = (uint64_t)lane->pace.count + lane->pace.earlier;
     return starts * 3600 * 1000 / (uint64_t)(passed / NSEC_PER_MS);
 }
