@@ -28,16 +28,10 @@ static void forget_curve(struct warmup_plan *plan)
     plan->every = 1;
 }
 
-/* Takes what the section gives on top of what is there. Another kind is another curve: nothing of the old one stays. */
-static bool take_given(struct config_build *b, cfg_t *section, struct warmup_plan *plan)
-{
-    if (cfg_size(section, "kind") > 0)
-        forget_curve(plan);
-    return config_build_given(b, section, CONFIG_WARMUP, plan);
-}
-
 static enum warmup_kind kind_of(const struct warmup_plan *plan)
 {
+    if (plan->kind)
+        return plan->kind;
     if (plan->cap_count)
         return WARMUP_TABLE;
     if (plan->factor)
@@ -45,12 +39,32 @@ static enum warmup_kind kind_of(const struct warmup_plan *plan)
     return plan->step ? WARMUP_LINEAR : WARMUP_KIND_BROKEN;
 }
 
+/* Which kind of curve a section makes of one of that kind by what it gives. A table may continue by factor or step. */
+static enum warmup_kind kind_given(cfg_t *section, enum warmup_kind before)
+{
+    if (cfg_size(section, "caps") > 0)
+        return WARMUP_TABLE;
+    if (before == WARMUP_TABLE && cfg_size(section, "start") == 0)
+        return before;
+    if (cfg_size(section, "factor") > 0)
+        return WARMUP_GEOMETRIC;
+    return cfg_size(section, "step") > 0 ? WARMUP_LINEAR : before;
+}
+
+/* Takes what the section gives on top of what is there. Another kind is another curve: nothing of the old one stays. */
+static bool take_given(struct config_build *b, cfg_t *section, struct warmup_plan *plan)
+{
+    enum warmup_kind before = kind_of(plan);
+    if (cfg_size(section, "kind") > 0 || kind_given(section, before) != before)
+        forget_curve(plan);
+    return config_build_given(b, section, CONFIG_WARMUP, plan);
+}
+
 static bool finish(struct config_build *b, cfg_t *section, struct warmup_plan *plan)
 {
     const struct warmup_health *health = &plan->health;
     const char *why;
-    if (!plan->kind)
-        plan->kind = kind_of(plan);
+    plan->kind = kind_of(plan);
     if (!plan->kind)
         return fail_at(b, section, "kind",
                        "it has no curve: caps = {50, 100, ...}, or start, max and a factor or a step");

@@ -176,6 +176,38 @@ static void each_counter_has_its_own_plan(void **state)
     config_free(config);
 }
 
+/* What a part gives makes another curve of it, or the same one with other numbers. */
+static void parts_change_what_they_name(void **state)
+{
+    (void)state;
+    struct config *config =
+        accepted("hostname = m.example\n"
+                 "pool a { source 127.0.0.1 { warmup = geometric }\n"
+                 "         source 127.0.0.2 { warmup = table }\n"
+                 "         source 127.0.0.3 { warmup = none } }\n"
+                 "warmup geometric { start = 10  factor = 2  max = 100\n"
+                 "  isp other { caps = {7, 8} } isp a { max = 50 } isp b { step = 5 start = 1 max = 9 } }\n"
+                 "warmup table { caps = {1, 2}  then = continue  factor = 2\n"
+                 "  isp other { factor = 3 } isp a { start = 3 step = 1 max = 5 then = hold } }\n"
+                 "warmup none { kind = none  isp other { caps = 5 } }\n"
+                 "isp a { mx = .a.example } isp b { mx = .b.example }\n");
+    static const struct {
+        unsigned source;
+        const char *isp;
+        enum warmup_kind kind;
+        uint64_t third; /* day's cap */
+    } parts[] = {{0, "other", WARMUP_TABLE, 8}, {0, "a", WARMUP_GEOMETRIC, 40}, {0, "b", WARMUP_LINEAR, 9},
+                 {1, "other", WARMUP_TABLE, 6}, {1, "b", WARMUP_TABLE, 4},      {1, "a", WARMUP_LINEAR, 5},
+                 {2, "other", WARMUP_TABLE, 5}};
+    for (size_t i = 0; i < countof(parts); i++) {
+        const struct warmup_plan *plan = config_warmup_of(config, parts[i].source, slice_of(parts[i].isp));
+        if (!plan || plan->kind != parts[i].kind || warmup_curve(plan, 3) != parts[i].third)
+            fail_msg("part %zu", i);
+    }
+    assert_null(config_warmup_plan(config, 2, SLICE("a")));
+    config_free(config);
+}
+
 static void days_of_tests_have_dates_too(void **state)
 {
     (void)state;
@@ -263,9 +295,13 @@ static void what_cannot_be_is_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(shipped_curves_are_the_published_ones), cmocka_unit_test(standard_is_careful),
-        cmocka_unit_test(each_counter_has_its_own_plan),         cmocka_unit_test(days_of_tests_have_dates_too),
-        cmocka_unit_test(what_is_printed_is_read_again),         cmocka_unit_test(what_cannot_be_is_refused),
+        cmocka_unit_test(shipped_curves_are_the_published_ones),
+        cmocka_unit_test(standard_is_careful),
+        cmocka_unit_test(each_counter_has_its_own_plan),
+        cmocka_unit_test(parts_change_what_they_name),
+        cmocka_unit_test(days_of_tests_have_dates_too),
+        cmocka_unit_test(what_is_printed_is_read_again),
+        cmocka_unit_test(what_cannot_be_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
