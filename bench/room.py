@@ -23,6 +23,9 @@ SERVERS = {
 }
 
 
+WAITING_ISPS = 160  # without an entry of their own: scheduling.py
+
+
 def fail(text):
     sys.exit(f"bench/run: {text}")
 
@@ -214,6 +217,9 @@ class Room:
         for server in SERVERS:
             records += [f"--mx-host={server}.example,mx.{server}.example,10",
                         f"--host-record=mx.{server}.example,{self.address(server)}"]  # fmt: skip
+        for i in range(WAITING_ISPS):  # each an ISP of its own
+            records += [f"--mx-host=w{i}.wait.example,mx.w{i}.wait.example,10",
+                        f"--host-record=mx.w{i}.wait.example,127.0.2.1"]  # fmt: skip
         dns = self.start(
             "dns", dnsmasq, "--keep-in-foreground", "--conf-file=/dev/null", f"--port={self.dns_port}",
             "--listen-address=127.0.0.1", "--bind-interfaces", "--no-resolv", "--no-hosts", "--pid-file=",
