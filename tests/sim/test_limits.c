@@ -134,7 +134,7 @@ static struct story begin(uint64_t seed, unsigned shards, const char *settings, 
     struct story s = {.town = town_new(seed, shards, settings)};
     *isp = plain_isp(s.town, "big.example", 100 * NSEC_PER_MS);
     town_campaign(s.town, "c", "");
-    town_push(s.town, "c", "r%llu@big.example", 0, 6000);
+    town_push(s.town, "c", "r%llu@big.example", 0, 3500);
     phase(&s, interval, burst);
     town_start(s.town);
     return s;
@@ -145,7 +145,7 @@ static void finish(struct story *s)
 {
     town_reload(s->town, "", 30 * NSEC_PER_MS);
     if (!town_drain(s->town, 7200 * NSEC_PER_S))
-        fail_msg("not done in time");
+        fail_msg("not done in time: %s is %s", s->town->campaigns[0].id, town_phase(s->town, s->town->campaigns[0].id));
     for (unsigned i = 0; i < s->town->campaign_count; i++)
         town_judge(s->town, s->town->campaigns[i].id);
     town_judge_empty(s->town);
@@ -449,6 +449,7 @@ static void engines_share_a_total(void **unused)
              total);
     struct sim_isp *isp;
     struct story s = begin(10, 1, first, 0, 1, &isp);
+    town_push(s.town, "c", "r%llu@big.example", 3500, 1500);
     struct sim_host *host = sim_host_new(s.town->world, "second");
     sim_host_address(host, "203.0.113.20");
     snprintf(second, sizeof second,
@@ -481,6 +482,9 @@ static void engines_share_a_total(void **unused)
         from++;
     assert_true(judge_rate_reached(starts + from, count - from, 4, interval) >= 990);
     free(starts);
+    sim_engine_start(other); /* it takes its leases again, and gives them back */
+    town_run(s.town, 5 * NSEC_PER_S);
+    assert_true(sim_engine_stop(other, 30 * NSEC_PER_S, 60 * NSEC_PER_S));
     sim_engine_free(other);
     finish(&s);
 }
