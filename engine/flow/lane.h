@@ -123,7 +123,7 @@ struct lane {
     int relay;                                      /* index into config.relays; -1: none */
     uint64_t started, delivered, deferred, bounced; /* in its life here */
     struct {
-        nsec since, before; /* `count` starts since, `earlier` between before and since */
+        nsec since, before; /* adapt.c's: `count` messages taken since, `earlier` between before and since */
         uint32_t count, earlier;
     } pace;
     bool alone; /* it asks with one message at a time whether it is welcome again (adapt.h) */
@@ -228,7 +228,7 @@ struct attempt *lanes_take_of(struct lanes *lanes, const struct campaign *campai
 unsigned lane_sessions_ahead(const struct lane *lane);
 /* MAIL is handed to the ring: requires throttle readiness. */
 void lane_start(struct lane *lane, nsec now);
-/* Messages an hour, by what started in the last minute or two. */
+/* Messages an hour, by what was taken in the last minute or two. */
 uint64_t lane_pace(const struct lane *lane, nsec now);
 /* A connection is begun: requires that lane_may_begin. */
 void lane_opened(struct lane *lane, nsec now);
