@@ -209,7 +209,7 @@ static void starts_are(const struct village *v, const char *isp, unsigned source
 /* ---- stories ---- */
 
 #define WEEKS                                                                                                          \
-    "day_length = 100s\n"                                                                                              \
+    "day_length = 60s\n"                                                                                               \
     "warmup w { kind = linear start = 3 step = 2 max = 1000 advance = calendar gate = none }\n"                        \
     "isp a.example { mx = mx1.a.example }\n"
 
@@ -462,6 +462,54 @@ static void a_block_steps_back(void **unused)
     village_free(v);
 }
 
+/* A server that turns every third message away has seen its MAIL all the same. */
+static void what_was_seen_counts(void **unused)
+{
+    (void)unused;
+    const char *const sources[SOURCES] = {"warmup = w", NULL};
+    struct village *v = village_new(12, 1, 2, sources,
+                                    "day_length = 5m\nisp a.example { mx = mx1.a.example }\n"
+                                    "warmup w { caps = {60, 60} advance = calendar gate = none }\n");
+    struct sim_isp *isp = isp_new(v, "a.example");
+    struct mx_personality busy;
+    mx_personality_init(&busy, "a.example");
+    mx_personality_rule(&busy, MX_MAIL, MX_CERTAIN / 3, "421 4.3.2 busy, come back");
+    sim_isp_mood(isp, 0, &busy);
+    int64_t first = day_at(v, sim_now(v->world)).number + 1;
+    sim_run_until(v->world, day_begins(v, first) - 5 * NSEC_PER_S);
+    sim_engine_start(v->engines[0]);
+    run_until(v, day_begins(v, first + 2), 20 * NSEC_PER_S);
+    starts_are(v, "a.example", 0, first, 20, 60);
+    starts_are(v, "a.example", 0, first + 1, 20, 60);
+    assert_in_range(judge_accepted(isp), 20, 110);
+    village_free(v);
+}
+
+/* A slow server leaves much of a day's cap over; nothing of it is used in the next. */
+static void a_piece_is_of_its_day(void **unused)
+{
+    (void)unused;
+    const char *const sources[SOURCES] = {"warmup = w", NULL};
+    struct village *v = village_new(13, 1, 2, sources,
+                                    "day_length = 5m\nisp a.example { mx = mx1.a.example connections = 1 }\n"
+                                    "warmup w { caps = {200, 220} advance = calendar gate = none }\n");
+    struct sim_isp *isp = isp_new(v, "a.example");
+    struct mx_personality slow, fast;
+    mx_personality_init(&slow, "a.example");
+    fast = slow;
+    slow.latency[MX_BODY] = (struct mx_latency){8 * NSEC_PER_S, 0};
+    sim_isp_mood(isp, 0, &slow);
+    int64_t first = day_at(v, sim_now(v->world)).number + 1;
+    sim_isp_mood(isp, day_begins(v, first + 1) - NSEC_PER_S, &fast);
+    sim_run_until(v->world, day_begins(v, first) - 5 * NSEC_PER_S);
+    sim_engine_start(v->engines[0]);
+    run_until(v, day_begins(v, first + 2), 20 * NSEC_PER_S);
+    starts_are(v, "a.example", 0, first, 20, 60);
+    starts_are(v, "a.example", 0, first + 1, 200, 220);
+    assert_true(sim_engine_metric(v->engines[0], METRIC_WARMUP_THROWN_AWAY) > 20);
+    village_free(v);
+}
+
 /* ---- everything dies ---- */
 
 static uint64_t draw(struct village *v, uint64_t n) { return sim_random(v->world) % n; }
@@ -535,6 +583,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(overflow_spills),       cmocka_unit_test(overflow_waits),
         cmocka_unit_test(caps_over_all),         cmocka_unit_test(clocks_jump),
         cmocka_unit_test(days_of_other_lengths), cmocka_unit_test(a_block_steps_back),
+        cmocka_unit_test(what_was_seen_counts),  cmocka_unit_test(a_piece_is_of_its_day),
         cmocka_unit_test(everything_dies),
     };
     if (argc > 1)

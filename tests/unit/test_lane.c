@@ -31,6 +31,8 @@ static void begin(struct fixture *f, unsigned shard, unsigned shards)
     strcpy(f->sources[0].name, "a");
     strcpy(f->sources[1].name, "b");
     strcpy(f->sources[2].name, "c");
+    for (unsigned i = 0; i < countof(f->sources); i++)
+        f->sources[i].warmup = -1;
     f->pools[0] = (struct config_pool){.name = "one", .source_count = 2, .sources = {0, 1}};
     f->pools[1] = (struct config_pool){.name = "two", .source_count = 2, .sources = {1, 2}};
     f->config = (struct config){.sources = f->sources, .source_count = 3, .pools = f->pools, .pool_count = 2};
