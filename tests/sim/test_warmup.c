@@ -468,7 +468,7 @@ static void what_was_seen_counts(void **unused)
     (void)unused;
     const char *const sources[SOURCES] = {"warmup = w", NULL};
     struct village *v = village_new(12, 1, 2, sources,
-                                    "day_length = 5m\nisp a.example { mx = mx1.a.example }\n"
+                                    "day_length = 5m\nisp a.example { mx = mx1.a.example adapt = no }\n"
                                     "warmup w { caps = {60, 60} advance = calendar gate = none }\n");
     struct sim_isp *isp = isp_new(v, "a.example");
     struct mx_personality busy;
