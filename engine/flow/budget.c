@@ -117,6 +117,7 @@ bool budget_reserve(struct lane *lane, struct attempt *attempt, nsec now)
         piece->used++;
         counter->reserved++;
         counter->used_at = now;
+        counter->woken_at = 0; /* who was woken has taken it: the next one need not wait */
         counter->budget->used++;
         attempt->unit = piece->serial;
         attempt->counter = counter;
@@ -169,7 +170,7 @@ bool budget_is_wanted(const struct budget_counter *counter, nsec now)
 /* As many as there are units for now. Who takes none leaves it to those behind, a second later. */
 static void wake_line(struct budget_counter *counter, nsec now)
 {
-    if (counter->gate > now || !counter->line.count || now - counter->woken_at < wake_again)
+    if (counter->gate > now || !counter->line.count || (counter->woken_at && now - counter->woken_at < wake_again))
         return;
     counter->woken_at = now;
     for (uint64_t units = units_free(counter, now, now); units && counter->line.count; units--) {

@@ -47,6 +47,7 @@ static void on_post(void *context, unsigned from, const struct io_post *post)
         break;
     case SHARD_POST_CONTROL:
         hand_wake(shard);
+        budget_wake(&shard->budget);
         break;
     default:
         sluice_assert(post->kind >= SHARD_POST_ADAPT && post->kind <= SHARD_POST_ADAPT_LAST);
