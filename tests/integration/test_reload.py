@@ -10,7 +10,7 @@ from house import wait_until
 
 TAKEN = 'msg="the configuration was read again"'
 REFUSED = "all stay as they were"
-BIG = "isp big {{ mx = .big  rate = {}/s  connections = 4 }}"
+BIG = "isp big {{ mx = .example  rate = {}/s  connections = 4 }}"
 
 
 class Reload(house.Case):
@@ -29,7 +29,7 @@ class Reload(house.Case):
         self.world()
         engine = self.house.engine(BIG.format(1))
         c = self.house.campaign("c1")
-        c.create(sealed=1).push([f"user{i}@big" for i in range(1500)]).announce().wait_count(2)
+        c.create(sealed=1).push([f"user{i}@big.example" for i in range(1500)]).announce().wait_count(2)
         self.rewrite(engine, BIG.format("many"))
         self.assertIn("engine.conf:", engine.read_log())
         self.assertIn("rate", engine.read_log())
@@ -47,7 +47,7 @@ class Reload(house.Case):
         self.world()
         engine = self.house.engine(BIG.format(200))
         c = self.house.campaign("c1")
-        c.create(sealed=1).push([f"user{i}@big" for i in range(3000)]).announce().wait_count(1)
+        c.create(sealed=1).push([f"user{i}@big.example" for i in range(3000)]).announce().wait_count(1)
         for i in range(12):
             self.rewrite(engine, BIG.format(200 + 100 * (i % 3)) if i % 2 else "", sources=2 + i % 3)
         self.assertEqual(engine.read_log().count(REFUSED), 0)
