@@ -292,6 +292,17 @@ static void messages_per_connection(void **unused)
     }
 }
 
+static uint64_t connections_of(const struct sim_isp *isp, const char *source)
+{
+    struct io_address address;
+    assert_true(io_address_parse(&address, source, 0));
+    struct mx_ip ip = sim_mx_ip(&address);
+    for (unsigned i = 0; i < isp->caller_count; i++)
+        if (memcmp(&isp->callers[i].ip, &ip, sizeof ip) == 0)
+            return isp->callers[i].connections;
+    return 0;
+}
+
 /* A source that is blocked hands over to its mates, there and nowhere else. */
 static void a_blocked_source(void **unused)
 {
@@ -316,7 +327,9 @@ static void a_blocked_source(void **unused)
     town_run(town, 60 * S);
     size_t there, here, before;
     free(judge_starts(isp, "203.0.113.11", &before));
+    uint64_t connections = connections_of(isp, "203.0.113.11");
     town_run(town, 40 * MIN);
+    assert_int_equal(connections_of(isp, "203.0.113.11"), connections);
     nsec *starts = judge_starts(isp, "203.0.113.11", &there);
     assert_int_equal(there, before);
     free(starts);
