@@ -84,21 +84,19 @@ static void row(struct text_table *table, const struct warmup_view *view, const 
     TEXT_ROW(table, date, stage, plan, cap, used, accepted, line);
 }
 
-/* The days to come, if all goes well. */
+/* The days to come, if all goes well from now on. */
 static unsigned add_future(const struct warmup_view *view, struct warmup_past ahead[AHEAD])
 {
-    struct warmup_record record = view->tomorrow.record;
+    struct warmup_record record = view->today.record;
     unsigned n = 0;
-    for (; n < AHEAD && record.state == WARMUP_RUNNING; n++) {
-        ahead[n] =
-            (struct warmup_past){.day = record.day, .stage = record.stage, .cap = warmup_cap(view->plan, &record)};
-        if (view->plan->stages && record.stage >= view->plan->stages)
-            return n + 1;
-        record.granted = record.today.accepted = ahead[n].cap;
-        record.active_day = record.day;
+    while (n < AHEAD && record.state == WARMUP_RUNNING && !(view->plan->stages && record.stage >= view->plan->stages)) {
         struct warmup_turned next;
+        record.today = (struct warmup_counts){.accepted = warmup_cap(view->plan, &record)};
+        record.gathered = (struct warmup_counts){0};
+        record.active_day = record.day;
         warmup_turn(view->plan, &record, INT64_MIN, record.day + 1, &next);
         record = next.record;
+        ahead[n++] = (struct warmup_past){record.day, record.stage, warmup_cap(view->plan, &record), 0, {0}};
     }
     return n;
 }

@@ -131,16 +131,14 @@ struct rate {
     uint64_t count;
     nsec per;
 };
-_Static_assert(offsetof(struct config_limits, rate_per) - offsetof(struct config_limits, rate) ==
-                       offsetof(struct rate, per) &&
-                   offsetof(struct config_limits, connection_rate_per) -
-                           offsetof(struct config_limits, connection_rate) ==
-                       offsetof(struct rate, per) &&
-                   offsetof(struct config_total, rate_per) - offsetof(struct config_total, rate) ==
-                       offsetof(struct rate, per) &&
-                   offsetof(struct config_total, connection_rate_per) - offsetof(struct config_total, connection_rate) ==
-                       offsetof(struct rate, per),
-               "a rate is followed by its unit of time");
+_Static_assert(
+    offsetof(struct config_limits, rate_per) - offsetof(struct config_limits, rate) == offsetof(struct rate, per) &&
+        offsetof(struct config_limits, connection_rate_per) - offsetof(struct config_limits, connection_rate) ==
+            offsetof(struct rate, per) &&
+        offsetof(struct config_total, rate_per) - offsetof(struct config_total, rate) == offsetof(struct rate, per) &&
+        offsetof(struct config_total, connection_rate_per) - offsetof(struct config_total, connection_rate) ==
+            offsetof(struct rate, per),
+    "a rate is followed by its unit of time");
 
 size_t config_row_size(const struct config_row *row)
 {
@@ -375,6 +373,17 @@ static void words_text(const struct config_row *row, char *text, size_t cap)
                               row->words[i]);
 }
 
+/* The types that warm-ups alone have. */
+static void warmup_allowed(const struct config_row *row, char *text, size_t cap)
+{
+    if (row->type == CONFIG_FACTOR)
+        snprintf(text, cap, "a number from %" PRId64 ".%03" PRId64 " to %" PRId64 ", such as 1.4", row->min / 1000,
+                 row->min % 1000, row->max / 1000);
+    else
+        snprintf(text, cap, "%s",
+                 row->type == CONFIG_DATE ? "a date, such as 2026-11-01" : "a share from 0% to 100%, such as 0.5%");
+}
+
 void config_row_allowed(const struct config_row *row, char *text, size_t cap)
 {
     char least[64], most[64];
@@ -405,14 +414,9 @@ void config_row_allowed(const struct config_row *row, char *text, size_t cap)
                  row->min, row->max);
         break;
     case CONFIG_FACTOR:
-        snprintf(text, cap, "a number from %" PRId64 ".%03" PRId64 " to %" PRId64 ", such as 1.4", row->min / 1000,
-                 row->min % 1000, row->max / 1000);
-        break;
     case CONFIG_PERCENT:
-        snprintf(text, cap, "a share from 0%% to 100%%, such as 0.5%%");
-        break;
     case CONFIG_DATE:
-        snprintf(text, cap, "a date, such as 2026-11-01");
+        warmup_allowed(row, text, cap);
         break;
     case CONFIG_PATH:
         snprintf(text, cap, "an absolute path of at most %" PRId64 " bytes%s", row->max, empty);
