@@ -401,6 +401,34 @@ static void gates_shut_for_their_own_reasons(void **unused)
     end(&f);
 }
 
+/* All lanes to an ISP count together, and only while this engine has its share. */
+static void a_total_is_of_all_lanes(void **unused)
+{
+    (void)unused;
+    struct fixture f;
+    nsec when;
+    begin(&f, 0, 1);
+    struct backlog *backlog = backlog_of(&f, 0);
+    struct lane *a = backlog_lane(&f.lanes, backlog, SLICE("a")), *b = backlog_lane(&f.lanes, backlog, SLICE("b"));
+    struct lane_total total = {.until = 10 * NSEC_PER_S, .connections = 1};
+    throttle_init(&total.starts, NSEC_PER_S, 1, 0);
+    throttle_init(&total.connects, 0, 1, 0);
+    a->total = b->total = &total;
+    assert_int_equal(lane_ask(&f.lanes, a, NSEC_PER_S, &when), LANE_READY);
+    lane_start(a, NSEC_PER_S);
+    assert_int_equal(lane_ask(&f.lanes, b, NSEC_PER_S, &when), LANE_TOTAL);
+    assert_int_equal(when, 2 * NSEC_PER_S);
+    lane_opened(a, NSEC_PER_S);
+    assert_false(lane_may_begin(b, 2 * NSEC_PER_S, &when)); /* the one connection is a's */
+    lane_closed(a, false, false);
+    assert_true(lane_may_begin(b, 2 * NSEC_PER_S, &when));
+    assert_int_equal(lane_ask(&f.lanes, b, total.until - 1, &when), LANE_READY);
+    assert_int_equal(lane_ask(&f.lanes, b, total.until, &when), LANE_TOTAL); /* another engine may have it now */
+    assert_int_equal(when, NSEC_NEVER);
+    assert_false(lane_may_begin(b, total.until, &when));
+    end(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -416,6 +444,7 @@ int main(void)
         cmocka_unit_test(connections_are_begun_at_their_rate),
         cmocka_unit_test(a_campaign_can_be_found),
         cmocka_unit_test(idle_lanes_are_forgotten),
+        cmocka_unit_test(a_total_is_of_all_lanes),
         cmocka_unit_test(a_relay_slows_its_lane_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
