@@ -34,6 +34,7 @@ void shard_reload(struct shard *shard, const struct config *config, struct relay
     shard->log.level = config->log_level;
     shard->intake.config = config;
     shard->rules.rules = config->rules;
+    suppress_reload(&shard->suppress, config);
     relay_reload(&shard->relay_table, config);
     sites_reload(&shard->route.sites, config);
     for (unsigned i = 0; i < config->source_count; i++)

@@ -260,10 +260,11 @@ bool suppress_has_room(const struct suppress *suppress)
     return pool_in_use(&suppress->strikes) <= suppress->attempts_max;
 }
 
-/* ---- start ---- */
+/* ---- start, and a reload ---- */
 
-static void read_policies(struct suppress *suppress, const struct config *config)
+void suppress_reload(struct suppress *suppress, const struct config *config)
 {
+    suppress->enabled = config->suppression;
     suppress->policies = suppress_defaults();
     for (unsigned i = 0; i < config->suppress_count; i++) {
         const struct config_suppress *given = &config->suppresses[i];
@@ -289,9 +290,8 @@ bool suppress_open(struct suppress *suppress, struct arena *arena, const struct 
                                   .metrics = config->metrics,
                                   .on = on,
                                   .context = context,
-                                  .enabled = config->config->suppression,
                                   .attempts_max = config->attempts_max};
-    read_policies(suppress, config->config);
+    suppress_reload(suppress, config->config);
     suppress->open = arena_take(arena, SUPPRESS_BUCKETS * sizeof *suppress->open, alignof(struct suppress_ask *));
     return suppress->open &&
            pool_open(&suppress->batches, arena, sizeof(struct suppress_batch), config->attempts_max) &&

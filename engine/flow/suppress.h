@@ -55,7 +55,7 @@ struct suppress {
 struct suppress_config {
     struct io *io;
     struct store *store;
-    const struct config *config; /* as all above: borrows until the shard is closed */
+    const struct config *config; /* borrows until return; all above: until the shard is closed */
     struct metrics_shard *metrics;
     unsigned attempts_max; /* that may be in memory */
 };
@@ -63,6 +63,9 @@ struct suppress_config {
 /* False: the arena is too small. */
 must_use bool suppress_open(struct suppress *suppress, struct arena *arena, const struct suppress_config *config,
                             const struct suppress_events *on, void *context);
+/* From now on another configuration says whether the list is asked and added to, and what counts. Borrows until return.
+ * What was asked before is answered; an attempt that the list was not asked about is asked about before it starts. */
+void suppress_reload(struct suppress *suppress, const struct config *config);
 /* Must this attempt be asked about before it may start? */
 bool suppress_due(const struct suppress *suppress, const struct attempt *attempt, nsec now);
 /* Asks, with this turn's flush. The attempt stands in no queue until it comes back. */

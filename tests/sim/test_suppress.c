@@ -28,7 +28,7 @@ static struct town *open_town(uint64_t seed, unsigned shards, const char *settin
         {"dead*", "550 5.1.1 no such user", MX_RCPT},     {"full*", "554 5.2.2 mailbox is full", MX_RCPT},
         {"later*", "450 4.2.1 try again later", MX_RCPT}, {"quota*", "452 4.2.2 mailbox is full", MX_RCPT},
         {"gone4*", "450 5.1.1 no such user", MX_RCPT},    {"spam*", "554 5.7.1 looks like spam", MX_BODY},
-        {"auth*", "550 5.7.26 unauthenticated", MX_BODY},
+        {"auth*", "550 5.7.26 unauthenticated", MX_BODY}, {"odd*", "554 5.0.0 no pigeons here", MX_RCPT},
     };
     for (size_t i = 0; i < countof(rules); i++)
         strcpy(mx_personality_rule(&personality, rules[i].stage, MX_CERTAIN, rules[i].reply)->match, rules[i].match);
@@ -267,13 +267,68 @@ static void a_list_that_is_switched_off(void **unused)
     close_town(town);
 }
 
+/* From a reload on, each shard at its own time: mail that waits and was never asked about is, what is switched off is
+ * asked no more, and what counts and what replies mean is as the new file has it. */
+static void a_reload_takes_the_list_and_the_rules(void **unused)
+{
+    (void)unused;
+    static const char off[] = "isp big { mx = {.big.example}  rate = 4/s  connections = 4 }\nsuppression = no";
+    static const char on[] = "isp big { mx = {.big.example}  rate = 40/s  connections = 4\n"
+                             "  rule pigeons { stage = rcpt  text = \"no pigeons\"  class = bad-mailbox  kind = hard\n"
+                             "    action = suppress } }\nsuppress quota-issues { after = 2  within = 10m }";
+    char value[64];
+    for (unsigned shards = 1; shards <= 2; shards++) {
+        struct town *town = open_town(7, shards, off);
+        town_campaign(town, "a", "");
+        town_push(town, "a", "r%llu@big.example", 0, 200);
+        for (unsigned i = 0; i < 200; i++) {
+            char key[64];
+            snprintf(key, sizeof key, "r%u@big.example", i);
+            town_suppress(town, key, "complaint - - 0");
+        }
+        town_start(town);
+        town_run(town, 3 * NSEC_PER_S);
+        uint64_t before = town->mail->ledger.accepted_count;
+        assert_in_range(before, 10, 150);
+        assert_int_equal(metric(town, METRIC_LIST_ASKED), 0);
+        town_reload(town, on, 50 * NSEC_PER_MS);
+        struct town_account account = run_campaign(town, "a");
+        assert_int_equal(account.events[EVENT_DELIVERED] + account.events[EVENT_SUPPRESSED], 200);
+        assert_in_range(account.events[EVENT_DELIVERED], before, before + 8); /* that were under way */
+
+        town_campaign(town, "b", "events full");
+        town_push_entry(town, "b", "full1@big.example");
+        town_push_entry(town, "b", "full1@big.example");
+        town_push_entry(town, "b", "odd1@big.example");
+        (void)run_campaign(town, "b");
+        town_suppressed(town, "full1@big.example", value, sizeof value);
+        assert_true(strncmp(value, "quota-issues b ", 15) == 0);
+        town_suppressed(town, "odd1@big.example", value, sizeof value);
+        assert_true(strncmp(value, "bad-mailbox b 2 ", 16) == 0);
+
+        town_reload(town, off, 50 * NSEC_PER_MS);
+        uint64_t asked = metric(town, METRIC_LIST_ASKED);
+        town_campaign(town, "c", "");
+        town_push(town, "c", "r%llu@big.example", 0, 10);
+        town_push(town, "c", "dead%llu@big.example", 0, 1);
+        account = run_campaign(town, "c");
+        assert_int_equal(account.events[EVENT_DELIVERED], 10);
+        assert_int_equal(metric(town, METRIC_LIST_ASKED), asked);
+        town_suppressed(town, "dead0@big.example", value, sizeof value);
+        assert_string_equal(value, "");
+        town_judge_empty(town);
+        town_finish(town);
+        town_free(town);
+    }
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(who_is_on_the_list_is_not_sent_to), cmocka_unit_test(mail_that_waits_is_asked_about_again),
         cmocka_unit_test(a_hard_bounce_is_remembered),       cmocka_unit_test(a_full_mailbox_three_times),
         cmocka_unit_test(a_death_between_list_and_event),    cmocka_unit_test(a_list_that_cannot_be_asked),
-        cmocka_unit_test(a_list_that_is_switched_off),
+        cmocka_unit_test(a_list_that_is_switched_off),       cmocka_unit_test(a_reload_takes_the_list_and_the_rules),
     };
     if (argc > 1)
         cmocka_set_test_filter(argv[1]);
