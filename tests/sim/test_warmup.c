@@ -73,6 +73,19 @@ static void set(struct village *v, const char *field, const char *value)
     redis_do(v, args, countof(args));
 }
 
+static void config_text(char *text, size_t cap, unsigned engine, unsigned shards, const char *const *sources,
+                        const char *settings)
+{
+    int n = snprintf(text, cap,
+                     "shards = %u\nengine = e%u\nstate_dir = \"/nowhere\"\nredis = \"redis://192.0.2.1:6379\"\n"
+                     "http = \"\"\nhostname = town.example\nsessions_max = 64\npress_bytes = 4MiB\npool p {\n",
+                     shards, engine);
+    for (unsigned i = 0; i < SOURCES && sources[i]; i++)
+        n += snprintf(text + n, cap - (size_t)n, "  source %s { name = s%u  ehlo = s%u.town.example  %s }\n",
+                      addresses[i], i, i, sources[i]);
+    snprintf(text + n, cap - (size_t)n, "}\n%s\n", settings);
+}
+
 /* `sources`: keys of each; NULL: there are no more. `settings`: the rest of the configuration. */
 static struct village *village_new(uint64_t seed, unsigned engines, unsigned shards, const char *const *sources,
                                    const char *settings)
@@ -93,14 +106,7 @@ static struct village *village_new(uint64_t seed, unsigned engines, unsigned sha
         sim_host_address(v->engine_host, addresses[i]);
     for (unsigned e = 0; e < engines; e++) {
         char text[8192];
-        int n = snprintf(text, sizeof text,
-                         "shards = %u\nengine = e%u\nstate_dir = \"/nowhere\"\nredis = \"redis://192.0.2.1:6379\"\n"
-                         "http = \"\"\nhostname = town.example\nsessions_max = 64\npress_bytes = 4MiB\npool p {\n",
-                         shards, e);
-        for (unsigned i = 0; i < SOURCES && sources[i]; i++)
-            n += snprintf(text + n, sizeof text - (size_t)n,
-                          "  source %s { name = s%u  ehlo = s%u.town.example  %s }\n", addresses[i], i, i, sources[i]);
-        snprintf(text + n, sizeof text - (size_t)n, "}\n%s\n", settings);
+        config_text(text, sizeof text, e, shards, sources, settings);
         v->engines[e] = sim_engine_new(v->engine_host, text, getenv("SIM_LOG") ? 2 : -1);
     }
     v->engine_count = engines;
@@ -112,6 +118,18 @@ static struct village *village_new(uint64_t seed, unsigned engines, unsigned sha
     struct slice args[] = {SLICE("SADD"), SLICE("sluice:campaigns"), SLICE("c")};
     redis_do(v, args, countof(args));
     return v;
+}
+
+/* The first engine alone. */
+static void reload(struct village *v, unsigned shards, const char *const *sources, const char *settings)
+{
+    char text[8192], error[512];
+    config_text(text, sizeof text, 0, shards, sources, settings);
+    if (!sim_engine_reload(v->engines[0], text, error, sizeof error))
+        fail_msg("%s", error);
+    for (unsigned i = 0; i < shards; i++)
+        sim_engine_take(v->engines[0], i);
+    v->config = v->engines[0]->config;
 }
 
 static void village_free(struct village *v)
@@ -210,7 +228,7 @@ static void starts_are(const struct village *v, const char *isp, unsigned source
 
 #define WEEKS                                                                                                          \
     "day_length = 60s\n"                                                                                               \
-    "warmup w { kind = linear start = 3 step = 2 max = 1000 advance = calendar gate = none }\n"                        \
+    "warmup w { kind = linear start = 2 step = 1 max = 1000 advance = calendar gate = none }\n"                        \
     "isp a.example { mx = mx1.a.example }\n"
 
 /* As many as the curve says, on each of 45 days, for an ISP of its own and for `other` ones; and all day long. */
@@ -227,7 +245,7 @@ static void endless_demand(void **unused)
     run_until(v, day_begins(v, first + 45), 20 * NSEC_PER_S);
     for (int64_t day = 0; day < 45; day++)
         for (unsigned source = 0; source < 2; source++) {
-            uint64_t cap = 3 + 2 * (uint64_t)day;
+            uint64_t cap = 2 + (uint64_t)day;
             starts_are(v, "a.example", source, first + day, cap, cap);
             starts_are(v, "b.example", source, first + day, cap, cap);
         }
@@ -510,6 +528,31 @@ static void a_piece_is_of_its_day(void **unused)
     village_free(v);
 }
 
+#define RELOADED(caps)                                                                                                 \
+    "day_length = 5m\nisp a.example { mx = mx1.a.example }\n"                                                          \
+    "warmup w { caps = " caps " advance = calendar gate = none }\n"
+
+/* A curve that is changed while its day goes on: what was granted counts, and neither cap is exceeded. */
+static void a_curve_is_reloaded(void **unused)
+{
+    (void)unused;
+    const char *const sources[SOURCES] = {"warmup = w", NULL};
+    struct village *v = village_new(14, 1, 2, sources, RELOADED("{60, 60}"));
+    isp_new(v, "a.example");
+    int64_t first = day_at(v, sim_now(v->world)).number + 1;
+    sim_run_until(v->world, day_begins(v, first) - 5 * NSEC_PER_S);
+    sim_engine_start(v->engines[0]);
+    run_until(v, day_begins(v, first) + 100 * NSEC_PER_S, 20 * NSEC_PER_S);
+    assert_in_range(starts_of(v, 0), 10, 28);
+    reload(v, 2, sources, RELOADED("{30, 30}"));
+    run_until(v, day_begins(v, first + 1) + 100 * NSEC_PER_S, 20 * NSEC_PER_S);
+    starts_are(v, "a.example", 0, first, 24, 30);
+    reload(v, 2, sources, RELOADED("{30, 90}"));
+    run_until(v, day_begins(v, first + 2), 20 * NSEC_PER_S);
+    starts_are(v, "a.example", 0, first + 1, 80, 90);
+    village_free(v);
+}
+
 /* ---- everything dies ---- */
 
 static uint64_t draw(struct village *v, uint64_t n) { return sim_random(v->world) % n; }
@@ -545,13 +588,18 @@ static void misfortune(struct village *v, nsec *redis_back)
     }
 }
 
+#define DAYS                                                                                                           \
+    "day_length = 60s\n"                                                                                               \
+    "warmup w { kind = linear start = 3 step = 2 max = 1000 advance = calendar gate = none }\n"                        \
+    "isp a.example { mx = mx1.a.example }\n"
+
 static void everything_dies(void **unused)
 {
     (void)unused;
     const char *const sources[SOURCES] = {"warmup = w", "warmup = w", "warmup = w", NULL};
     uint64_t total = 0, allowed = 0;
     for (uint64_t seed = 10; seed < 12; seed++) {
-        struct village *v = village_new(seed, 3, 2, sources, WEEKS);
+        struct village *v = village_new(seed, 3, 2, sources, DAYS);
         isp_new(v, "a.example");
         isp_new(v, "b.example");
         int64_t first = day_at(v, sim_now(v->world)).number + 1;
@@ -584,7 +632,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(caps_over_all),         cmocka_unit_test(clocks_jump),
         cmocka_unit_test(days_of_other_lengths), cmocka_unit_test(a_block_steps_back),
         cmocka_unit_test(what_was_seen_counts),  cmocka_unit_test(a_piece_is_of_its_day),
-        cmocka_unit_test(everything_dies),
+        cmocka_unit_test(a_curve_is_reloaded),   cmocka_unit_test(everything_dies),
     };
     if (argc > 1)
         cmocka_set_test_filter(argv[1]);
