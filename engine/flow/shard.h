@@ -54,6 +54,7 @@ struct shard_source {
 struct shard_reloading {
     uint64_t *let_go; /* by shard: the latest generation of the configuration that nothing it has open goes beyond */
     nsec told_at, looked_at;
+    struct store_request ops; /* shard 0: the entry in sluice:ops */
 };
 
 struct shard {

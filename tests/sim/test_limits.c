@@ -373,6 +373,10 @@ static void a_bad_file_changes_nothing(void **unused)
     change(&s, "smtp_port = 26\n" BIG "rate = 20/s }\n", 0, NSEC_PER_S / 20, 1);
     assert_int_equal(s.town->config->smtp_port, 25);
     assert_int_equal(s.town->config->generation, 1);
+    town_run(s.town, NSEC_PER_S);
+    char *ops = fake_redis_do(s.town->redis, "XRANGE sluice:ops - +");
+    assert_non_null(strstr(ops, "reload\r\n$1\r\n1\r\n"));
+    free(ops);
     assert_true(config_is_fixed("smtp_port") && !config_is_fixed("log_level"));
     town_run(s.town, 10 * NSEC_PER_S);
     judge_lanes(&s, isp);
