@@ -404,7 +404,8 @@ static void kick_idle(struct shard *shard, struct lane *lane)
             quits = session;
             continue;
         }
-        if (lane_ask(&shard->lanes, lane, io_now(shard->io), &when) != LANE_READY) {
+        if (lane_ask(&shard->lanes, lane, io_now(shard->io), &when) != LANE_READY &&
+            !carry_relay_probes(shard, session)) { /* whose message was asked about for a while (carry_set_aside) */
             carry_wake_at(shard, lane, when);
             return;
         }
