@@ -2,6 +2,7 @@
 #include "proto/policy/audit.h"
 
 #include "cli/ask.h"
+#include "cli/audit_warm.h"
 #include "cli/counts.h"
 #include "cli/runs.h"
 #include "cli/text.h"
@@ -10,7 +11,6 @@
 #include "proto/policy/throttle.h"
 
 #include <getopt.h>
-#include <jansson.h>
 #include <search.h>
 #include <stdlib.h>
 
@@ -24,7 +24,8 @@ static void print_help(void)
         "against its limit, in every interval [a, b]:  starts <= burst + (b - a) * rate.  Shows the worst interval "
         "and\n"
         "how much of the rate was used while recipients waited (gaps of over a minute count as nobody waiting). Lanes\n"
-        "are shared by campaigns: give all that were sent at the same time.\n\n"
+        "are shared by campaigns: give all that were sent at the same time. Of sources that are warmed up, it also\n"
+        "holds the starts of each day against the cap that Redis recorded of it.\n\n"
         "  --all         all campaigns whose events still exist\n"
         "  --rate RATE   this limit for every lane, such as 500/min, instead of the configuration's\n"
         "  --burst N     starts at one instant that go with --rate; else 1\n"
@@ -32,7 +33,7 @@ static void print_help(void)
         "0\n"
         "  --json        one JSON object\n\n"
         "What it cannot see: starts without an event (a message that a lost session had not begun to carry is started\n"
-        "again), and those of recipients in doubt, which are counted. Exit code: 1 if a limit was exceeded.");
+        "again), and those of recipients in doubt, which are counted. Exit code: 1 if a limit or a cap was exceeded.");
 }
 
 struct lane {
@@ -44,12 +45,14 @@ struct lane {
     unsigned burst;
     bool known; /* the source stands in the configuration */
     struct audit audit;
+    struct audit_counter *counters[AUDIT_WARM_PARTS]; /* that its starts count for, where it is warmed up */
 };
 
 struct review {
     struct ask *ask;
     const struct config *config;
     struct runs runs;
+    struct audit_warm warm;
     void *tree; /* of lanes, by name */
     struct lane **lanes;
     size_t lane_count, lane_cap;
@@ -68,12 +71,13 @@ static int by_name(const void *a, const void *b)
     return strcmp(x->name, y->name);
 }
 
-static void limit_of(const struct review *review, struct lane *lane, struct slice source)
+static void limit_of(struct review *review, struct lane *lane, struct slice source)
 {
     const struct config_limits *limits = config_limits_for(review->config, slice_of(lane->isp));
     for (unsigned i = 0; i < review->config->source_count; i++)
         if (slice_equal(slice_of(review->config->sources[i].name), source)) {
             limits = config_lane_limits(review->config, i, slice_of(lane->isp));
+            audit_warm_of(&review->warm, i, slice_of(lane->isp), lane->counters);
             lane->known = true;
         }
     lane->rate = review->rate ? review->rate : limits->rate;
@@ -123,6 +127,7 @@ static void review_free(struct review *review)
     }
     free(review->lanes);
     runs_close(&review->runs);
+    audit_warm_close(&review->warm);
 }
 
 /* ---- reading ---- */
@@ -202,8 +207,11 @@ static bool replay(struct review *review)
 {
     struct runs_item item;
     bool sorted = runs_sort(&review->runs);
-    while (sorted && runs_next(&review->runs, &item))
-        audit_start(&review->lanes[item.of]->audit, item.at);
+    while (sorted && runs_next(&review->runs, &item)) {
+        struct lane *lane = review->lanes[item.of];
+        audit_start(&lane->audit, item.at);
+        audit_warm_start(&review->warm, lane->counters, item.at);
+    }
     if (!sorted || review->runs.failed)
         cli_error("the starts do not fit on the disk; TMPDIR names the directory");
     return sorted && !review->runs.failed;
@@ -265,6 +273,7 @@ static void print_review(const struct review *review, unsigned exceeded)
     text_free(&table);
     printf("%ju events, %ju starts in %zu lanes; %u of these exceeded their limit\n", (uintmax_t)review->events,
            (uintmax_t)review->starts, review->lane_count, exceeded);
+    audit_warm_print(&review->warm);
     if (review->unknown)
         printf("%ju recipients in doubt: nobody recorded when their messages started, if they did\n",
                (uintmax_t)review->unknown);
@@ -292,9 +301,10 @@ static void print_as_json(const struct review *review, unsigned exceeded)
     json_t *lanes = json_array();
     for (size_t i = 0; i < review->lane_count; i++)
         json_array_append_new(lanes, lane_json(review->lanes[i]));
-    json_t *json = json_pack("{s:I, s:I, s:I, s:I, s:o}", "events", (json_int_t)review->events, "starts",
+    json_t *json = json_pack("{s:I, s:I, s:I, s:I, s:o, s:I, s:o}", "events", (json_int_t)review->events, "starts",
                              (json_int_t)review->starts, "in_doubt", (json_int_t)review->unknown, "exceeded",
-                             (json_int_t)exceeded, "lanes", lanes);
+                             (json_int_t)exceeded, "lanes", lanes, "days_exceeded", (json_int_t)review->warm.exceeded,
+                             "days", audit_warm_json(&review->warm));
     json_dumpf(json, stdout, JSON_INDENT(2));
     putchar('\n');
     json_decref(json);
@@ -303,7 +313,7 @@ static void print_as_json(const struct review *review, unsigned exceeded)
 static int judge(struct review *review)
 {
     unsigned exceeded = 0;
-    if (!replay(review))
+    if (!replay(review) || !audit_warm_judge(&review->warm))
         return CLI_FAILED;
     if (review->lane_count)
         qsort(review->lanes, review->lane_count, sizeof *review->lanes, in_turn);
@@ -313,7 +323,7 @@ static int judge(struct review *review)
         print_as_json(review, exceeded);
     else
         print_review(review, exceeded);
-    return exceeded ? CLI_FAILED : CLI_OK;
+    return exceeded || review->warm.exceeded ? CLI_FAILED : CLI_OK;
 }
 
 /* ---- the command ---- */
@@ -329,6 +339,7 @@ static int act(struct cli *cli, struct review *review, int count, char **ids)
     if (config && ask_open(&ask, config)) {
         review->ask = &ask;
         review->config = config;
+        audit_warm_open(&review->warm, &ask);
         bool read = runs_open(&review->runs);
         if (read && !count)
             read = read_all(review);

@@ -66,3 +66,33 @@ unsigned audit_reached(const struct audit *audit)
     __int128 used = (__int128)audit->paced * audit->interval_ns * 1000 / audit->busy;
     return used > 1000000 ? 1000000 : (unsigned)used;
 }
+
+/* ---- days of a warm-up ---- */
+
+static void recorded(struct audit_day *days, size_t count, const struct warmup_past *past)
+{
+    for (size_t i = 0; i < count; i++)
+        if (days[i].day == past->day) {
+            bool more = !days[i].known || past->cap > days[i].cap;
+            days[i].cap = more ? past->cap : days[i].cap;
+            days[i].granted = past->granted > days[i].granted ? past->granted : days[i].granted;
+            days[i].known = true;
+        }
+}
+
+void audit_days_recorded(struct audit_day *days, size_t count, const struct warmup_past *now, struct slice history)
+{
+    struct warmup_past past;
+    recorded(days, count, now);
+    while (warmup_history_next(&history, &past))
+        recorded(days, count, &past);
+}
+
+uint64_t audit_day_allowed(const struct audit_day *day)
+{
+    if (!day->known)
+        return WARMUP_UNLIMITED;
+    return day->granted > day->cap ? day->granted : day->cap;
+}
+
+bool audit_day_exceeded(const struct audit_day *day) { return day->starts > audit_day_allowed(day); }

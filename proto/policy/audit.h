@@ -12,7 +12,7 @@
 #ifndef PROTO_POLICY_AUDIT_H
 #define PROTO_POLICY_AUDIT_H
 
-#include "sluice/base.h"
+#include "proto/policy/warmup.h"
 
 struct audit {
     nsec interval_ns; /* 0: no limit */
@@ -40,5 +40,22 @@ bool audit_exceeded(const struct audit *audit);
 /* How much of the rate was used while starts followed each other with gaps of at most idle_ns, in parts per thousand;
  * 0 where that cannot be said. Gaps that are longer are taken for a lack of demand. */
 unsigned audit_reached(const struct audit *audit);
+
+/* ---- did a warm-up's starts keep to its cap, in every day? ---- */
+
+/* One day of one counter (warmup.h). */
+struct audit_day {
+    int64_t day;
+    uint64_t starts;
+    bool known;            /* somebody recorded what follows */
+    uint64_t cap, granted; /* when the day ended, or, of the record's own day, now; WARMUP_UNLIMITED: no cap */
+};
+
+/* What a counter's record (`now`, its own day) and its history say of the days. */
+void audit_days_recorded(struct audit_day *days, size_t count, const struct warmup_past *now, struct slice history);
+/* The day's cap; of a day in which it fell (a block, or by hand), what was granted before it did, if that is more.
+ * WARMUP_UNLIMITED: nobody recorded it, or it had none. */
+uint64_t audit_day_allowed(const struct audit_day *day);
+bool audit_day_exceeded(const struct audit_day *day);
 
 #endif

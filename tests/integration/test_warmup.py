@@ -28,11 +28,11 @@ class WarmUp(house.Case):
         self.text = self.config(*arguments, **settings)
         return self.house.start(house.Engine(self.house, "engine", self.text))
 
-    def sluice(self, *arguments, code=0):
-        done = subprocess.run([house.programs["sluice"], "warmup", *arguments, "-c", self.house.path("engine.conf")],
+    def sluice(self, *arguments, code=0, command="warmup"):
+        done = subprocess.run([house.programs["sluice"], command, *arguments, "-c", self.house.path("engine.conf")],
                               capture_output=True, text=True)
         self.assertEqual(done.returncode, code, done.stdout + done.stderr)
-        return done.stdout if code == 0 else done.stderr
+        return done.stdout if code == 0 else done.stderr or done.stdout
 
     def show(self, *which):
         return {row["isp"]: row for row in map(json.loads, self.sluice("show", "--json", *which).splitlines())}
@@ -89,6 +89,21 @@ class WarmUp(house.Case):
         self.assertRegex(plot[4], r"3 of 5 +40 +40 +40 +[0-9]+ +#+")
         report = sink.report()
         self.assertEqual(report["violation_total"], 0, report)
+        self.check_audit(c, len(self.history("big")) + len(self.history("other")))
+
+    def check_audit(self, c, days):
+        """Every day kept its cap; with as many events more of one day as its cap was, it did not."""
+        audit = json.loads(self.sluice("w", "--json", command="audit"))
+        self.assertEqual((audit["exceeded"], audit["days_exceeded"]), (0, 0), audit)
+        self.assertIn(len(audit["days"]), (days - 2, days - 1, days))  # the last one may have had no start yet
+        self.assertEqual([day for day in audit["days"] if not day["known"] or day["starts"] > day["cap"]], [])
+        event = next(e for e in c.events() if e["source"] == "s1" and e["isp"] == "big")
+        pairs = [x for k in ("type", "seq", "source", "isp", "started", "final") for x in (k, event[k])]
+        for i in range(10):
+            c.redis("XADD", c.key("events"), "*", *pairs)
+        said = self.sluice("w", command="audit", code=1)
+        self.assertRegex(said, r"s1 +big +.* +EXCEEDED: [0-9]+ too many")
+        self.assertIn("of these exceeded their cap", said)
 
     def test_what_is_too_much_goes_to_the_warm_source(self):
         sink = self.house.isps(big="")

@@ -143,6 +143,29 @@ static void gaps_are_no_demand(void **unused)
     assert_int_equal(audit.starts, 300);
 }
 
+/* Each day is held against its own record: the last one against the counter's, those before against its history. */
+static void days_of_a_warm_up(void **unused)
+{
+    (void)unused;
+    struct audit_day days[] = {{.day = 99, .starts = 7},  {.day = 100, .starts = 10}, {.day = 101, .starts = 21},
+                               {.day = 102, .starts = 9}, {.day = 103, .starts = 11}, {.day = 104, .starts = 1000},
+                               {.day = 106, .starts = 1}, {.day = 107, .starts = 30}, {.day = 108, .starts = 1}};
+    const struct warmup_past now = {.day = 107, .stage = 4, .cap = 30, .granted = 30};
+    /* 102 and 103: the cap fell from 20 to 5 when 10 had been granted; 104: no cap; 106: nothing may go. */
+    audit_days_recorded(days, countof(days), &now,
+                        SLICE("106:1:0:0:0:0:0:0:0 105:9:-:0:0:0:0:0:0 104:9:-:1000:0:0:0:0:0 103:2:5:10:0:0:0:0:0 "
+                              "102:2:5:10:0:0:0:0:0 101:2:20:20:0:0:0:0:0 100:1:10:10:0:0:0:0:0"));
+    static const uint64_t allowed[] = {WARMUP_UNLIMITED, 10, 20, 10, 10, WARMUP_UNLIMITED, 0, 30, WARMUP_UNLIMITED};
+    static const bool exceeded[] = {false, false, true, false, true, false, true, false, false};
+    for (size_t i = 0; i < countof(days); i++) {
+        assert_int_equal(days[i].known, days[i].day >= 100 && days[i].day <= 107);
+        assert_int_equal(audit_day_allowed(&days[i]), allowed[i]);
+        assert_int_equal(audit_day_exceeded(&days[i]), exceeded[i]);
+    }
+    days[7].starts++;
+    assert_true(audit_day_exceeded(&days[7]));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -152,6 +175,7 @@ int main(void)
         cmocka_unit_test(clocks),
         cmocka_unit_test(no_limit_and_huge_numbers),
         cmocka_unit_test(gaps_are_no_demand),
+        cmocka_unit_test(days_of_a_warm_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
