@@ -377,14 +377,8 @@ int cli_audit(struct cli *cli, int argc, char **argv)
     int64_t rate = 0;
     bool all = false, burst = false;
     int option;
-    while ((option = getopt_long(argc, argv, "c:h", options, NULL)) != -1) {
+    while ((option = cli_option(cli, argc, argv, "c:h", options, print_help)) > 0) {
         switch (option) {
-        case 'c':
-            cli->config_file = optarg;
-            break;
-        case 'h':
-            print_help();
-            return CLI_OK;
         case 'a':
             all = true;
             break;
@@ -405,10 +399,10 @@ int cli_audit(struct cli *cli, int argc, char **argv)
         case 'j':
             review.as_json = true;
             break;
-        default:
-            return cli_usage("audit", "this option is not understood");
         }
     }
+    if (cli->code != CLI_GO_ON)
+        return cli->code;
     if (burst && !review.rate)
         return cli_usage("audit", "--burst goes with --rate");
     if (all != (optind == argc))

@@ -201,22 +201,10 @@ int cli_campaign(struct cli *cli, int argc, char **argv)
     static const struct option options[] = {
         CLI_CONFIG_OPTION, CLI_HELP_OPTION, {"json", no_argument, NULL, 'j'}, {NULL, 0, NULL, 0}};
     bool as_json = false;
-    int option;
-    while ((option = getopt_long(argc, argv, "c:h", options, NULL)) != -1) {
-        switch (option) {
-        case 'c':
-            cli->config_file = optarg;
-            break;
-        case 'h':
-            print_help();
-            return CLI_OK;
-        case 'j':
-            as_json = true;
-            break;
-        default:
-            return cli_usage("campaign", "this option is not understood");
-        }
-    }
+    while (cli_option(cli, argc, argv, "c:h", options, print_help) > 0)
+        as_json = true; /* its only one */
+    if (cli->code != CLI_GO_ON)
+        return cli->code;
     if (optind == argc)
         return cli_usage("campaign", "one of list, show, pause, resume and cancel is needed");
     size_t verb = 0;

@@ -1,8 +1,8 @@
 /* sluice classify: what replies mean, by the rules in force. */
-#include "proto/event.h"
 #include "proto/policy/classify.h"
 #include "cli/cli.h"
 #include "control/rules.h"
+#include "proto/event.h"
 
 #include <getopt.h>
 #include <stdlib.h>
@@ -210,22 +210,10 @@ int cli_classify(struct cli *cli, int argc, char **argv)
         CLI_CONFIG_OPTION, CLI_HELP_OPTION, {"isp", required_argument, NULL, 'i'}, {NULL, 0, NULL, 0}};
     const char *isp = NULL;
     char error[2048];
-    int option;
-    while ((option = getopt_long(argc, argv, "c:h", options, NULL)) != -1) {
-        switch (option) {
-        case 'c':
-            cli->config_file = optarg;
-            break;
-        case 'h':
-            print_help();
-            return CLI_OK;
-        case 'i':
-            isp = optarg;
-            break;
-        default:
-            return cli_usage("classify", "this option is not understood");
-        }
-    }
+    while (cli_option(cli, argc, argv, "c:h", options, print_help) > 0)
+        isp = optarg; /* --isp is its only one */
+    if (cli->code != CLI_GO_ON)
+        return cli->code;
     if (optind != argc)
         return cli_usage("classify", "it reads standard input and nothing else");
     if (!cli_config_file(cli)) {

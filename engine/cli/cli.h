@@ -8,16 +8,19 @@
 #include "control/config.h"
 #include "sluice/base.h"
 
+#include <getopt.h>
 #include <stdio.h>
 
 enum cli_exit {
+    CLI_GO_ON = -1,
     CLI_OK = 0,
     CLI_FAILED = 1, /* it was understood and could not be done, or came to nothing */
     CLI_USAGE = 2,  /* it was not understood */
 };
 
 struct cli {
-    const char *config_file; /* of -c before the sub-command; NULL */
+    const char *config_file; /* of -c before the sub-command, or of its own; NULL */
+    int code;                /* what reading a sub-command's options came to: CLI_GO_ON, or its exit code */
 };
 
 /* "sluice: ...", with a line end. */
@@ -40,6 +43,12 @@ const char *cli_config_file(const struct cli *cli);
     {                                                                                                                  \
         "help", no_argument, NULL, 'h'                                                                                 \
     }
+
+/* The next option of a sub-command that is its own (optarg: its value); 0: there is no other, and cli->code is
+ * CLI_GO_ON. -c is taken, --help is printed and one that is not understood is said: then it is 0 too, and cli->code the
+ * exit code. `letters`: of short options, "c:h" and the command's. */
+int cli_option(struct cli *cli, int argc, char **argv, const char *letters, const struct option *options,
+               void (*help)(void));
 
 int cli_send(struct cli *cli, int argc, char **argv);
 int cli_campaign(struct cli *cli, int argc, char **argv);

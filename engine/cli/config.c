@@ -57,24 +57,18 @@ int cli_config_command(struct cli *cli, int argc, char **argv)
                                             {"manual", no_argument, NULL, 'm'},
                                             {NULL, 0, NULL, 0}};
     int option, wanted = 0, count = 0;
-    while ((option = getopt_long(argc, argv, "c:h", options, NULL)) != -1) {
+    while ((option = cli_option(cli, argc, argv, "c:h", options, print_help)) > 0) {
         switch (option) {
-        case 'c':
-            cli->config_file = optarg;
-            break;
-        case 'h':
-            print_help();
-            return CLI_OK;
         case 'k':
         case 'p':
         case 'm':
             wanted = option;
             count++;
             break;
-        default:
-            return cli_usage("config", "this option is not understood");
         }
     }
+    if (cli->code != CLI_GO_ON)
+        return cli->code;
     if (optind != argc || count != 1)
         return cli_usage("config", "one of --check, --print and --manual is needed, and nothing else");
     if (wanted == 'm') {

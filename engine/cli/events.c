@@ -161,14 +161,8 @@ int cli_events(struct cli *cli, int argc, char **argv)
     struct events events = {.ask = &ask, .after = "0"};
     bool follow = false;
     int option, code = CLI_FAILED;
-    while ((option = getopt_long(argc, argv, "c:hf", options, NULL)) != -1) {
+    while ((option = cli_option(cli, argc, argv, "c:hf", options, print_help)) > 0) {
         switch (option) {
-        case 'c':
-            cli->config_file = optarg;
-            break;
-        case 'h':
-            print_help();
-            return CLI_OK;
         case 'f':
             follow = true;
             break;
@@ -180,10 +174,10 @@ int cli_events(struct cli *cli, int argc, char **argv)
         case 'j':
             events.as_json = true;
             break;
-        default:
-            return cli_usage("events", "this option is not understood");
         }
     }
+    if (cli->code != CLI_GO_ON)
+        return cli->code;
     if (argc - optind != 1)
         return cli_usage("events", "one campaign id is needed");
     events.campaign = argv[optind];

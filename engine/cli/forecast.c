@@ -53,11 +53,7 @@ struct forecast {
 
 static const struct config_pool *pool_of(const struct config *config, struct slice name)
 {
-    if (!name.n)
-        name = slice_of(config->default_pool);
-    const struct config_pool *pool = name.n                    ? config_pool_find(config, name)
-                                     : config->pool_count == 1 ? &config->pools[0]
-                                                               : NULL;
+    const struct config_pool *pool = config_pool_meant(config, &name);
     if (!pool)
         cli_error("%s%.*s%s", name.n ? "there is no pool \"" : "no pool is named, and there is no default_pool",
                   (int)name.n, name.p, name.n ? "\" in the configuration" : "");
@@ -350,13 +346,13 @@ static int take_option(struct forecast *f, int option)
     } numbers[] = {
         {'l', "latency", 3600000}, {'C', "connect", 3600000}, {'s', "speed", 1000000000}, {'H', "horizon", 400}};
     uint64_t *fields[] = {&f->latency_ms, &f->connect_ms, &f->speed, &f->horizon};
-    for (size_t i = 0; i < countof(numbers); i++)
-        if (numbers[i].option == option)
-            return take_number(optarg, numbers[i].most, fields[i])
-                       ? CLI_OK
-                       : cli_usage("forecast", "--%s is a whole number up to %" PRIu64, numbers[i].name,
-                                   numbers[i].most);
-    return cli_usage("forecast", "this option is not understood");
+    size_t i = 0;
+    while (i < countof(numbers) && numbers[i].option != option)
+        i++;
+    sluice_assert(i < countof(numbers));
+    if (take_number(optarg, numbers[i].most, fields[i]))
+        return CLI_OK;
+    return cli_usage("forecast", "--%s is a whole number up to %" PRIu64, numbers[i].name, numbers[i].most);
 }
 
 static bool warms(const struct config *config)
@@ -401,14 +397,8 @@ int cli_forecast(struct cli *cli, int argc, char **argv)
                                             {NULL, 0, NULL, 0}};
     struct forecast f = {.latency_ms = 250, .connect_ms = 500, .speed = 10000, .horizon = 400};
     int option, code = CLI_OK;
-    while (code == CLI_OK && (option = getopt_long(argc, argv, "c:h", options, NULL)) != -1) {
+    while (code == CLI_OK && (option = cli_option(cli, argc, argv, "c:h", options, print_help)) > 0) {
         switch (option) {
-        case 'c':
-            cli->config_file = optarg;
-            break;
-        case 'h':
-            print_help();
-            return CLI_OK;
         case 't':
             f.list = optarg;
             break;
@@ -422,6 +412,8 @@ int cli_forecast(struct cli *cli, int argc, char **argv)
             code = take_option(&f, option);
         }
     }
+    if (cli->code != CLI_GO_ON)
+        return cli->code;
     if (code != CLI_OK)
         return code;
     if (!f.list == (optind == argc))

@@ -48,8 +48,9 @@ static void print_help(enum verb verb)
              "  source:NAME       all lanes of a source\n"
              "  lane:SOURCE/ISP   one lane\n"
              "  campaign:ID       a campaign (pause alone; `sluice campaign pause` is for good)\n"
-             "  pool:NAME         all campaigns of a pool (pause alone)\n\n"
-             "  --for DURATION    such as 90s, 2h30m, 1d\n"
+             "  pool:NAME         all campaigns of a pool (pause alone)");
+    if (verb == VERB_PAUSE || verb == VERB_SLOW)
+        puts("\n  --for DURATION    such as 90s, 2h30m, 1d\n"
              "  --until TIME      \"2026-11-01 08:00\", \"08:00\" (local time) or 2026-11-01T08:00:00Z");
 }
 

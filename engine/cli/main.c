@@ -76,6 +76,26 @@ int cli_usage(const char *command, const char *format, ...)
     return CLI_USAGE;
 }
 
+int cli_option(struct cli *cli, int argc, char **argv, const char *letters, const struct option *options,
+               void (*help)(void))
+{
+    cli->code = CLI_GO_ON;
+    for (;;) {
+        int option = getopt_long(argc, argv, letters, options, NULL);
+        if (option == 'c') {
+            cli->config_file = optarg;
+            continue;
+        }
+        if (option == 'h') {
+            help();
+            cli->code = CLI_OK;
+        } else if (option == '?') {
+            cli->code = cli_usage(argv[0], "this option is not understood");
+        }
+        return option == -1 || cli->code != CLI_GO_ON ? 0 : option;
+    }
+}
+
 const char *cli_config_file(const struct cli *cli)
 {
     static const char *const places[] = {"sluice.conf", "/etc/sluice/sluice.conf"};

@@ -177,14 +177,8 @@ int cli_render(struct cli *cli, int argc, char **argv)
                                             {NULL, 0, NULL, 0}};
     struct render render = {.escape = ESCAPE_HTML};
     int option, code = CLI_OK;
-    while (code == CLI_OK && (option = getopt_long(argc, argv, "c:h", options, NULL)) != -1) {
+    while (code == CLI_OK && (option = cli_option(cli, argc, argv, "c:h", options, print_help)) > 0) {
         switch (option) {
-        case 'c':
-            cli->config_file = optarg;
-            break;
-        case 'h':
-            print_help();
-            return CLI_OK;
         case 't':
             render.template = optarg;
             break;
@@ -201,10 +195,10 @@ int cli_render(struct cli *cli, int argc, char **argv)
         case 'S':
             render.strict = true;
             break;
-        default:
-            return cli_usage("render", "this option is not understood");
         }
     }
+    if (cli->code != CLI_GO_ON)
+        return cli->code;
     if (code != CLI_OK)
         return code;
     if (argc - optind > 1)

@@ -25,23 +25,17 @@ int cli_run(struct cli *cli, int argc, char **argv)
     unsigned long shards = 0;
     char *end;
     int option;
-    while ((option = getopt_long(argc, argv, "c:h", options, NULL)) != -1) {
+    while ((option = cli_option(cli, argc, argv, "c:h", options, print_help)) > 0) {
         switch (option) {
-        case 'c':
-            cli->config_file = optarg;
-            break;
-        case 'h':
-            print_help();
-            return CLI_OK;
         case 's':
             shards = strtoul(optarg, &end, 10);
             if (*end || shards < 1 || shards > SHARDS_MAX || optarg[0] == '-')
                 return cli_usage("run", "--shards is a whole number from 1 to %d", SHARDS_MAX);
             break;
-        default:
-            return cli_usage("run", "this option is not understood");
         }
     }
+    if (cli->code != CLI_GO_ON)
+        return cli->code;
     if (optind != argc)
         return cli_usage("run", "\"%s\" is not understood", argv[optind]);
     struct config *config = cli_config(cli);

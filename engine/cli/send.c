@@ -87,9 +87,8 @@ static int take_option(struct send *send, int option)
     }
     if (option >= OPTION_FILE && option < OPTION_FILE + (int)countof(field_names))
         return compose_set_file(&send->compose, field_names[option - OPTION_FILE], optarg);
-    if (option >= OPTION_FIELD && option < OPTION_FIELD + (int)countof(field_names))
-        return compose_set(&send->compose, slice_of(field_names[option - OPTION_FIELD]), slice_of(optarg));
-    return cli_usage("send", "this option is not understood");
+    sluice_assert(option >= OPTION_FIELD && option < OPTION_FIELD + (int)countof(field_names));
+    return compose_set(&send->compose, slice_of(field_names[option - OPTION_FIELD]), slice_of(optarg));
 }
 
 static int check_options(struct send *send)
@@ -281,16 +280,12 @@ int cli_send(struct cli *cli, int argc, char **argv)
     struct send *send = calloc(1, sizeof *send);
     int option, code = CLI_OK;
     sluice_assert(send);
-    while (code == CLI_OK && (option = getopt_long(argc, argv, "c:h", options, NULL)) != -1) {
-        if (option == 'h') {
-            print_help();
-            free(send);
-            return CLI_OK;
-        }
-        if (option == 'c')
-            cli->config_file = optarg;
-        else
-            code = take_option(send, option);
+    while (code == CLI_OK && (option = cli_option(cli, argc, argv, "c:h", options, print_help)) > 0)
+        code = take_option(send, option);
+    if (cli->code != CLI_GO_ON) {
+        compose_free(&send->compose);
+        free(send);
+        return cli->code;
     }
     if (code == CLI_OK && optind != argc)
         code = cli_usage("send", "\"%s\" is not understood", argv[optind]);

@@ -285,14 +285,8 @@ int cli_suppress(struct cli *cli, int argc, char **argv)
                                             {NULL, 0, NULL, 0}};
     struct order order = {.from = NULL};
     int option;
-    while ((option = getopt_long(argc, argv, "c:h", options, NULL)) != -1) {
+    while ((option = cli_option(cli, argc, argv, "c:h", options, print_help)) > 0) {
         switch (option) {
-        case 'c':
-            cli->config_file = optarg;
-            break;
-        case 'h':
-            print_help();
-            return CLI_OK;
         case 'f':
             order.from = optarg;
             break;
@@ -305,10 +299,10 @@ int cli_suppress(struct cli *cli, int argc, char **argv)
         case 'j':
             order.as_json = true;
             break;
-        default:
-            return cli_usage("suppress", "this option is not understood");
         }
     }
+    if (cli->code != CLI_GO_ON)
+        return cli->code;
     int code = sort_words(&order, argc - optind, argv + optind);
     return code == CLI_OK ? run(cli, &order) : code;
 }

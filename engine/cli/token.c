@@ -113,14 +113,8 @@ int cli_token(struct cli *cli, int argc, char **argv)
     struct verdict verdict = {.entry = NULL};
     bool as_json = false;
     int option;
-    while ((option = getopt_long(argc, argv, "c:h", options, NULL)) != -1) {
+    while ((option = cli_option(cli, argc, argv, "c:h", options, print_help)) > 0) {
         switch (option) {
-        case 'c':
-            cli->config_file = optarg;
-            break;
-        case 'h':
-            print_help();
-            return CLI_OK;
         case 'C':
             if (!counts_id_fits(optarg))
                 return CLI_USAGE;
@@ -129,10 +123,10 @@ int cli_token(struct cli *cli, int argc, char **argv)
         case 'j':
             as_json = true;
             break;
-        default:
-            return cli_usage("token", "this option is not understood");
         }
     }
+    if (cli->code != CLI_GO_ON)
+        return cli->code;
     if (argc - optind != 1)
         return cli_usage("token", "one address or token is needed");
     if (!token_read(slice_of(argv[optind]), &verdict.token)) {

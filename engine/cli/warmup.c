@@ -275,22 +275,10 @@ int cli_warmup(struct cli *cli, int argc, char **argv)
     struct wish wish = {.verb = VERB_COUNT};
     char scope[LIMIT_SOURCE_NAME + LIMIT_ISP_NAME + 8];
     bool as_json = false;
-    int option;
-    while ((option = getopt_long(argc, argv, "c:h", options, NULL)) != -1) {
-        switch (option) {
-        case 'c':
-            cli->config_file = optarg;
-            break;
-        case 'h':
-            print_help();
-            return CLI_OK;
-        case 'j':
-            as_json = true;
-            break;
-        default:
-            return cli_usage("warmup", "this option is not understood");
-        }
-    }
+    while (cli_option(cli, argc, argv, "c:h", options, print_help) > 0)
+        as_json = true; /* its only one */
+    if (cli->code != CLI_GO_ON)
+        return cli->code;
     for (unsigned i = 0; i < VERB_COUNT && optind < argc; i++)
         if (strcmp(argv[optind], verbs[i]) == 0)
             wish.verb = (enum verb)i;

@@ -401,22 +401,18 @@ int cli_why(struct cli *cli, int argc, char **argv)
     const char *campaign = NULL;
     int option, code = -1;
     sluice_assert(why);
-    while (code < 0 && (option = getopt_long(argc, argv, "c:h", options, NULL)) != -1) {
-        if (option == 'c') {
-            cli->config_file = optarg;
-        } else if (option == 'C') {
+    while (code < 0 && (option = cli_option(cli, argc, argv, "c:h", options, print_help)) > 0) {
+        if (option == 'C') {
             campaign = optarg;
         } else if (option == 'e' && why->engine_count < ENGINES - 1) {
             why->engines[why->engine_count++] = optarg;
         } else if (option == 'j') {
             why->as_json = true;
-        } else if (option == 'h') {
-            print_help();
-            code = CLI_OK;
         } else {
-            code = cli_usage("why", "this option is not understood, or given too often");
+            code = cli_usage("why", "--engine is given too often");
         }
     }
+    code = code < 0 ? cli->code : code;
     if (code < 0 && argc - optind != 1)
         code = cli_usage("why", "one campaign, ISP or recipient is needed");
     if (code < 0)

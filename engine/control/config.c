@@ -379,7 +379,7 @@ unsigned config_pools(const struct config *config)
     return count;
 }
 
-const struct config_pool *config_pool_only(const struct config *config)
+static const struct config_pool *only_pool(const struct config *config)
 {
     const struct config_pool *only = config->pools;
     if (config_pools(config) != 1)
@@ -387,4 +387,11 @@ const struct config_pool *config_pool_only(const struct config *config)
     while (only->removed)
         only++;
     return only;
+}
+
+const struct config_pool *config_pool_meant(const struct config *config, struct slice *name)
+{
+    if (!name->n)
+        *name = slice_of(config->default_pool);
+    return name->n ? config_pool_find(config, *name) : only_pool(config);
 }

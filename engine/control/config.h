@@ -344,7 +344,8 @@ const struct warmup_plan *config_warmup_of(const struct config *config, unsigned
 int64_t config_warmup_since(const struct config *config, unsigned source);
 const struct config_pool *config_pool_find(const struct config *config, struct slice name);
 unsigned config_pools(const struct config *config); /* that are not removed */
-/* The only pool there is; NULL: there are several. */
-const struct config_pool *config_pool_only(const struct config *config);
+/* The pool that a campaign means which gives this name; "": default_pool's (then *name is that), else the only one there
+ * is. NULL: there is none. */
+const struct config_pool *config_pool_meant(const struct config *config, struct slice *name);
 
 #endif

@@ -105,9 +105,7 @@ static bool take_settings(struct campaign *campaign, const struct config *config
 /* A pool that is not in this engine's configuration may be in another's: the campaign waits. */
 static void take_pool(struct campaign *campaign, const struct config *config, struct slice name)
 {
-    if (!name.n)
-        name = slice_of(config->default_pool);
-    const struct config_pool *pool = name.n ? config_pool_find(config, name) : config_pool_only(config);
+    const struct config_pool *pool = config_pool_meant(config, &name);
     campaign->pool = pool ? (int)(pool - config->pools) : -1;
     if (!pool && name.n)
         snprintf(campaign->reason, sizeof campaign->reason, "no engine here serves pool \"%.*s\"",
