@@ -26,9 +26,9 @@ PURE_HEADERS = {"stdbool.h", "stddef.h", "stdint.h", "string.h", "limits.h", "st
 PURE_CALLS = set("""memcpy memmove memset memcmp memchr memrchr memmem bcmp
     strlen strnlen strcmp strncmp strchr strrchr strstr strspn strcspn
     SHA256_Init SHA256_Update SHA256_Final pcre2_match_8""".split())
-# What compilers and sanitizers call of themselves.
+# What compilers and sanitizers call of themselves. __[u]divti3, __[u]modti3: a division of 128 bits.
 COMPILER_CALLS = re.compile(
-    r"^(__asan_|__ubsan_|__tsan_|__sanitizer_|__sancov_|__(start|stop)___sancov|__stack_chk_fail|__gcov|"
+    r"^(__u?(div|mod)ti3$|__asan_|__ubsan_|__tsan_|__sanitizer_|__sancov_|__(start|stop)___sancov|__stack_chk_fail|__gcov|"
     r"_GLOBAL_OFFSET_TABLE_|__mem\w+_chk)")
 COMPILER_DATA = re.compile(r"^(\.L|__odr_asan|___asan|__asan|__sancov|__ubsan|__gcov|\.\.__|__tsan|\$d|__unnamed)")
 # What only the backends of the seam may ask: the rest of the engine learns of time, chance and peers through io.h.
@@ -36,7 +36,8 @@ SEAM_CALLS = set("""clock_gettime gettimeofday time ftime nanosleep clock_nanosl
     rand random rand_r drand48 getrandom getentropy arc4random
     socket connect accept accept4 send sendto sendmsg recv recvfrom recvmsg poll ppoll select epoll_wait epoll_ctl
     getaddrinfo gethostbyname""".split())
-SEAM_FRIENDS = {("control_log.c.o", "clock_gettime")}  # the time that a log line shows; it decides nothing
+SEAM_FRIENDS = {("control_log.c.o", "clock_gettime"),  # the time that a log line shows; it decides nothing
+                ("control_reload.c.o", "socket")}      # is a source an address of ours? asked before shards hear of it
 
 
 # ---- the include graph ----

@@ -7,7 +7,7 @@ import sys
 import tempfile
 import unittest
 
-SLUICE = sys.argv.pop(1)
+SLUICE = os.path.abspath(sys.argv.pop(1))
 FIELDS = {"stage", "isp", "code", "status", "class", "kind", "scope", "action", "retry_after", "rule", "suppress", "event"}
 
 

@@ -60,7 +60,7 @@ static void first_route_that_fits(void **state)
     struct arena arena;
     struct relay_table table;
     (void)state;
-    assert_true(arena_open(&arena, 1 << 20));
+    assert_true(arena_open(&arena, 16 << 20));
     assert_true(relay_open(&table, &arena, config));
     for (size_t i = 0; i < countof(cases); i++)
         if (relay_of(&table, cases[i].pool, slice_of(cases[i].domain)) != cases[i].relay)
@@ -78,7 +78,7 @@ static void without_conditions_everybody(void **state)
     struct arena arena;
     struct relay_table table;
     (void)state;
-    assert_true(arena_open(&arena, 1 << 20));
+    assert_true(arena_open(&arena, 16 << 20));
     assert_true(relay_open(&table, &arena, config));
     assert_int_equal(relay_of(&table, 7, SLICE("x.example")), 0);
     assert_true(relay_open(&table, &arena, none));
@@ -129,7 +129,7 @@ static void what_auth_says(void **state)
     struct arena arena;
     struct relay_table table;
     assert_non_null(relays);
-    assert_true(arena_open(&arena, 1 << 20));
+    assert_true(arena_open(&arena, 16 << 20));
     assert_true(relay_open(&table, &arena, config));
     struct relay_auth *auth = relay_sign_in(&table, relays, 0);
     assert_int_equal(auth->credentials.mechanism, CLIENT_MECHANISM_PLAIN);
@@ -197,7 +197,7 @@ static void the_longest_secret(void **state)
     struct arena arena;
     struct relay_table table;
     assert_non_null(relays);
-    assert_true(arena_open(&arena, 1 << 20));
+    assert_true(arena_open(&arena, 16 << 20));
     assert_true(relay_open(&table, &arena, config));
     const struct relay_auth *auth = relay_sign_in(&table, relays, 0);
     assert_in_range(auth->credentials.first.n, RELAY_SECRET_MAX * 4 / 3, RELAY_AUTH_TEXT - sizeof "AUTH XOAUTH2 \r\n");
