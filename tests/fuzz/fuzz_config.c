@@ -1,28 +1,12 @@
 /* fuzz_config.c - whatever a configuration file holds, it is refused with its line or accepted, and what is accepted
  * prints as a file that is accepted and prints the same. Includes are not followed: they would read this machine. */
+#include "../unit/gathered.h"
 #include "control/config.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-struct gathered {
-    char *text;
-    size_t n;
-};
-
-static void gather(void *context, const char *line)
-{
-    struct gathered *g = context;
-    size_t n = strlen(line);
-    g->text = realloc(g->text, g->n + n + 2);
-    sluice_assert(g->text);
-    memcpy(g->text + g->n, line, n);
-    g->n += n;
-    g->text[g->n++] = '\n';
-    g->text[g->n] = 0;
-}
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

@@ -73,17 +73,6 @@ static bool stands_in(struct town *town, const char *command, const char *text)
     return found;
 }
 
-static struct town_account end(struct town *town, nsec limit)
-{
-    if (!town_drain(town, limit))
-        fail_msg("seed %llu: not done in time", (unsigned long long)town->seed);
-    struct town_account account = town_judge(town, "c");
-    town_judge_empty(town);
-    town_judge_limits(town);
-    town_finish(town);
-    return account;
-}
-
 static void all_delivered(const struct town_account *account, uint64_t count)
 {
     assert_int_equal(account->events[EVENT_DELIVERED], count);
@@ -126,7 +115,7 @@ static void a_pause_with_an_end(void **unused)
         assert_true(big->server.mails > mails + 20); /* it has ended by itself */
         assert_false(stands_in(town, "HGETALL sluice:control", "isp:big"));
         assert_true(stands_in(town, "XRANGE sluice:ops - +", "its time is over"));
-        struct town_account account = end(town, 600 * NSEC_PER_S);
+        struct town_account account = town_end(town, "c", 600 * NSEC_PER_S);
         all_delivered(&account, 5000);
         town_free(town);
     }
@@ -149,7 +138,7 @@ static void a_pause_that_is_taken_back(void **unused)
     resume(town, "isp:big");
     town_run(town, 1 * NSEC_PER_S);
     assert_true(big->server.mails > mails);
-    struct town_account account = end(town, 600 * NSEC_PER_S);
+    struct town_account account = town_end(town, "c", 600 * NSEC_PER_S);
     all_delivered(&account, 4000);
     town_free(town);
 }
@@ -181,7 +170,7 @@ static void a_pause_survives(void **unused)
     town_run(town, 30 * NSEC_PER_S);
     assert_int_equal(big->server.mails, mails);
     resume(town, "isp:big");
-    struct town_account account = end(town, 600 * NSEC_PER_S);
+    struct town_account account = town_end(town, "c", 600 * NSEC_PER_S);
     assert_int_equal(account.finals + account.in_doubt_open, 4000);
     town_free(town);
 }
@@ -197,7 +186,7 @@ static void nothing_starts_before_it_is_known(void **unused)
     town_run(town, 20 * NSEC_PER_S);
     assert_int_equal(big->server.mails, 0);
     free(fake_redis_do(town->redis, "DEL sluice:control"));
-    struct town_account account = end(town, 600 * NSEC_PER_S);
+    struct town_account account = town_end(town, "c", 600 * NSEC_PER_S);
     all_delivered(&account, 4000);
     town_free(town);
 }
@@ -216,7 +205,7 @@ static void a_word_that_is_not_understood(void **unused)
     assert_int_equal(big->server.mails, 0);
     assert_int_equal(judge_accepted(small), 100);
     resume(town, "isp:big");
-    struct town_account account = end(town, 600 * NSEC_PER_S);
+    struct town_account account = town_end(town, "c", 600 * NSEC_PER_S);
     all_delivered(&account, 4100);
     town_free(town);
 }
@@ -245,7 +234,7 @@ static void a_source_that_rests(void **unused)
         town_run(town, 1 * NSEC_PER_S);
         uint64_t at_big = starts_of(big, "203.0.113.10"), at_small = starts_of(small, "203.0.113.10");
         town_push(town, "c", "r%llu@small.example", 6000, 2000);
-        struct town_account account = end(town, 600 * NSEC_PER_S);
+        struct town_account account = town_end(town, "c", 600 * NSEC_PER_S);
         all_delivered(&account, 8000);
         assert_int_equal(starts_of(big, "203.0.113.10"), at_big);
         assert_int_equal(starts_of(small, "203.0.113.10") > at_small, i == 1); /* one lane is not the source */
@@ -274,7 +263,7 @@ static void a_campaign_that_is_held(void **unused)
         assert_int_equal(big->server.mails, mails);
         town_run(town, 4 * NSEC_PER_S);
         assert_true(big->server.mails > mails);
-        struct town_account account = end(town, 600 * NSEC_PER_S);
+        struct town_account account = town_end(town, "c", 600 * NSEC_PER_S);
         all_delivered(&account, 4000);
         town_free(town);
     }
@@ -311,7 +300,7 @@ static void half_a_rate(void **unused)
     starts = judge_starts(big, "203.0.113.10", &after);
     assert_in_range(judge_rate_reached(starts + before, after - before, 1, NSEC_PER_S / 10), 990, 1000);
     free(starts);
-    struct town_account account = end(town, 1200 * NSEC_PER_S);
+    struct town_account account = town_end(town, "c", 1200 * NSEC_PER_S);
     all_delivered(&account, 8000);
     town_free(town);
 }
@@ -335,7 +324,7 @@ static void half_the_connections(void **unused)
     resume(town, "isp:big");
     town_run(town, 20 * NSEC_PER_S);
     assert_int_equal(judge_connections_peak(big, "203.0.113.10"), 10);
-    struct town_account account = end(town, 1200 * NSEC_PER_S);
+    struct town_account account = town_end(town, "c", 1200 * NSEC_PER_S);
     all_delivered(&account, 2000);
     town_free(town);
 }

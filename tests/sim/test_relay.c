@@ -38,17 +38,6 @@ static struct mx_personality relay_like(enum mx_stage stage, uint32_t chance, co
     return personality;
 }
 
-static struct town_account end(struct town *town, nsec limit)
-{
-    if (!town_drain(town, limit))
-        fail_msg("seed %llu: not done in time", (unsigned long long)town->seed);
-    struct town_account account = town_judge(town, "c");
-    town_judge_empty(town);
-    town_judge_limits(town);
-    town_finish(town);
-    return account;
-}
-
 static void only_delivered(const struct town_account *account, uint64_t count)
 {
     for (int type = EVENT_BROKEN + 1; type < EVENT_TYPE_COUNT; type++)
@@ -83,7 +72,7 @@ static void routes_decide(void **unused)
     town_push(town, "c", "r%llu@m.deep.example", 80, 20); /* which has no MX, and needs none */
     town_push(town, "c", "r%llu@broken.example", 100, 7); /* nor does anybody ask */
     town_start(town);
-    struct town_account account = end(town, 60 * NSEC_PER_S);
+    struct town_account account = town_end(town, "c", 60 * NSEC_PER_S);
     only_delivered(&account, 107);
     assert_int_equal(judge_accepted(relay), 77);
     assert_int_equal(judge_accepted(a), 0);
@@ -108,7 +97,7 @@ static void a_relay_without_address(void **unused)
     assert_true(told(town, "the relay's host has no address: mx1." RELAY));
     struct mx_personality personality = relay_like(MX_MAIL, 0, NULL);
     isp_new(town, &personality);
-    struct town_account account = end(town, 600 * NSEC_PER_S);
+    struct town_account account = town_end(town, "c", 600 * NSEC_PER_S);
     assert_int_equal(account.events[EVENT_BOUNCED], 0);
     assert_int_equal(account.events[EVENT_EXPIRED], 0);
     assert_int_equal(account.events[EVENT_DELIVERED], 10);
@@ -135,7 +124,7 @@ static void another_pool_is_another_way(void **unused)
     town_set(town, "c", "pool", "q");
     town_run(town, 5 * NSEC_PER_S);
     uint64_t accepted = judge_accepted(relay);
-    struct town_account account = end(town, 600 * NSEC_PER_S);
+    struct town_account account = town_end(town, "c", 600 * NSEC_PER_S);
     only_delivered(&account, 2000);
     assert_int_equal(judge_accepted(relay), accepted);
     assert_int_equal(judge_accepted(a), 2000 - accepted);
@@ -186,7 +175,7 @@ static void a_relay_that_does_not_know_us(void **unused)
             town_start(town);
         }
         sim_isp_mood(relay, sim_now(town->world), &good);
-        struct town_account account = end(town, 3600 * NSEC_PER_S);
+        struct town_account account = town_end(town, "c", 3600 * NSEC_PER_S);
         only_delivered(&account, 20000);
         assert_false(relays_stopped(town->engine->relays, 0));
         town_free(town);
@@ -220,7 +209,7 @@ static void a_relay_that_throttles(void **unused)
         town_run(town, 390 * NSEC_PER_S);
         /* Four lanes on two shards, some nine times each, with as many sessions as they may have. */
         assert_in_range(relay->server.mails - mails, 8, 4 * 9 * 8);
-        struct town_account account = end(town, 3600 * NSEC_PER_S);
+        struct town_account account = town_end(town, "c", 3600 * NSEC_PER_S);
         only_delivered(&account, 5000);
         town_free(town);
     }
@@ -249,7 +238,7 @@ static void a_relay_whose_quota_is_used_up(void **unused)
     town_run(town, 1100 * NSEC_PER_S);
     assert_int_equal(relay->server.mails, mails);
     sim_isp_mood(relay, sim_now(town->world), &good);
-    struct town_account account = end(town, 3600 * NSEC_PER_S);
+    struct town_account account = town_end(town, "c", 3600 * NSEC_PER_S);
     only_delivered(&account, 1000);
     town_free(town);
 }
@@ -264,7 +253,7 @@ static void a_relay_with_few_connections(void **unused)
     town_campaign(town, "c", "");
     town_push(town, "c", "r%llu@a.example", 0, 500);
     town_start(town);
-    struct town_account account = end(town, 7200 * NSEC_PER_S);
+    struct town_account account = town_end(town, "c", 7200 * NSEC_PER_S);
     assert_int_equal(account.events[EVENT_DELIVERED], 500);
     assert_int_equal(account.events[EVENT_BOUNCED], 0);
     town_free(town);
@@ -283,7 +272,7 @@ static void a_recipient_that_a_relay_refuses(void **unused)
     town_push(town, "c", "r%llu@a.example", 0, 100);
     town_push(town, "c", "gone%llu@a.example", 100, 10);
     town_start(town);
-    struct town_account account = end(town, 60 * NSEC_PER_S);
+    struct town_account account = town_end(town, "c", 60 * NSEC_PER_S);
     assert_int_equal(account.events[EVENT_DELIVERED], 100);
     assert_int_equal(account.events[EVENT_BOUNCED], 10);
     town_free(town);
@@ -356,7 +345,7 @@ static void every_mechanism_signs_in(void **unused)
         account_open(&a, 60 + i, mechanisms[i].name, mechanisms[i].bit, "");
         town_push(a.town, "c", "r%llu@a.example", 0, 500);
         town_start(a.town);
-        struct town_account account = end(a.town, 60 * NSEC_PER_S);
+        struct town_account account = town_end(a.town, "c", 60 * NSEC_PER_S);
         only_delivered(&account, 500);
         assert_int_equal(a.relay->server.accepted_authenticated, 500);
         account_close(&a);
@@ -387,7 +376,7 @@ static void a_password_that_is_put_right(void **unused)
         town_run(a.town, 3 * NSEC_PER_S);
         assert_false(relays_stopped(a.town->engine->relays, 0));
         assert_true(judge_accepted(a.relay) > 0);
-        struct town_account account = end(a.town, 60 * NSEC_PER_S);
+        struct town_account account = town_end(a.town, "c", 60 * NSEC_PER_S);
         only_delivered(&account, 2000);
         account_close(&a);
     }
@@ -416,7 +405,7 @@ static void a_token_that_is_renewed(void **unused)
         town_run(a.town, 3 * NSEC_PER_S);
         assert_false(relays_stopped(a.town->engine->relays, 0));
     }
-    struct town_account account = end(a.town, 600 * NSEC_PER_S);
+    struct town_account account = town_end(a.town, "c", 600 * NSEC_PER_S);
     only_delivered(&account, 6000);
     account_close(&a);
 }
@@ -439,7 +428,7 @@ static void auth_that_is_not_there(void **unused)
     assert_int_equal(a.relay->server.mails, 0);
     a.personality.rule_count = 0;
     accept_secret(&a, "first");
-    struct town_account account = end(a.town, 1800 * NSEC_PER_S);
+    struct town_account account = town_end(a.town, "c", 1800 * NSEC_PER_S);
     only_delivered(&account, 100);
     account_close(&a);
 }
@@ -459,7 +448,7 @@ static void auth_that_is_busy(void **unused)
     assert_in_range(a.relay->server.connections, 8, 4 * 9 * 8); /* ever more slowly */
     a.personality.rule_count = 0;
     accept_secret(&a, "first");
-    struct town_account account = end(a.town, 1800 * NSEC_PER_S);
+    struct town_account account = town_end(a.town, "c", 1800 * NSEC_PER_S);
     only_delivered(&account, 1000);
     account_close(&a);
 }

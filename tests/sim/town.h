@@ -89,6 +89,9 @@ void town_judge_empty(struct town *town);
 /* Every lane kept its rate, burst and connections, in every interval, every session its `in_flight`; nothing came in
  * plain text where the ISP demands TLS; the exchangers saw no breach of the protocol. */
 void town_judge_limits(struct town *town);
+/* A story's end: all is done within `limit`, this campaign is as it should be, every limit was kept, the engine ends, and
+ * nothing is left of it. */
+struct town_account town_end(struct town *town, const char *id, nsec limit);
 /* In a town that signs: each letter that was accepted verifies, was signed not long before and not in the future, has
  * each header once, and is of one edition. */
 void town_judge_letters(struct town *town);

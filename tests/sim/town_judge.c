@@ -250,6 +250,17 @@ void town_judge_limits(struct town *town)
                  (unsigned long long)town->mail->ledger.violation_total, town->mail->ledger.first_violation);
 }
 
+struct town_account town_end(struct town *town, const char *id, nsec limit)
+{
+    if (!town_drain(town, limit))
+        fail_msg("seed %llu: not done in time", (unsigned long long)town->seed);
+    struct town_account account = town_judge(town, id);
+    town_judge_empty(town);
+    town_judge_limits(town);
+    town_finish(town);
+    return account;
+}
+
 void town_reach_add(struct town_reach *reach, struct town *town)
 {
     for (enum sim_fault fault = SIM_REFUSED; fault < SIM_FAULT_COUNT; fault++)

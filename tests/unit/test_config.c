@@ -8,7 +8,8 @@
 
 #include "proto/policy/bounce.h"
 
-#include "control/config.h"
+#include "config_judge.h"
+#include "gathered.h"
 #include "control/config_table.h"
 
 #include <inttypes.h>
@@ -16,32 +17,6 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-enum { ERROR_CAP = 2048 };
-
-static struct config *parse(const char *text, char *error)
-{
-    return config_parse("dir/x.conf", slice_of(text), error, ERROR_CAP);
-}
-
-static void refused(const char *text, const char *where, const char *what)
-{
-    char error[ERROR_CAP] = "";
-    struct config *config = parse(text, error);
-    if (config)
-        fail_msg("accepted: %s", text);
-    if (strncmp(error, where, strlen(where)) != 0 || !strstr(error, what))
-        fail_msg("for <%s> expected <%s ... %s>, got <%s>", text, where, what, error);
-}
-
-static struct config *accepted(const char *text)
-{
-    char error[ERROR_CAP] = "";
-    struct config *config = parse(text, error);
-    if (!config)
-        fail_msg("refused: %s: %s", text, error);
-    return config;
-}
 
 /* ---- every row ---- */
 
@@ -175,8 +150,8 @@ static void row_refuses(const struct config_row *row, const char *value)
     snprintf(assignment, sizeof assignment, "%s = \"%s\"", row->name, value);
     file_with(row, assignment, file, sizeof file);
     config_row_allowed(row, allowed, sizeof allowed);
-    refused(file, "dir/x.conf:3: ", row->name);
-    refused(file, "dir/x.conf:3: ", allowed);
+    refused_at(file, "dir/x.conf:3: ", row->name);
+    refused_at(file, "dir/x.conf:3: ", allowed);
 }
 
 static void row_accepts(const struct config_row *row, const char *value)
@@ -300,7 +275,7 @@ static void nothing_twice(void **state)
         snprintf(twice, sizeof twice, "%s = \"%s\"\n\n%s = \"%s\"", rows[i].name, item, rows[i].name, item);
         snprintf(where, sizeof where, "%s is given twice; the first time at dir/x.conf:3", rows[i].name);
         file_with(&rows[i], twice, file, sizeof file);
-        refused(file, "dir/x.conf:5: ", where);
+        refused_at(file, "dir/x.conf:5: ", where);
     }
 }
 
@@ -428,7 +403,7 @@ static void refusals_name_the_line(void **state)
     for (size_t i = 0; i < countof(cases); i++) {
         char where[64];
         snprintf(where, sizeof where, "dir/x.conf:%s: ", cases[i].line);
-        refused(cases[i].text, where, cases[i].what);
+        refused_at(cases[i].text, where, cases[i].what);
         config_free(accepted("shards = 1")); /* and the lexer forgets the broken text */
     }
 }
@@ -580,19 +555,6 @@ static void sections_become_structs(void **state)
     config_free(config);
 }
 
-struct gathered {
-    char *text;
-    size_t n;
-};
-
-static void gather(void *context, const char *line)
-{
-    struct gathered *g = context;
-    g->text = realloc(g->text, g->n + strlen(line) + 2);
-    assert_non_null(g->text);
-    g->n += (size_t)sprintf(g->text + g->n, "%s\n", line);
-}
-
 static void print_is_a_fixpoint(void **state)
 {
     static const char *const files[] = {"", whole, "engine = \"${HOME_OF_NOBODY:-a}\"",
@@ -627,7 +589,7 @@ static void variables_are_filled_in(void **state)
     assert_string_equal(config->engine, "a-fromenv");
     config_free(config);
     unsetenv("SLUICE_TEST_PREFIX");
-    refused("prefix = ${SLUICE_TEST_PREFIX}", "dir/x.conf:1: ", "prefix = \"\"");
+    refused_at("prefix = ${SLUICE_TEST_PREFIX}", "dir/x.conf:1: ", "prefix = \"\"");
 }
 
 static void manual_names_every_key(void **state)

@@ -7,28 +7,8 @@
 
 #include <cmocka.h>
 
-#include "control/config.h"
-
-enum { ERROR_CAP = 4096 };
-
-static struct config *accepted(const char *text)
-{
-    char error[ERROR_CAP] = "";
-    struct config *config = config_parse("dir/x.conf", slice_of(text), error, sizeof error);
-    if (!config)
-        fail_msg("refused: %s: %s", text, error);
-    return config;
-}
-
-static void refused(const char *text, const char *where, const char *what)
-{
-    char error[ERROR_CAP] = "";
-    struct config *config = config_parse("dir/x.conf", slice_of(text), error, sizeof error);
-    if (config)
-        fail_msg("accepted: %s", text);
-    if (strncmp(error, where, strlen(where)) != 0 || !strstr(error, what))
-        fail_msg("for <%s> expected <%s ... %s>, got <%s>", text, where, what, error);
-}
+#include "config_judge.h"
+#include "gathered.h"
 
 static const char whole[] =
     "hostname = h.example\n"
@@ -94,8 +74,8 @@ static void tls_of_a_relay_is_its_own(void **state)
     assert_int_equal(config_relay_of(config, SLICE("ses")), 0);
     assert_int_equal(config_relay_of(config, SLICE("gmail")), -1);
     config_free(config);
-    refused("hostname = h\nrelay r { host = r.example }\npool p {\n source 127.0.0.1 { isp r { tls = off } } }",
-            "dir/x.conf:4: ", "r is a relay, whose own block alone says what tls is");
+    refused_at("hostname = h\nrelay r { host = r.example }\npool p {\n source 127.0.0.1 { isp r { tls = off } } }",
+               "dir/x.conf:4: ", "r is a relay, whose own block alone says what tls is");
 }
 
 static void totals_are_of_isps_and_relays(void **state)
@@ -113,43 +93,27 @@ static void totals_are_of_isps_and_relays(void **state)
     assert_null(config_total_of(config, SLICE("ses")));
     assert_null(config_total_of(config, SLICE("mx:other")));
     config_free(config);
-    refused("defaults { total.rate = 5/s }", "dir/x.conf:1: ", "no such option 'total.rate'");
-    refused("hostname = h pool p { source 127.0.0.1 { total.rate = 5/s } }",
-            "dir/x.conf:1: ", "no such option 'total.rate'");
+    refused_at("defaults { total.rate = 5/s }", "dir/x.conf:1: ", "no such option 'total.rate'");
+    refused_at("hostname = h pool p { source 127.0.0.1 { total.rate = 5/s } }",
+               "dir/x.conf:1: ", "no such option 'total.rate'");
 }
 
 static void wrong_places_are_named(void **state)
 {
     (void)state;
-    refused("hostname = h\npool p {\n source 127.0.0.1 {\n isp nobody { rate = 1/s }\n } }",
-            "dir/x.conf:4: ", "isp nobody is no isp and no relay of this configuration");
-    refused("hostname = h\nisp x { mx = a }\npool p {\n source 127.0.0.1 {\n isp x { mx = b }\n } }",
-            "dir/x.conf:5: ", "no such option 'mx'; allowed here: connections, per_connection, rate, burst");
-    refused("hostname = h\nisp x { mx = a }\npool p { source 127.0.0.1 { rate = 1/s } }\n"
-            "pool q { source 127.0.0.1 { rate = 2/s } }",
-            "dir/x.conf:4: ", "has other limits in another pool; they must be equal");
-    refused("hostname = h\nisp x { mx = a }\npool p { source 127.0.0.1 { isp x { rate = 1/s } } }\n"
-            "pool q { source 127.0.0.1 { } }",
-            "dir/x.conf:4: ", "has other limits in another pool; they must be equal");
-    refused("hostname = h\nisp x { mx = a }\npool p { source 127.0.0.1 { isp x { } isp x { } } }",
-            "dir/x.conf:3: ", "duplicate title");
-    refused("hostname = h pool p { source 127.0.0.1 { rate = 5 } }", "dir/x.conf:1: ", "rate");
-}
-
-struct gathered {
-    char *text;
-    size_t n;
-};
-
-static void gather(void *context, const char *line)
-{
-    struct gathered *g = context;
-    size_t n = strlen(line);
-    g->text = realloc(g->text, g->n + n + 2);
-    memcpy(g->text + g->n, line, n);
-    g->n += n;
-    g->text[g->n++] = '\n';
-    g->text[g->n] = 0;
+    refused_at("hostname = h\npool p {\n source 127.0.0.1 {\n isp nobody { rate = 1/s }\n } }",
+               "dir/x.conf:4: ", "isp nobody is no isp and no relay of this configuration");
+    refused_at("hostname = h\nisp x { mx = a }\npool p {\n source 127.0.0.1 {\n isp x { mx = b }\n } }",
+               "dir/x.conf:5: ", "no such option 'mx'; allowed here: connections, per_connection, rate, burst");
+    refused_at("hostname = h\nisp x { mx = a }\npool p { source 127.0.0.1 { rate = 1/s } }\n"
+               "pool q { source 127.0.0.1 { rate = 2/s } }",
+               "dir/x.conf:4: ", "has other limits in another pool; they must be equal");
+    refused_at("hostname = h\nisp x { mx = a }\npool p { source 127.0.0.1 { isp x { rate = 1/s } } }\n"
+               "pool q { source 127.0.0.1 { } }",
+               "dir/x.conf:4: ", "has other limits in another pool; they must be equal");
+    refused_at("hostname = h\nisp x { mx = a }\npool p { source 127.0.0.1 { isp x { } isp x { } } }",
+               "dir/x.conf:3: ", "duplicate title");
+    refused_at("hostname = h pool p { source 127.0.0.1 { rate = 5 } }", "dir/x.conf:1: ", "rate");
 }
 
 static void printed_and_read_again_it_is_the_same(void **state)

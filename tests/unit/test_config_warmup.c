@@ -7,28 +7,12 @@
 
 #include <cmocka.h>
 
-#include "control/config.h"
+#include "config_judge.h"
+#include "gathered.h"
 
-enum { ERROR_CAP = 4096, PRINTED_CAP = 256 * 1024, DAYS = 45, MONDAY = 20000 };
+enum { DAYS = 45, MONDAY = 20000 };
 
-static struct config *accepted(const char *text)
-{
-    char error[ERROR_CAP] = "";
-    struct config *config = config_parse("dir/x.conf", slice_of(text), error, sizeof error);
-    if (!config)
-        fail_msg("refused: %s: %s", text, error);
-    return config;
-}
-
-static void refused(const char *text, const char *what)
-{
-    char error[ERROR_CAP] = "";
-    struct config *config = config_parse("dir/x.conf", slice_of(text), error, sizeof error);
-    if (config)
-        fail_msg("accepted: %s", text);
-    if (strncmp(error, "dir/x.conf:", 11) != 0 || !strstr(error, what))
-        fail_msg("for <%s> expected <%s>, got <%s>", text, what, error);
-}
+static void refused(const char *text, const char *what) { refused_at(text, "dir/x.conf:", what); }
 
 static struct config *with(const char *warmup)
 {
@@ -218,35 +202,23 @@ static void days_of_tests_have_dates_too(void **state)
     config_free(config);
 }
 
-struct printed {
-    char text[PRINTED_CAP];
-    size_t n;
-};
-
-static void add_line(void *context, const char *text)
-{
-    struct printed *printed = context;
-    printed->n += (size_t)snprintf(printed->text + printed->n, sizeof printed->text - printed->n, "%s\n", text);
-    assert_true(printed->n < sizeof printed->text);
-}
-
 static void what_is_printed_is_read_again(void **state)
 {
     (void)state;
-    struct printed *first = calloc(1, sizeof *first), *second = calloc(1, sizeof *second);
+    struct gathered first = {0}, second = {0};
     struct config *config = accepted(whole);
-    config_print(config, add_line, first);
-    struct config *again = accepted(first->text);
-    config_print(again, add_line, second);
-    assert_string_equal(first->text, second->text);
-    assert_non_null(strstr(first->text, "warmup \"standard\" {")); /* what travels inside is shown where it is used */
-    assert_non_null(strstr(first->text, "        factor = 1.25\n"));
-    assert_non_null(strstr(first->text, "    hold_deferral = 0.125%\n"));
-    assert_non_null(strstr(first->text, "        since = 2026-11-01\n"));
+    config_print(config, gather, &first);
+    struct config *again = accepted(first.text);
+    config_print(again, gather, &second);
+    assert_string_equal(first.text, second.text);
+    assert_non_null(strstr(first.text, "warmup \"standard\" {")); /* what travels inside is shown where it is used */
+    assert_non_null(strstr(first.text, "        factor = 1.25\n"));
+    assert_non_null(strstr(first.text, "    hold_deferral = 0.125%\n"));
+    assert_non_null(strstr(first.text, "        since = 2026-11-01\n"));
     config_free(config);
     config_free(again);
-    free(first);
-    free(second);
+    free(first.text);
+    free(second.text);
 }
 
 static void what_cannot_be_is_refused(void **state)

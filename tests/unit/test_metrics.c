@@ -7,27 +7,11 @@
 #include <cmocka.h>
 
 #include "control/metrics.h"
+#include "gathered.h"
 
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
-
-struct gathered {
-    char *text;
-    size_t n;
-};
-
-static void gather(void *context, const char *line)
-{
-    struct gathered *g = context;
-    size_t n = strlen(line);
-    g->text = realloc(g->text, g->n + n + 2);
-    assert_non_null(g->text);
-    memcpy(g->text + g->n, line, n);
-    g->n += n;
-    memcpy(g->text + g->n, "\n", 2);
-    g->n++;
-}
 
 static void has_line(const struct gathered *g, const char *line)
 {
