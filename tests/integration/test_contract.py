@@ -15,7 +15,7 @@ BRIEF = {"type", "seq", "id", "to", "source", "isp", "status", "code", "ms", "st
 FULL = {"stage", "reply", "mx", "ip", "bytes", "message_id"}
 SINK = """
     rcpt { match = gone reply = "550 5.1.1 no such user" }
-    rcpt { match = later reply = "450 4.2.0 greylisted" first = 1 }
+    rcpt { match = later reply = "450 4.2.0 not now" first = 1 }
 """
 
 

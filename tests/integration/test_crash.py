@@ -17,7 +17,7 @@ from house import judge, wait_until
 MANNERS = {"big": "latency { mail = 0ms..2ms  rcpt = 0ms..2ms  body = 1ms..10ms }",
            "plain": "pipelining = false  latency { rcpt = 0ms..1ms  body = 0ms..4ms }",
            "moody": "latency { body = 0ms..5ms }\n"
-                    "rcpt { reply = \"450 4.2.0 greylisted\" percent = 2 }\n"
+                    "rcpt { reply = \"450 4.2.0 not now\" percent = 2 }\n"
                     "rcpt { reply = \"550 5.1.1 no such user\" percent = 2 sticky = true }\n"
                     "data { action = reset percent = 0.1 }"}
 SESSIONS = 5 * 2 * 3  # connections, sources, ISPs

@@ -27,7 +27,7 @@ class Outcomes(house.Case):
     def test_refusals_of_the_recipient(self):
         c = self.send({"hard": 'rcpt { reply = "550 5.1.1 no such user" }',
                        "blocked": 'rcpt { reply = "554 5.7.1 you are listed" }',
-                       "later": 'rcpt { reply = "450 4.2.0 greylisted" first = 4 }',
+                       "later": 'rcpt { reply = "450 4.2.0 not now" first = 4 }',
                        "many": 'rcpt { reply = "552 too many recipients" first = 4 }',
                        "bare": 'enhanced = false  rcpt { reply = "550 go away" }',
                        "long": 'rcpt { reply = "550 5.1.1 first line\\nsecond line\\nthird" }'})
@@ -148,7 +148,7 @@ class Outcomes(house.Case):
         c = self.send({"moody": "messages = 37  latency { body = 0ms..3ms }\n"
                                 'greeting { reply = "421 4.7.0 busy" percent = 2 }\n'
                                 'mail { reply = "451 4.7.1 later" percent = 1 }\n'
-                                'rcpt { reply = "450 4.2.0 greylisted" percent = 5 }\n'
+                                'rcpt { reply = "450 4.2.0 not now" percent = 5 }\n'
                                 'rcpt { reply = "550 5.1.1 nobody" percent = 3 sticky = true }\n'
                                 "rcpt { action = close percent = 0.3 }\n"
                                 'data { reply = "451 4.3.0 later" percent = 1 }\n'
