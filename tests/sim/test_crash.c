@@ -20,6 +20,7 @@ static struct town *make(uint64_t seed, const char *policy, struct mx_tls *tls)
     uint64_t size = getenv("SIM_LONG") ? 10 : 1;
     char settings[256];
     snprintf(settings, sizeof settings,
+             "shipped_rules = no\n" /* a thousand engines would read them all, which takes longer than their lives */
              "defaults { retry = {5s, 10s}  connections = %s }\n"
              "isp slow { mx = {.slow.example}  connections = 1  rate = 2/s }\n",
              tls ? "1  tls = required  chunking = {.big.example}  in_flight = 4" : "3");

@@ -175,6 +175,7 @@ static struct town *build(struct run *run, uint64_t seed)
 {
     static const char *const ways[] = {"plain  password_file", "login  password_file", "xoauth2  token_file"};
     bool signs = seed % 4 == 0;
+    bool adapts = seed / 2 % 2; /* half of them: lanes that have fallen silent see less of what can happen to sessions */
     char settings[4096], chunking[256] = "", relay[512] = "", secret[] = "/tmp/sluice-swarm-XXXXXX";
     int fd = mkstemp(secret);
     assert_true(fd >= 0 && write(fd, "secret\n", 7) == 7);
@@ -188,11 +189,11 @@ static struct town *build(struct run *run, uint64_t seed)
                  "  user = ann  auth = %s = %s }\nroute { domain = far.example  relay = relay.example }\n",
                  ways[seed / 7 % 3], secret);
     snprintf(settings, sizeof settings,
-             "defaults { retry = {20s, 60s, 120s}  expire = 1h  connections = 5  %s }\n"
+             "defaults { retry = {20s, 60s, 120s}  expire = 1h  connections = 5  adapt = %s  %s }\n"
              "isp isp0.example { mx = {.isp0.example}  connections = 2  rate = 5/s %s }\n"
              "isp isp1.example { mx = {.isp1.example}  connections = 8  rate = 900/min  burst = 4 }\n"
              "isp isp2.example { mx = {.isp2.example}  connections = 3  per_connection = 7 }\n%s",
-             chunking, run->secure ? "tls = required" : "", relay);
+             adapts ? "yes" : "no", chunking, run->secure ? "tls = required" : "", relay);
     struct town *town = (signs ? town_new_signing : town_new)(seed, run->shards, settings);
     unlink(secret);
     return town;
