@@ -49,6 +49,10 @@ void forecast_free(struct forecast *f)
         }
         free(group);
     }
+    for (struct forecast_total *total = f->totals, *next; total; total = next) {
+        next = total->next;
+        free(total);
+    }
     scheduler_free(f);
     if (f->store)
         records_free(f->store);
@@ -110,6 +114,32 @@ const struct forecast_demand *forecast_demand(const struct forecast *f, unsigned
     return i < f->demand_count ? f->demands[i] : NULL;
 }
 
+/* Made when the first lane to the ISP is. */
+static struct lane_total *total_of(void *context, const struct config *config, struct slice isp)
+{
+    struct forecast *f = context;
+    const struct config_total *limits = config_total_of(config, isp);
+    for (struct forecast_total *total = f->totals; limits && total; total = total->next)
+        if (slice_equal(slice_of(total->isp), isp))
+            return &total->lane;
+    if (!limits)
+        return NULL;
+    struct forecast_total *total = calloc(1, sizeof *total);
+    sluice_assert(total);
+    slice_copy(total->isp, sizeof total->isp, isp);
+    total->lane.until = NSEC_NEVER;
+    total->lane.connections = limits->connections ? limits->connections : UINT32_MAX;
+    nsec now = io_now(f->io);
+    throttle_init(&total->lane.starts, throttle_interval(limits->rate, limits->rate ? limits->rate_per : 1),
+                  limits->burst, now);
+    throttle_init(&total->lane.connects,
+                  throttle_interval(limits->connection_rate, limits->connection_rate ? limits->connection_rate_per : 1),
+                  1, now);
+    total->next = f->totals;
+    f->totals = total;
+    return &total->lane;
+}
+
 static void on_lane_made(void *context, struct lane *lane)
 {
     struct forecast *f = context;
@@ -145,6 +175,8 @@ static bool open_lanes(struct forecast *f)
         .io = f->io, .store = f->store, .config = f->config, .lanes = &f->lanes, .wake = scheduler_wake, .context = f};
     f->lanes.made = on_lane_made;
     f->lanes.made_context = f;
+    f->lanes.total_of = total_of;
+    f->lanes.total_context = f;
     return budget_open(&f->budget, &f->arena, &budget);
 }
 

@@ -189,6 +189,16 @@ static void message_ends(struct forecast *f, struct forecast_session *session)
         lane_worked(session->lane);
 }
 
+/* A session has ended: the lane may open another one, or one that shares a total with it. */
+static void pump_around(struct forecast *f, struct lane *lane)
+{
+    pump(f, lane);
+    for (struct forecast_group *group = lane->total ? f->groups : NULL; group; group = group->next)
+        for (unsigned i = 0; group->backlog && i < group->backlog->lane_count; i++)
+            if (group->backlog->lanes[i]->total == lane->total && group->backlog->lanes[i] != lane)
+                pump(f, group->backlog->lanes[i]);
+}
+
 static void on_session_timer(struct io_timer *timer)
 {
     struct forecast_session *session = container_of(timer, struct forecast_session, timer);
@@ -199,6 +209,7 @@ static void on_session_timer(struct io_timer *timer)
     if (session->is_idle) { /* for as long as the limits let it */
         unlink_idle(view, session);
         close_session(f, session);
+        pump_around(f, lane);
         return;
     }
     if (session->attempt)
@@ -208,7 +219,7 @@ static void on_session_timer(struct io_timer *timer)
     bool full = lane->limits->per_connection && session->messages >= lane->limits->per_connection;
     if (full || lane->open > lane->allowed) {
         close_session(f, session);
-        pump(f, lane);
+        pump_around(f, lane);
         return;
     }
     if (feed(f, session))
@@ -256,7 +267,7 @@ static void pump(struct forecast *f, struct lane *lane)
         idle++;
     unsigned coming = lane->connecting + idle, waiting = lane_waiting_at(lane, &view->group->site);
     while (coming < waiting && coming < lane_sessions_ahead(lane)) {
-        if (!lane_may_open(&f->lanes, lane, io_now(f->io), &when)) {
+        if (!lane_may_open(&f->lanes, lane, io_now(f->io), &when) || !lane_may_begin(lane, io_now(f->io), &when)) {
             wait_until(f, lane, when);
             return;
         }

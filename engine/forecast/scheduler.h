@@ -35,6 +35,13 @@ struct forecast_lane {
     nsec since, waited[LANE_WHY_COUNT];
 };
 
+/* What all lanes to an ISP share (config_total); the whole of it is this engine's. */
+struct forecast_total {
+    struct forecast_total *next;
+    char isp[LIMIT_ISP_NAME + 1];
+    struct lane_total lane;
+};
+
 /* One backlog: (pool, ISP). */
 struct forecast_group {
     struct forecast_group *next;
@@ -75,6 +82,7 @@ struct forecast {
     uint64_t left;
     struct forecast_demand **demands;
     unsigned demand_count;
+    struct forecast_total *totals;
     struct forecast_group *groups;
     unsigned group_count;
     struct forecast_attempt *attempts, *free_attempts;

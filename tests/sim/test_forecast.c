@@ -189,6 +189,21 @@ static void a_warm_up_goes_on(void **unused)
     end(&f);
 }
 
+/* Both sources together, not each. */
+static void a_total_decides(void **unused)
+{
+    (void)unused;
+    struct fixture f = begin("isp big { mx = {.big.example}  total.rate = 60/min }\n"
+                             "isp few { mx = {.few.example}  total.connections = 2  per_connection = 10 }\n");
+    const struct forecast_demand *rate = add(&f, "c", "big", 1200, 0), *few = add(&f, "c", "few", 2 * 10 * 100, 0);
+    assert_true(forecast_run(f.forecast));
+    assert_near(rate->finish, noon + 20 * minute, 5 * NSEC_PER_S);
+    assert_int_equal(rate->bound, LANE_TOTAL);
+    /* A second to connect and ten quarters of one for ten messages, a hundred times. */
+    assert_near(few->finish, noon + 350 * NSEC_PER_S, 20 * NSEC_PER_S);
+    end(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -201,6 +216,7 @@ int main(void)
         cmocka_unit_test(what_does_not_end_is_said),
         cmocka_unit_test(a_warm_up_decides),
         cmocka_unit_test(a_warm_up_goes_on),
+        cmocka_unit_test(a_total_decides),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
