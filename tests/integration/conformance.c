@@ -23,7 +23,7 @@ static bool chance(struct conformance *c, unsigned percent) { return draw(c, 100
 
 /* ---- random steps ---- */
 
-enum { STEPS = 1500, PEOPLE_EVERY = 3 };
+enum { STEPS = 1800, PEOPLE_EVERY = 6 };
 
 static struct slice pick(struct conformance *c, const char *const *words, unsigned count)
 {

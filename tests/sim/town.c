@@ -192,8 +192,10 @@ static void write_config(char *text, size_t cap, unsigned shards, const char *se
     int n = snprintf(
         text, cap,
         "shards = %u\nengine = town\nstate_dir = \"/nowhere\"\nredis = \"redis://192.0.2.1:6379\"\nhttp = \"\"\n"
-        "hostname = town.example\n%s%skeep = 1d\n%s",
+        "hostname = town.example\n%s%s%skeep = 1d\n%s",
         shards, strstr(settings, "sessions_max") ? "" : "sessions_max = 256\n",
+        /* Each engine that starts would read some hundred rules, which takes longer than a story. */
+        strstr(settings, "shipped_rules") ? "" : "shipped_rules = no\n",
         strstr(settings, "press_bytes") ? "" : "press_bytes = 4MiB\n", own_pool ? "" : "pool p {\n");
     for (unsigned i = 0; !own_pool && i < TOWN_SOURCES; i++)
         n += snprintf(text + n, cap - (size_t)n, "  source %s { name = s%u  ehlo = s%u.town.example }\n",
