@@ -290,6 +290,8 @@ static struct verdict of_refusal(const struct rule_reader *reader, struct slice 
     struct verdict v = {.rule = rule, .status = ""};
     v.bounce = rule ? bounce_fitting((struct bounce){rule->class_, rule->kind, rule->id}, o->stage, o->code)
                     : bounce_classify(o->stage, o->code, wording.status, text);
+    if (o->stage == STAGE_STARTTLS && v.bounce.class_ == BOUNCE_INVALID_SENDER)
+        v.bounce.class_ = BOUNCE_BAD_CONFIGURATION; /* no sender was named yet: its own TLS is what is wrong */
     if (v.bounce.kind == BOUNCE_KIND_HARD)
         doubt_words(&v.bounce, wording_hint(text));
     v.type = type_of(o->stage, o->code, &v.bounce, rule);

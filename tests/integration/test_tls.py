@@ -35,7 +35,7 @@ BROKEN = {
     "hangs-up": ("tls = starttls starttls { action = close }", ""),
     "hides": ("tls = hidden", "TLS is demanded, and the server does not offer STARTTLS"),
 }
-CLASSES = {"refuses-now": "policy-related", "refuses": "protocol-errors", "says-nonsense": "protocol-errors",
+CLASSES = {"refuses-now": "bad-configuration", "refuses": "bad-configuration", "says-nonsense": "protocol-errors",
            "hides": "bad-configuration"}  # bad-connection for the others
 INJECTS = 'tls = starttls starttls { action = inject reply = "250-mx\\r\\n250 PIPELINING\\r\\n250 ok\\r\\n" }'
 # What a relay makes of good credentials, what is said of it, and the mechanism.
