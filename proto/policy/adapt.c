@@ -260,7 +260,10 @@ static bool forget(struct adapt *a, nsec now)
 
 bool adapt_tick(struct adapt *a, const struct adapt_limits *limits, unsigned connections, unsigned open, nsec now)
 {
-    bool changed = wake(a, now) | forget(a, now) | rise(a, limits, now) | one_more(a, limits, connections, now);
+    bool changed = wake(a, now); /* each has its turn, whatever the ones before did */
+    changed = forget(a, now) || changed;
+    changed = rise(a, limits, now) || changed;
+    changed = one_more(a, limits, connections, now) || changed;
     if (a->mode == ADAPT_SILENT && open)
         return adapt_ended(a, now) || changed;
     if (a->mode == ADAPT_OPEN && a->times && !is_again(a, limits, now)) {
