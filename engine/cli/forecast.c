@@ -6,6 +6,7 @@
 #include "cli/counts.h"
 #include "cli/push.h"
 #include "cli/text.h"
+#include "proto/number.h"
 #include "store/control.h"
 #include "store/warmup.h"
 
@@ -330,13 +331,6 @@ static int show(const struct forecast *f)
 
 /* ---- the command ---- */
 
-static bool take_number(const char *text, uint64_t most, uint64_t *number)
-{
-    char *end;
-    *number = strtoull(text, &end, 10);
-    return text[0] >= '0' && text[0] <= '9' && !*end && *number <= most;
-}
-
 static int take_option(struct forecast *f, int option)
 {
     static const struct {
@@ -350,7 +344,7 @@ static int take_option(struct forecast *f, int option)
     while (i < countof(numbers) && numbers[i].option != option)
         i++;
     sluice_assert(i < countof(numbers));
-    if (take_number(optarg, numbers[i].most, fields[i]))
+    if (number_parse(slice_of(optarg), numbers[i].most, fields[i]))
         return CLI_OK;
     return cli_usage("forecast", "--%s is a whole number up to %" PRIu64, numbers[i].name, numbers[i].most);
 }

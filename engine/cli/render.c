@@ -6,8 +6,8 @@
 
 #include "proto/json.h"
 #include "proto/message/template.h"
+#include "proto/number.h"
 
-#include <errno.h>
 #include <getopt.h>
 #include <stdlib.h>
 
@@ -128,10 +128,7 @@ static int render_campaign(struct cli *cli, const struct render *render)
 
 static int take_number(const char *text, uint64_t *number)
 {
-    char *end;
-    errno = 0;
-    *number = strtoull(text, &end, 10);
-    if (text[0] < '0' || text[0] > '9' || *end || errno)
+    if (!number_parse(slice_of(text), UINT64_MAX, number))
         return cli_usage("render", "--seq takes a whole number, from 0");
     return CLI_OK;
 }
