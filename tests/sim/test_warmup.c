@@ -624,6 +624,42 @@ static void everything_dies(void **unused)
         fail_msg("hardly anything was sent: %llu of %llu", (unsigned long long)total, (unsigned long long)allowed);
 }
 
+/* Each day one engine is killed, and starts again, and Redis is out of reach for a while: what they held is all that the
+ * day is short of. A piece is what ten seconds of the day's pace need, and is fetched three seconds and more ahead. */
+static void only_pieces_are_lost(void **unused)
+{
+    (void)unused;
+    enum { CAP = 240, DAYS_OF = 8, PIECE = 2 * CAP * 10 / 60 };
+    const char *const sources[SOURCES] = {"warmup = w", "warmup = w", "warmup = w", NULL};
+    struct village *v = village_new(30, ENGINES, 2, sources,
+                                    "shipped_rules = no\nday_length = 60s\n"
+                                    "warmup w { kind = table caps = {240} then = hold advance = calendar gate = none }\n"
+                                    "isp a.example { mx = mx1.a.example }\n");
+    isp_new(v, "a.example");
+    int64_t first = day_at(v, sim_now(v->world)).number + 1;
+    for (unsigned e = 0; e < ENGINES; e++)
+        sim_engine_start(v->engines[e]);
+    run_until(v, day_begins(v, first), NSEC_PER_S);
+    uint64_t lost = 0;
+    for (int64_t day = first; day < first + DAYS_OF; day++) {
+        struct sim_engine *engine = v->engines[draw(v, ENGINES)];
+        run_until(v, day_begins(v, day) + (nsec)(5 + draw(v, 15)) * NSEC_PER_S, NSEC_PER_S);
+        sim_engine_crash(engine);
+        sim_engine_start(engine);
+        run_until(v, day_begins(v, day) + (nsec)(25 + draw(v, 10)) * NSEC_PER_S, NSEC_PER_S);
+        sim_partition(v->world, v->redis_host, v->engine_host, sim_now(v->world) + 2 * NSEC_PER_S);
+        run_until(v, day_begins(v, day + 1), NSEC_PER_S);
+        struct zone_day within = zone_day_number(&v->config->days, day);
+        for (unsigned source = 0; source < 3; source++) {
+            starts_are(v, "a.example", source, day, CAP - PIECE, CAP);
+            lost += CAP - starts_in(v, "a.example", source, &within);
+        }
+    }
+    if (lost > DAYS_OF * PIECE) /* of one engine a day, not of every one */
+        fail_msg("%llu units were lost in %d days of a killed engine each", (unsigned long long)lost, DAYS_OF);
+    village_free(v);
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
@@ -633,6 +669,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(days_of_other_lengths), cmocka_unit_test(a_block_steps_back),
         cmocka_unit_test(what_was_seen_counts),  cmocka_unit_test(a_piece_is_of_its_day),
         cmocka_unit_test(a_curve_is_reloaded),   cmocka_unit_test(everything_dies),
+        cmocka_unit_test(only_pieces_are_lost),
     };
     if (argc > 1)
         cmocka_set_test_filter(argv[1]);
