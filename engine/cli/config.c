@@ -11,7 +11,8 @@ static void print_help(void)
     puts("usage: sluice config [-c FILE] --check | --print | --manual\n\n"
          "  --check    says whether the file is good, or where it is not and what is allowed there; reads the keys\n"
          "             and secrets that it names, so whoever asks should be who runs the engine\n"
-         "  --print    prints every key with the value in force, as a file that can be read again\n"
+         "  --print    prints every key with the value in force, as a file that can be read again; the password of\n"
+         "             Redis is not shown: it is read from SLUICE_REDIS_PASSWORD then\n"
          "  --manual   prints sluice.conf(5): man -l <(sluice config --manual)");
 }
 
@@ -33,7 +34,7 @@ static int check(const struct config *config)
     char error[2048];
     struct relays *relays = NULL;
     struct sign_keys *keys = NULL;
-    bool good = !config->tls_ca[0] || tls_ca_usable(config->tls_ca, error, sizeof error);
+    bool good = !config->tls_ca[0] || tls_ca_usable("tls_ca", config->tls_ca, error, sizeof error);
     if (good)
         relays = relays_open(config, NULL, error, sizeof error);
     if (relays)

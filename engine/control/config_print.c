@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum { LINE_MAX_BYTES = 512 * 1024 }; /* 1,024 suffixes of 255 bytes fit */
 
@@ -24,6 +25,20 @@ static void printf_like(2, 3) say(struct printer *p, const char *format, ...)
 
 /* ---- the file in force ---- */
 
+/* What is printed goes into tickets and mails. Who reads it as a file again gives the password by the environment. */
+static void hide_password(char *value)
+{
+    static const char instead[] = "${SLUICE_REDIS_PASSWORD:-hidden}";
+    char *user = strstr(value, "://"), *at = strrchr(value, '@');
+    if (!user || !at || at < user || user[3] == '/')
+        return;
+    char *password = strchr(user + 3, ':');
+    if (!password || password > at)
+        return;
+    memmove(password + sizeof instead, at, strlen(at) + 1);
+    memcpy(password + 1, instead, sizeof instead - 1);
+}
+
 static void print_rows(struct printer *p, enum config_scope scope, const void *base, const char *indent)
 {
     size_t count;
@@ -32,6 +47,8 @@ static void print_rows(struct printer *p, enum config_scope scope, const void *b
         if (rows[i].scope != scope)
             continue;
         config_format(&rows[i], base, p->value, LINE_MAX_BYTES);
+        if (rows[i].type == CONFIG_URL)
+            hide_password(p->value);
         bool unsaid = strcmp(p->value, "{}") == 0 || (strcmp(p->value, "\"\"") == 0 && rows[i].min > 0);
         if (!p->value[0] || unsaid) /* it was left out: no file can say so in other words */
             continue;

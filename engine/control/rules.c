@@ -203,10 +203,9 @@ static bool add_texts(struct making *m, const struct config_rule *from, struct r
         if (!code)
             return fail(m, why);
         o->texts[o->text_count++] = code;
-        /* Where the machine has no JIT, it is interpreted: slower, and the same. */
-        int result = pcre2_jit_compile(code, PCRE2_JIT_COMPLETE);
-        if (result == PCRE2_ERROR_NOMEMORY)
-            return fail(m, "no memory");
+        /* Where there is no JIT, or no memory that may be written and executed (MemoryDenyWriteExecute of the unit), it
+         * is interpreted: slower, and the same. */
+        (void)pcre2_jit_compile(code, PCRE2_JIT_COMPLETE);
     }
     return true;
 }

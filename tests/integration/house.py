@@ -81,7 +81,8 @@ class Server:
         assert not self.process or self.process.poll() is not None, f"{self.name} runs already"
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(self.command, stdin=subprocess.DEVNULL, stderr=log,
-                                            stdout=self.options.get("stdout", log), preexec_fn=_die_with_parent)
+                                            stdout=self.options.get("stdout", log),
+                                            preexec_fn=self.options.get("before", _die_with_parent))
         return self
 
     def send(self, number):

@@ -580,6 +580,30 @@ static void print_is_a_fixpoint(void **state)
     }
 }
 
+static void print_hides_passwords(void **state)
+{
+    static const struct {
+        const char *url, *printed;
+    } rows[] = {
+        {"redis://ann:wo:rd@s@h:1/2", "redis = \"redis://ann:${SLUICE_REDIS_PASSWORD:-hidden}@h:1/2\"\n"},
+        {"redis://:words@h", "redis = \"redis://:${SLUICE_REDIS_PASSWORD:-hidden}@h\"\n"},
+        {"unix://ann:words@/run/r.sock", "redis = \"unix://ann:${SLUICE_REDIS_PASSWORD:-hidden}@/run/r.sock\"\n"},
+        {"unix:///run/a:b@c.sock", "redis = \"unix:///run/a:b@c.sock\"\n"},
+        {"redis://h:1", "redis = \"redis://h:1\"\n"},
+    };
+    (void)state;
+    for (size_t i = 0; i < countof(rows); i++) {
+        char text[128];
+        struct gathered printed = {0};
+        snprintf(text, sizeof text, "redis = '%s'", rows[i].url);
+        struct config *config = accepted(text);
+        config_print(config, gather, &printed);
+        config_free(config);
+        assert_memory_equal(printed.text, rows[i].printed, strlen(rows[i].printed));
+        free(printed.text);
+    }
+}
+
 static void variables_are_filled_in(void **state)
 {
     (void)state;
@@ -676,6 +700,7 @@ int main(void)
         cmocka_unit_test(empty_is_the_defaults),
         cmocka_unit_test(sections_become_structs),
         cmocka_unit_test(print_is_a_fixpoint),
+        cmocka_unit_test(print_hides_passwords),
         cmocka_unit_test(variables_are_filled_in),
         cmocka_unit_test(manual_names_every_key),
         cmocka_unit_test(includes_are_followed),
