@@ -379,7 +379,7 @@ static bool engine_open(struct engine *engine, char *error, size_t cap)
         snprintf(error, cap, "no memory");
         return false;
     }
-    if (engine->config->tls_ca[0] && !tls_ca_usable(engine->config->tls_ca, error, cap))
+    if (engine->config->tls_ca[0] && !tls_ca_usable("tls_ca", engine->config->tls_ca, error, cap))
         return false;
     engine->relays = relays_open(engine->config, &engine->log, error, cap);
     if (engine->relays)

@@ -237,6 +237,8 @@ static SSL_CTX *context_new(struct tls *tls, enum tls_check check, const char **
     SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
     SSL_CTX_sess_set_new_cb(context, on_session);
     *why = tls_verify_context(context, check, tls->ca);
+    if (!*why && tls->cert)
+        *why = tls_verify_show(context, tls->cert, tls->key);
     if (!*why)
         return context;
     SSL_CTX_free(context);
@@ -365,7 +367,11 @@ struct tls *tls_open(struct arena *arena, const struct tls_config *config)
     struct tls *tls = arena_take(arena, sizeof *tls, 64);
     if (!tls)
         return NULL;
-    *tls = (struct tls){.io = config->io, .ca = config->ca, .connections_max = config->connections_max};
+    *tls = (struct tls){.io = config->io,
+                        .ca = config->ca,
+                        .cert = config->cert,
+                        .key = config->key,
+                        .connections_max = config->connections_max};
     tls->content = arena_take(arena, TLS_CONTENT, 64);
     tls->gather = arena_take(arena, TLS_CONTENT, 64);
     bool had = tls->content && tls->gather && tls_sessions_open(&tls->sessions, arena, config->sessions_max) &&

@@ -82,15 +82,19 @@ must_use bool tls_tlsa_usable(const struct tls_tlsa *tlsa);
 struct tls;
 
 struct tls_config {
-    struct io *io;  /* borrows until tls_close */
-    const char *ca; /* file of trusted certificates (PEM); NULL or "": the system's. Borrows until tls_close */
+    struct io *io;          /* borrows until tls_close */
+    const char *ca;         /* file of trusted certificates (PEM); NULL or "": the system's. Borrows until tls_close */
+    const char *cert, *key; /* files (PEM) of the certificate that is shown to who asks for one, with its chain, and of
+                               its key; NULL: none. As above */
     unsigned connections_max; /* encrypted at once; one more is refused with `local` */
     unsigned sessions_max;    /* kept for resumption, the least recently used goes first; about 5 KiB each */
 };
 
 /* Can the file of trusted certificates be read, and does it hold one? For whoever starts with it: a context reads it
- * when it needs it first. False: `error` names the file and what is wrong. */
-must_use bool tls_ca_usable(const char *ca, char *error, size_t error_cap);
+ * when it needs it first. False: `error` names `what` asks for it, the file, and what is wrong. */
+must_use bool tls_ca_usable(const char *what, const char *ca, char *error, size_t error_cap);
+/* The same of a certificate with its chain, and of its key. */
+must_use bool tls_cert_usable(const char *what, const char *cert, const char *key, char *error, size_t error_cap);
 /* The arena bytes that tls_open takes at most; they are address space until they are used. */
 size_t tls_bytes(const struct tls_config *config);
 /* Taken from `arena` until it is dropped. NULL: the arena is too small. */

@@ -41,7 +41,7 @@ struct tls_sessions {
 
 struct tls {
     struct io *io;
-    const char *ca;
+    const char *ca, *cert, *key;
     unsigned connections_max;
     OSSL_LIB_CTX *library; /* NULL until the first connection */
     BIO_METHOD *bio;
@@ -80,6 +80,8 @@ must_use bool tls_identity(struct tls *tls, const struct tls_demand *demand, uin
 must_use const char *tls_verify_demand(SSL *ssl, const struct tls_demand *demand, nsec wall);
 /* What a context of this check needs once. NULL: done; else why not. */
 must_use const char *tls_verify_context(SSL_CTX *context, enum tls_check check, const char *ca);
+/* Shows `cert`. NULL: done; else why not. */
+must_use const char *tls_verify_show(SSL_CTX *context, const char *cert, const char *key);
 /* The handshake is over: forgets the certificates that the server sent beside its own, 3 KiB each, which the connection
  * and every session of it would hold. */
 void tls_verify_trim(const SSL *ssl);

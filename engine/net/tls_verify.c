@@ -147,19 +147,39 @@ const char *tls_verify_context(SSL_CTX *context, enum tls_check check, const cha
     if (check == TLS_CHECK_DANE)
         return SSL_CTX_dane_enable(context) > 0 ? NULL : "DANE cannot be had";
     if (ca && ca[0])
-        return SSL_CTX_load_verify_file(context, ca) == 1 ? NULL : "the file of tls_ca cannot be read";
+        return SSL_CTX_load_verify_file(context, ca) == 1 ? NULL : "the file of trusted certificates cannot be read";
     return SSL_CTX_set_default_verify_paths(context) == 1 ? NULL : "the system's trusted certificates cannot be read";
 }
 
-bool tls_ca_usable(const char *ca, char *error, size_t error_cap)
+bool tls_ca_usable(const char *what, const char *ca, char *error, size_t error_cap)
 {
     X509_STORE *store = X509_STORE_new();
     bool usable = store && X509_STORE_load_file(store, ca) == 1;
     X509_STORE_free(store);
     if (!usable)
-        snprintf(error, error_cap, "tls_ca: %s holds no certificate that can be read, in PEM", ca);
+        snprintf(error, error_cap, "%s: %s holds no certificate that can be read, in PEM", what, ca);
     ERR_clear_error();
     return usable;
+}
+
+const char *tls_verify_show(SSL_CTX *context, const char *cert, const char *key)
+{
+    if (SSL_CTX_use_certificate_chain_file(context, cert) != 1)
+        return "holds no certificate that can be read, in PEM";
+    if (SSL_CTX_use_PrivateKey_file(context, key, SSL_FILETYPE_PEM) != 1)
+        return "has no key that can be read, in PEM and without a password, or one of another certificate";
+    return NULL;
+}
+
+bool tls_cert_usable(const char *what, const char *cert, const char *key, char *error, size_t error_cap)
+{
+    SSL_CTX *context = SSL_CTX_new(TLS_client_method());
+    const char *why = context ? tls_verify_show(context, cert, key) : "cannot be looked at: no memory";
+    SSL_CTX_free(context);
+    if (why)
+        snprintf(error, error_cap, "%s: %s %s", what, cert, why);
+    ERR_clear_error();
+    return !why;
 }
 
 void tls_verify_trim(const SSL *ssl)

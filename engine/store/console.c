@@ -35,7 +35,7 @@ static void read_added(struct store *store, struct store_request *r, const struc
     step_global_key(store, "wake", SLICE(""));
     step_text(store, r->campaign);
     step_ask(store, r, step_read_command, 0);
-    redis_flush(store->redis);
+    link_flush(store->link);
 }
 
 void store_wake(struct store *store, struct store_request *r)
@@ -154,7 +154,7 @@ static void read_scan(struct store *store, struct store_request *r, const struct
         scanned(store, resp_to_text(resp_member(keys, i)));
     if (cursor.n && !slice_equal(cursor, SLICE("0"))) {
         ask_scan(store, r, cursor);
-        redis_flush(store->redis);
+        link_flush(store->link);
         return;
     }
     for (size_t at = 0; at < store->scanned_n; at += strlen(store->scanned + at) + 1)

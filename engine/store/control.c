@@ -37,7 +37,7 @@ static void read_woken(struct store *store, struct store_request *r, const struc
         step_text(store, pairs[i][1]);
     }
     step_ask(store, r, read_told, 0);
-    redis_flush(store->redis);
+    link_flush(store->link);
 }
 
 static void read_changed(struct store *store, struct store_request *r, const struct resp_node *reply, bool repeated)
@@ -48,7 +48,7 @@ static void read_changed(struct store *store, struct store_request *r, const str
     step_global_key(store, "wake", SLICE(""));
     step_text(store, STORE_CONTROL_WAKE);
     step_ask(store, r, read_woken, 0);
-    redis_flush(store->redis);
+    link_flush(store->link);
 }
 
 static void take_note(struct store_request *r, struct control_note *note, struct slice scope, struct slice by,

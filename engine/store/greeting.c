@@ -28,6 +28,10 @@ bool greeting_write(enum greeting step, const struct redis_config *config, struc
             resp_unsigned(command, config->url.database);
         }
         return config->url.database != 0;
+    case GREETING_ROLE:
+        if (config->master)
+            resp_text(command, SLICE("ROLE"));
+        return config->master;
     case GREETING_SERVER:
         if (config->library)
             write_words(command, server, countof(server));
@@ -65,6 +69,11 @@ bool greeting_answer(enum greeting *step, const struct resp_node *answer, char *
         bool old = *step == GREETING_LIST && slice_starts_with(text, SLICE("ERR unknown command"));
         snprintf(error, error_cap, SLICE_FORMAT "%s", SLICE_ARGS(text),
                  old ? " (Redis 7.0 or later, or Valkey, is needed)" : "");
+        return false;
+    }
+    if (*step == GREETING_ROLE && !slice_equal(resp_to_text(resp_member(answer, 0)), SLICE("master"))) {
+        snprintf(error, error_cap, "ROLE " SLICE_FORMAT ", and the master is wanted",
+                 SLICE_ARGS(resp_to_text(resp_member(answer, 0))));
         return false;
     }
     if (*step == GREETING_LIST && answer->type == RESP_ARRAY && answer->count > 0)

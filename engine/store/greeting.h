@@ -8,8 +8,9 @@ enum greeting {
     GREETING_BROKEN = 0,
     GREETING_AUTH,
     GREETING_SELECT,
+    GREETING_ROLE,   /* is it a master? */
     GREETING_SERVER, /* which process is it? */
-    GREETING_LIST, /* is our library there? */
+    GREETING_LIST,   /* is our library there? */
     GREETING_LOAD,
     GREETING_SUBSCRIBE,
     GREETING_DONE,

@@ -11,13 +11,19 @@
 #ifndef STORE_LINK_H
 #define STORE_LINK_H
 
+#include "store/access.h"
 #include "store/redis.h"
 #include "store/slot.h"
 
 struct link;
 
-/* Starts connecting. Owns nothing of the config but a copy; its `where` and `taken` are link's own to set. */
-must_use struct link *link_open(struct io *io, const struct redis_config *config);
+struct link_config {
+    struct redis_config redis; /* url, resolver, library, answer, message and context; the rest is link's own to set */
+    const struct access *access; /* borrows until return */
+};
+
+/* Starts connecting. NULL with a sentence: there is no memory for TLS. */
+must_use struct link *link_open(struct io *io, const struct link_config *config, char *error, size_t error_cap);
 /* Subscribes to a channel on a connection of its own: `message` of the config is called for what comes. Once. Borrows
  * the name until link_close. */
 void link_subscribe(struct link *link, const char *channel);

@@ -9,6 +9,8 @@ struct queue_entry {
     uint64_t at; /* offset of its bytes */
     size_t size;
     nsec asked_at;
+    uint64_t number;              /* for whoever leads several connections: the order in which all was asked */
+    unsigned slot;                /* of its keys */
     bool once, repeated, refused; /* refused: repeated because of Redis' state */
 };
 

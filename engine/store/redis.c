@@ -1,68 +1,10 @@
 /* A connection to Redis may break at any byte; what was asked is kept here until it is answered, so that the rest of
  * the engine knows only "not yet". */
-#include "store/redis.h"
+#include "store/redis_private.h"
 
-#include "net/stream.h"
-#include "store/greeting.h"
-#include "store/queue.h"
-
-#include <errno.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 
-enum { DELAY_MIN_MS = 50, DELAY_MAX_MS = 5000 };
-
-enum redis_state {
-    REDIS_BROKEN = 0,
-    REDIS_WAITING, /* for the back-off to be over */
-    REDIS_RESOLVING,
-    REDIS_CONNECTING,
-    REDIS_GREETING, /* one command at a time: see `greeting` */
-    REDIS_OPEN,
-    REDIS_CLOSING,
-};
-
-struct redis {
-    struct io *io;
-    struct redis_config config;
-    enum redis_state state;
-    struct stream stream;
-    struct resolver_query query;
-    struct io_timer reconnect, retry, watch;
-    struct resp_in *in;
-    struct queue asked;   /* not answered yet */
-    unsigned sent;        /* so many of them are on their way */
-    uint64_t sent_to;     /* offset up to which bytes were handed to the stream */
-    uint64_t lent_from;   /* while the stream is sending: the lowest offset that it borrows */
-    struct queue refused; /* wait to be repeated */
-    bool retry_due;
-    nsec reconnect_delay, retry_delay; /* the last ones; 0: all went well since */
-    enum greeting greeting;            /* the step that is under way */
-    bool greeting_waits;               /* the next one, for the stream to have sent the last */
-    struct resp_out greeting_out;
-    struct resp_command command; /* of the greeting */
-    nsec waiting_since;
-    char trouble[256];
-    char server[64]; /* its process; "" : we are not told */
-    uint64_t epoch;
-    nsec alive_at;
-};
-
 /* ---- sending ---- */
-
-static bool is_waiting(const struct redis *redis)
-{
-    return redis->state == REDIS_CONNECTING || redis->state == REDIS_GREETING ||
-           (redis->state == REDIS_OPEN && redis->sent > 0);
-}
-
-static void watch_begin(struct redis *redis)
-{
-    redis->waiting_since = io_now(redis->io);
-    if (!io_timer_is_set(&redis->watch))
-        io_timer_set(redis->io, &redis->watch, redis->waiting_since + REDIS_SILENCE_S * NSEC_PER_S);
-}
 
 void redis_flush(struct redis *redis)
 {
@@ -79,7 +21,7 @@ void redis_flush(struct redis *redis)
     struct slice parts[IO_SEND_PARTS];
     unsigned count = resp_out_parts(&redis->asked.out, redis->sent_to, &to, parts, IO_SEND_PARTS);
     if (!redis->sent)
-        watch_begin(redis);
+        redis_watch(redis);
     redis->lent_from = redis->sent_to;
     redis->sent_to = to;
     while (redis->sent < redis->asked.count && queue_at(&redis->asked, redis->sent)->at < to)
@@ -118,18 +60,11 @@ static void rebuild(struct redis *redis)
 
 /* ---- ending a connection ---- */
 
-/* Three quarters to five quarters of a delay that doubles. */
-static nsec back_off(struct redis *redis, nsec *delay)
+static void settle(struct redis *redis, const struct queue_entry *entry)
 {
-    *delay = *delay ? nsec_min(2 * *delay, DELAY_MAX_MS * NSEC_PER_MS) : DELAY_MIN_MS * NSEC_PER_MS;
-    return *delay * 3 / 4 + (nsec)(io_random(redis->io) % (uint64_t)(*delay / 2));
-}
-
-static void wait_to_reconnect(struct redis *redis)
-{
-    redis->state = REDIS_WAITING;
-    io_timer_clear(redis->io, &redis->watch);
-    io_timer_set(redis->io, &redis->reconnect, io_now(redis->io) + back_off(redis, &redis->reconnect_delay));
+    const struct redis_hooks *hooks = redis->config.hooks;
+    if (hooks && hooks->settled)
+        hooks->settled(redis->config.hook_context, redis, entry->slot);
 }
 
 /* Commands that must not run twice and were on their way are answered with "nobody knows". */
@@ -137,12 +72,12 @@ static void give_up_once(struct redis *redis)
 {
     unsigned given_up = 0;
     struct queue kept = {0};
-    void **owners = calloc(redis->sent ? redis->sent : 1, sizeof *owners);
-    sluice_assert(owners);
+    struct queue_entry *entries = calloc(redis->sent ? redis->sent : 1, sizeof *entries);
+    sluice_assert(entries);
     for (unsigned i = 0; i < redis->asked.count; i++) {
         struct queue_entry *entry = queue_at(&redis->asked, i);
         if (i < redis->sent && entry->once)
-            owners[given_up++] = entry->owner;
+            entries[given_up++] = *entry;
         else
             queue_copy(&kept, &redis->asked, i);
     }
@@ -153,60 +88,23 @@ static void give_up_once(struct redis *redis)
     } else
         queue_free(&kept);
     rebuild(redis);
-    for (unsigned i = 0; i < given_up; i++)
-        redis->config.answer(redis->config.context, owners[i], NULL, true);
-    free(owners);
+    for (unsigned i = 0; i < given_up; i++) {
+        settle(redis, &entries[i]);
+        redis->config.answer(redis->config.context, entries[i].owner, NULL, true);
+    }
+    free(entries);
 }
 
 static void on_closed(struct stream *stream)
 {
     struct redis *redis = container_of(stream, struct redis, stream);
     give_up_once(redis);
-    wait_to_reconnect(redis);
-}
-
-printf_like(2, 3) static void say_trouble(struct redis *redis, const char *format, ...)
-{
-    va_list args;
-    va_start(args, format);
-    vsnprintf(redis->trouble, sizeof redis->trouble, format, args);
-    va_end(args);
-}
-
-/* The connection is of no use any more; `trouble` says why. */
-static void drop(struct redis *redis)
-{
-    if (redis->stream.state == STREAM_CLOSED) {
-        wait_to_reconnect(redis);
-        return;
-    }
-    redis->state = REDIS_CLOSING;
-    stream_close(&redis->stream);
-}
-
-static void drop_because(struct redis *redis, const char *what, int result)
-{
-    char where[LIMIT_DOMAIN + 64];
-    url_text(&redis->config.url, where, sizeof where);
-    say_trouble(redis, "%s %s: %s", what, where, result < 0 ? strerror(-result) : "closed by Redis");
-    drop(redis);
+    redis_wait_to_reconnect(redis);
 }
 
 static void on_ended(struct stream *stream, int result)
 {
-    drop_because(container_of(stream, struct redis, stream), "connection to", result);
-}
-
-static void on_watch(struct io_timer *timer)
-{
-    struct redis *redis = container_of(timer, struct redis, watch);
-    nsec until = redis->waiting_since + REDIS_SILENCE_S * NSEC_PER_S;
-    if (!is_waiting(redis))
-        return;
-    if (io_now(redis->io) < until)
-        io_timer_set(redis->io, &redis->watch, until);
-    else
-        drop_because(redis, "connection to", -ETIMEDOUT);
+    redis_drop_because(container_of(stream, struct redis, stream), "connection to", result);
 }
 
 /* ---- the greeting ---- */
@@ -259,14 +157,21 @@ static void greeted(struct redis *redis, const struct resp_node *reply)
     if (redis->greeting == GREETING_SERVER)
         meet(redis, greeting_server(reply));
     if (!greeting_answer(&redis->greeting, reply, error, sizeof error)) {
-        say_trouble(redis, "Redis answers: %s", error);
-        drop(redis);
+        redis_say(redis, "Redis answers: %s", error);
+        redis_drop(redis);
         return;
     }
     greet(redis);
 }
 
 /* ---- answers ---- */
+
+enum refusal {
+    REFUSAL_BROKEN = 0,
+    REFUSAL_ANSWER,   /* none: it is the answer */
+    REFUSAL_REPEATED, /* here, after a back-off */
+    REFUSAL_TAKEN,    /* over, by whoever leads */
+};
 
 /* An error that is about Redis' state and will pass. */
 static bool is_passing(struct slice error)
@@ -286,9 +191,9 @@ static void refuse_head(struct redis *redis, struct slice error)
     struct queue_entry *head = queue_at(&redis->asked, 0);
     head->repeated = head->refused = true;
     queue_copy(&redis->refused, &redis->asked, 0);
-    say_trouble(redis, "Redis answers: " SLICE_FORMAT, SLICE_ARGS(error));
+    redis_say(redis, "Redis answers: " SLICE_FORMAT, SLICE_ARGS(error));
     if (!io_timer_is_set(&redis->retry) && !redis->retry_due)
-        io_timer_set(redis->io, &redis->retry, io_now(redis->io) + back_off(redis, &redis->retry_delay));
+        io_timer_set(redis->io, &redis->retry, io_now(redis->io) + redis_back_off(redis, &redis->retry_delay));
 }
 
 static void repeat_refused(struct redis *redis)
@@ -306,12 +211,25 @@ static void on_retry(struct io_timer *timer)
     repeat_refused(redis);
 }
 
+/* The oldest command was answered by an error; what becomes of it? */
+static enum refusal refusal_of(struct redis *redis, struct slice error)
+{
+    const struct redis_hooks *hooks = redis->config.hooks;
+    queue_at(&redis->asked, 0)->repeated = true; /* if at all, it is asked again from here on */
+    if (hooks && hooks->refused && hooks->refused(redis->config.hook_context, redis, &redis->asked, error))
+        return REFUSAL_TAKEN;
+    if (!is_passing(error))
+        return REFUSAL_ANSWER;
+    refuse_head(redis, error);
+    return REFUSAL_REPEATED;
+}
+
 /* False: the connection was dropped. */
 static bool answered(struct redis *redis, const struct resp_node *nodes)
 {
     if (!redis->sent) {
-        say_trouble(redis, "Redis answers what nobody asked");
-        drop(redis);
+        redis_say(redis, "Redis answers what nobody asked");
+        redis_drop(redis);
         return false;
     }
     struct queue_entry head = *queue_at(&redis->asked, 0);
@@ -320,14 +238,12 @@ static bool answered(struct redis *redis, const struct resp_node *nodes)
     redis->alive_at = nsec_max(redis->alive_at, head.asked_at);
     if (is_error && slice_starts_with(nodes->text, SLICE("ERR Function not found"))) {
         /* Somebody flushed the functions; a new connection loads them, and asks again. */
-        say_trouble(redis, "Redis answers: " SLICE_FORMAT, SLICE_ARGS(nodes->text));
-        drop(redis);
+        redis_say(redis, "Redis answers: " SLICE_FORMAT, SLICE_ARGS(nodes->text));
+        redis_drop(redis);
         return false;
     }
-    bool again = is_error && is_passing(nodes->text);
-    if (again)
-        refuse_head(redis, nodes->text);
-    else if (head.refused) {
+    enum refusal refusal = is_error ? refusal_of(redis, nodes->text) : REFUSAL_ANSWER;
+    if (refusal == REFUSAL_ANSWER && head.refused) {
         redis->retry_delay = 0;
         if (!redis->refused.count)
             redis->trouble[0] = 0;
@@ -335,8 +251,15 @@ static bool answered(struct redis *redis, const struct resp_node *nodes)
     queue_pop(&redis->asked);
     redis->sent--;
     drop_answered(redis);
-    if (!again)
+    if (refusal == REFUSAL_REPEATED && redis->config.master && slice_starts_with(nodes->text, SLICE("READONLY"))) {
+        redis_say(redis, "Redis answers: " SLICE_FORMAT, SLICE_ARGS(nodes->text));
+        redis_drop(redis); /* it is the master no more: whoever knows the master is asked again */
+        return false;
+    }
+    if (refusal == REFUSAL_ANSWER) {
+        settle(redis, &head);
         redis->config.answer(redis->config.context, head.owner, nodes, head.repeated);
+    }
     repeat_refused(redis);
     return true;
 }
@@ -366,8 +289,8 @@ static void on_bytes(struct stream *stream, struct slice bytes)
             return;
     }
     if (got < 0) {
-        say_trouble(redis, "what answers does not speak Redis' protocol");
-        drop(redis);
+        redis_say(redis, "what answers does not speak Redis' protocol");
+        redis_drop(redis);
     }
 }
 
@@ -375,7 +298,7 @@ static void on_sent(struct stream *stream, int result)
 {
     struct redis *redis = container_of(stream, struct redis, stream);
     if (result < 0) {
-        drop_because(redis, "connection to", result);
+        redis_drop_because(redis, "connection to", result);
     } else if (redis->state == REDIS_GREETING && redis->greeting_waits) {
         redis->greeting_waits = false;
         greet(redis);
@@ -386,69 +309,26 @@ static void on_sent(struct stream *stream, int result)
     }
 }
 
-/* ---- making a connection ---- */
+/* ---- the connection ---- */
 
-static void on_connected(struct stream *stream, int result)
+void redis_greet(struct redis *redis)
 {
-    struct redis *redis = container_of(stream, struct redis, stream);
-    if (result < 0) {
-        drop_because(redis, "connect", result);
-        return;
-    }
     redis->state = REDIS_GREETING;
     redis->greeting = GREETING_AUTH;
     redis->greeting_waits = false;
     resp_in_reset(redis->in);
-    watch_begin(redis);
+    redis_watch(redis);
     greet(redis);
 }
 
-static const struct stream_events events = {
-    .connected = on_connected, .bytes = on_bytes, .sent = on_sent, .ended = on_ended, .closed = on_closed};
+const struct stream_events redis_stream_events = {.connected = redis_on_connected,
+                                                  .secured = redis_on_secured,
+                                                  .bytes = on_bytes,
+                                                  .sent = on_sent,
+                                                  .ended = on_ended,
+                                                  .closed = on_closed};
 
-static void connect_to(struct redis *redis, const struct io_address *to)
-{
-    redis->state = REDIS_CONNECTING;
-    int result = stream_connect(&redis->stream, redis->io, &events, NULL, to);
-    if (result < 0)
-        drop_because(redis, "connect", result);
-    else
-        watch_begin(redis);
-}
-
-static void on_resolved(struct resolver_query *query, const struct resolver_answer *answer)
-{
-    struct redis *redis = container_of(query, struct redis, query);
-    if (answer->status == RESOLVER_OK && answer->address_count) {
-        /* Another one at each try: one of several may be dead. */
-        struct io_address to = answer->addresses[io_random(redis->io) % answer->address_count];
-        io_address_set_port(&to, redis->config.url.port);
-        connect_to(redis, &to);
-        return;
-    }
-    say_trouble(redis, "the host name %s of Redis cannot be resolved", redis->config.url.host);
-    wait_to_reconnect(redis);
-}
-
-static void begin(struct redis *redis)
-{
-    const struct url *url = &redis->config.url;
-    struct io_address to;
-    /* RFC 6761 §6.3: this name is loopback, whatever a server says. */
-    const char *host = strcmp(url->host, "localhost") == 0 ? "127.0.0.1" : url->host;
-    if (io_address_parse(&to, url->is_unix ? url->path : host, url->port)) {
-        connect_to(redis, &to);
-    } else if (redis->config.resolver) {
-        redis->state = REDIS_RESOLVING;
-        redis->query.done = on_resolved;
-        resolver_address_query(redis->config.resolver, &redis->query, slice_of(host), true, true);
-    } else {
-        say_trouble(redis, "the host %s of Redis is no address, and there is no resolver", host);
-        wait_to_reconnect(redis);
-    }
-}
-
-static void on_reconnect(struct io_timer *timer) { begin(container_of(timer, struct redis, reconnect)); }
+static void on_reconnect(struct io_timer *timer) { redis_connect(container_of(timer, struct redis, reconnect)); }
 
 struct redis *redis_open(struct io *io, const struct redis_config *config)
 {
@@ -459,9 +339,8 @@ struct redis *redis_open(struct io *io, const struct redis_config *config)
     redis->in = resp_in_open();
     redis->reconnect.fire = on_reconnect;
     redis->retry.fire = on_retry;
-    redis->watch.fire = on_watch;
-    say_trouble(redis, "not connected to Redis yet");
-    begin(redis);
+    redis_say(redis, "not connected to Redis yet");
+    redis_connect(redis);
     return redis;
 }
 
@@ -475,12 +354,28 @@ void redis_close(struct redis *redis)
     free(redis);
 }
 
-void redis_ask(struct redis *redis, const struct resp_command *command, void *owner, unsigned flags)
+/* At rest nobody connects but for something. */
+static void wake(struct redis *redis)
 {
-    struct queue_entry *entry =
-        queue_add(&redis->asked,
-                  (struct queue_entry){.owner = owner, .asked_at = io_now(redis->io), .once = flags & REDIS_ONCE});
+    if (redis->state == REDIS_RESTING) {
+        redis->state = REDIS_WAITING;
+        io_timer_set(redis->io, &redis->reconnect, io_now(redis->io));
+    }
+}
+
+void redis_ask(struct redis *redis, const struct resp_command *command, void *owner, unsigned slot, unsigned flags)
+{
+    struct queue_entry *entry = queue_add(
+        &redis->asked,
+        (struct queue_entry){.owner = owner, .asked_at = io_now(redis->io), .slot = slot, .once = flags & REDIS_ONCE});
     entry->size = resp_out_command(&redis->asked.out, command);
+    wake(redis);
+}
+
+void redis_ask_again(struct redis *redis, const struct queue *taken, unsigned i)
+{
+    queue_copy(&redis->asked, taken, i);
+    wake(redis);
 }
 
 bool redis_connected(const struct redis *redis) { return redis->state == REDIS_OPEN && !redis->trouble[0]; }

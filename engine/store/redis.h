@@ -6,25 +6,49 @@
  *
  * An answer that is about Redis' state and not about the command (LOADING, READONLY, OOM, BUSY, MASTERDOWN, TRYAGAIN,
  * CLUSTERDOWN, NOREPLICAS, MISCONF) is no answer: that command is repeated after a back-off, before anything that was
- * not on its way yet; those that were go on.
+ * not on its way yet; those that were go on. Where `master` is wanted, READONLY ends the connection: it is none any
+ * more.
  *
  * Each new connection first makes sure that the library of functions is there. Its name holds a hash of its content,
  * so it is never replaced under its callers.
  *
- * store.c alone uses this. */
+ * With `tls` nothing is said in plain text: the server's certificate must be for the host that was meant, signed by an
+ * authority that is trusted, and valid, or there is no connection.
+ *
+ * link.c and what it is made of alone use this. */
 #ifndef STORE_REDIS_H
 #define STORE_REDIS_H
 
 #include "io/io.h"
 #include "net/resolver.h"
+#include "net/tls.h"
 #include "store/resp.h"
 #include "store/url.h"
 
 struct redis;
+struct queue;
+
+/* For whoever leads several connections. Each may be NULL. `context` is hook_context. */
+struct redis_hooks {
+    /* A connection is to be made: answered, now or later, by redis_found. NULL: to the url's first host. */
+    void (*where)(void *context, struct redis *redis);
+    /* The oldest command, the first of `asked`, was answered by an error. True: the callee has taken it over
+     * (queue_copy): it is none of this connection's any more, and nobody else is told. */
+    bool (*refused)(void *context, struct redis *redis, const struct queue *asked, struct slice error);
+    /* A command of this slot was answered, or given up (REDIS_ONCE); comes before `answer`. */
+    void (*settled)(void *context, struct redis *redis, unsigned slot);
+    /* A connection broke, or could not be made. `asked` is all that was not answered, in its order; the callee takes it
+     * over (and empties it). */
+    void (*lost)(void *context, struct redis *redis, struct queue *asked);
+};
 
 struct redis_config {
     struct url url;
     struct resolver *resolver;  /* may be NULL for a socket or a literal address */
+    struct tls *tls;            /* NULL: plain text. Borrows until redis_close */
+    const char *tls_name;       /* that certificates must be for; NULL or "": the host that is connected to. As above */
+    bool master;                /* the server must say that it is one */
+    nsec silence;               /* 0: REDIS_SILENCE_S */
     const char *library;        /* name of the function library; NULL: none is needed. Borrows until redis_close */
     const char *library_source; /* as above */
     const char *channel;        /* subscribes to this; then no commands may be asked. NULL: none. As above */
@@ -33,6 +57,8 @@ struct redis_config {
     void (*answer)(void *context, void *owner, const struct resp_node *nodes, bool repeated);
     void (*message)(void *context, struct slice payload); /* of the channel */
     void *context;
+    const struct redis_hooks *hooks; /* NULL: none */
+    void *hook_context;
 };
 
 enum {
@@ -45,10 +71,24 @@ must_use struct redis *redis_open(struct io *io, const struct redis_config *conf
 /* Forgets every command, frees. Requires that `io` is closed (io_close_all): the connection's operations are in it. */
 void redis_close(struct redis *redis);
 
-/* Encodes at once; leaves with the next flush. `owner` is handed back with the answer. */
-void redis_ask(struct redis *redis, const struct resp_command *command, void *owner, unsigned flags);
+/* Encodes at once; leaves with the next flush. `owner` is handed back with the answer, `slot` with `settled`. */
+void redis_ask(struct redis *redis, const struct resp_command *command, void *owner, unsigned slot, unsigned flags);
+/* The same for entry `i` of what was taken over from a connection. */
+void redis_ask_again(struct redis *redis, const struct queue *taken, unsigned i);
 /* All that was asked leaves in one write; what is asked while a write is under way leaves behind it by itself. */
 void redis_flush(struct redis *redis);
+
+/* ---- for whoever leads several ---- */
+
+/* The answer to `where`: the host to connect to. NULL: there is none for now; it is asked again after a back-off. */
+void redis_found(struct redis *redis, const struct url_host *host);
+/* This connection is of no use any more, for this reason; another one is made. */
+void redis_leave(struct redis *redis, const char *why);
+/* No connection until something is asked again. Requires that nothing is unanswered. */
+void redis_rest(struct redis *redis);
+/* True: it is at rest, nothing is in flight, and redis_move may follow. */
+bool redis_at_rest(const struct redis *redis);
+void redis_move(struct redis *redis, const struct url_host *host);
 
 bool redis_connected(const struct redis *redis);      /* and willing: nothing waits to be repeated */
 const char *redis_trouble(const struct redis *redis); /* why not, as a sentence; "" when it is */

@@ -16,16 +16,37 @@ static const char *const campaign_keys[] = {"campaign", "status", "recipients", 
 
 void step_text(struct store *store, const char *text) { resp_text(&store->command, slice_of(text)); }
 
+/* Nothing that is asked may touch two slots: no server of a cluster could do it. */
+static void in_slot(struct store *store, unsigned slot)
+{
+    sluice_assert(store->slot == SLOT_NONE || store->slot == slot);
+    store->slot = slot;
+}
+
+void step_joined_key(struct store *store, const struct slice *parts, unsigned count)
+{
+    size_t n = 0;
+    for (unsigned i = 0; i < count; i++)
+        n += parts[i].n;
+    resp_joined(&store->command, parts, count);
+    in_slot(store, slot_of((struct slice){store->command.p + store->command.n - 2 - n, n})); /* before its \r\n */
+}
+
 void step_global_key(struct store *store, const char *name, struct slice tail)
 {
     const struct slice parts[] = {slice_of(store->prefix), SLICE(":"), slice_of(name), tail};
-    resp_joined(&store->command, parts, countof(parts));
+    step_joined_key(store, parts, countof(parts));
 }
 
 void step_key(struct store *store, struct slice campaign, const char *name, struct slice tail)
 {
     const struct slice parts[] = {slice_of(store->prefix), SLICE(":{"), campaign, SLICE("}:"), slice_of(name), tail};
     resp_joined(&store->command, parts, countof(parts));
+    if (!slice_equal(campaign, slice_of(store->slot_campaign))) {
+        slice_copy(store->slot_campaign, sizeof store->slot_campaign, campaign);
+        store->campaign_slot = slot_of(campaign);
+    }
+    in_slot(store, store->campaign_slot);
 }
 
 void step_begin_function(struct store *store, const char *function, unsigned keys)
@@ -70,6 +91,7 @@ void step_begin_single(struct store *store, const char *function, const char *ke
 void step_begin_command(struct store *store, const char *name)
 {
     resp_begin(&store->command);
+    store->slot = SLOT_NONE;
     step_text(store, name);
 }
 
@@ -89,7 +111,7 @@ void step_ask(struct store *store, struct store_request *r,
 {
     r->state = 1;
     r->read = read;
-    redis_ask(store->redis, &store->command, r, flags);
+    link_ask(store->link, store->slot, &store->command, r, flags);
 }
 
 /* ---- answering ---- */

@@ -3,18 +3,19 @@
 #ifndef STORE_STEP_H
 #define STORE_STEP_H
 
-#include "store/redis.h"
+#include "store/link.h"
 #include "store/store.h"
 
 enum { STORE_PREFIX_MAX = 64, STORE_ENGINE_MAX = 63 };
 
 struct store {
     struct io *io;
-    struct redis *redis;
-    struct redis *wake; /* NULL until somebody wants to be woken */
-    struct redis_config redis_config;
+    struct link *link;
     size_t backlog_bytes;
     struct resp_command command; /* the one that is being written */
+    unsigned slot;               /* of its keys, which are all of one; SLOT_NONE: none was written yet */
+    char slot_campaign[LIMIT_CAMPAIGN_ID + 1]; /* the one whose slot was computed last */
+    unsigned campaign_slot;
     struct slice *items;         /* of the answer that is being given */
     unsigned item_count, items_cap;
     uint64_t adoptions;
@@ -34,6 +35,8 @@ struct store {
 /* ---- writing ---- */
 
 void step_text(struct store *store, const char *text);
+/* A key of any kind as the next argument. All keys of a command are of one slot. */
+void step_joined_key(struct store *store, const struct slice *parts, unsigned count);
 /* "prefix:name<tail>" as the next argument. */
 void step_global_key(struct store *store, const char *name, struct slice tail);
 /* "prefix:{campaign}:name<tail>" as the next argument. */
@@ -52,6 +55,9 @@ void step_begin_single(struct store *store, const char *function, const char *ke
 void step_begin_command(struct store *store, const char *name);
 /* XADD to sluice:ops; fields and values follow. */
 void step_begin_ops(struct store *store);
+
+/* An event: the number of strings, then names and values. */
+void step_event(struct store *store, const struct event *event, bool full);
 
 /* What was written is asked. `read` is given a reply that is no error, and ends with step_done or asks for more. */
 void step_ask(struct store *store, struct store_request *r,

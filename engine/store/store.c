@@ -27,6 +27,12 @@ static void on_answer(void *context, void *owner, const struct resp_node *reply,
     step_done(store, r, &answer);
 }
 
+static void on_message(void *context, struct slice campaign)
+{
+    struct store *store = context;
+    store->woken(store->woken_context, campaign);
+}
+
 /* Ids are parts of keys and of space-separated entries. */
 static bool is_plain(const char *text, size_t max)
 {
@@ -57,21 +63,24 @@ struct store *store_open(struct io *io, struct resolver *resolver, const struct 
     snprintf(store->engine, sizeof store->engine, "%s", config->engine);
     snprintf(store->incarnation, sizeof store->incarnation, "%llu", (unsigned long long)config->incarnation);
     snprintf(store->hand, sizeof store->hand, "%016llx", (unsigned long long)io_random(io));
-    store->redis_config = (struct redis_config){.url = url,
-                                                .resolver = resolver,
-                                                .library = steps_library,
-                                                .library_source = steps_source,
-                                                .answer = on_answer,
-                                                .context = store};
-    store->redis = redis_open(io, &store->redis_config);
-    return store;
+    const struct link_config to = {.redis = {.url = url,
+                                             .resolver = resolver,
+                                             .library = steps_library,
+                                             .library_source = steps_source,
+                                             .answer = on_answer,
+                                             .message = on_message,
+                                             .context = store},
+                                   .access = config->access};
+    store->link = link_open(io, &to, error, error_cap);
+    if (store->link)
+        return store;
+    free(store);
+    return NULL;
 }
 
 void store_close(struct store *store)
 {
-    redis_close(store->redis);
-    if (store->wake)
-        redis_close(store->wake);
+    link_close(store->link);
     resp_command_free(&store->command);
     free(store->items);
     free(store->scanned);
@@ -79,13 +88,13 @@ void store_close(struct store *store)
     free(store);
 }
 
-void store_flush(struct store *store) { redis_flush(store->redis); }
-bool store_connected(const struct store *store) { return redis_connected(store->redis); }
-const char *store_trouble(const struct store *store) { return redis_trouble(store->redis); }
+void store_flush(struct store *store) { link_flush(store->link); }
+bool store_connected(const struct store *store) { return link_connected(store->link); }
+const char *store_trouble(const struct store *store) { return link_trouble(store->link); }
 
 bool store_busy(const struct store *store)
 {
-    return !redis_connected(store->redis) || redis_unanswered(store->redis) >= store->backlog_bytes;
+    return !link_connected(store->link) || link_unanswered(store->link) >= store->backlog_bytes;
 }
 
 /* ---- discovery ---- */
@@ -106,23 +115,12 @@ void store_campaigns(struct store *store, struct store_request *r)
     step_ask(store, r, step_read_command, 0);
 }
 
-static void on_message(void *context, struct slice campaign)
-{
-    struct store *store = context;
-    store->woken(store->woken_context, campaign);
-}
-
 void store_on_wake(struct store *store, void (*woken)(void *context, struct slice campaign), void *context)
 {
-    sluice_assert(!store->wake);
-    struct redis_config config = store->redis_config;
     snprintf(store->channel, sizeof store->channel, "%s:wake", store->prefix);
     store->woken = woken;
     store->woken_context = context;
-    config.library = config.library_source = NULL;
-    config.channel = store->channel;
-    config.message = on_message;
-    store->wake = redis_open(store->io, &config);
+    link_subscribe(store->link, store->channel);
 }
 
 static void read_totals(const struct resp_node *totals, struct store_view *view)
@@ -222,7 +220,7 @@ static void ask_ops(struct store *store, struct store_request *r, const char *wh
     step_text(store, "engine");
     step_text(store, store->engine);
     step_ask(store, r, read, 0);
-    redis_flush(store->redis);
+    link_flush(store->link);
 }
 
 /* The last command of a step that took several. */
@@ -243,7 +241,7 @@ static void read_started(struct store *store, struct store_request *r, const str
     step_text(store, "started_at");
     resp_number(&store->command, wall_ms(store));
     step_ask(store, r, read_last, 0);
-    redis_flush(store->redis);
+    link_flush(store->link);
 }
 
 static void read_phase(struct store *store, struct store_request *r, const struct resp_node *reply, bool repeated)
@@ -282,7 +280,7 @@ static void ask_set(struct store *store, struct store_request *r, const char *co
         ending_key(store);
     step_text(store, r->campaign);
     step_ask(store, r, read, 0);
-    redis_flush(store->redis);
+    link_flush(store->link);
 }
 
 static void read_put_back(struct store *store, struct store_request *r, const struct resp_node *reply, bool repeated)
@@ -314,7 +312,7 @@ static void read_moved(struct store *store, struct store_request *r, const struc
     (void)repeated;
     step_begin(store, "again", slice_of(r->campaign), 0);
     step_ask(store, r, read_again, 0);
-    redis_flush(store->redis);
+    link_flush(store->link);
 }
 
 static void read_finish_told(struct store *store, struct store_request *r, const struct resp_node *reply, bool repeated)

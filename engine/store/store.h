@@ -25,9 +25,11 @@ struct store;
 struct store_request;
 struct resp_node;
 struct control_note;
+struct access;
 
 struct store_config {
-    const char *url;      /* "unix:/path", "redis://[user:password@]host:port[/db]"; borrows until store_close */
+    const char *url;      /* store/url.h; borrows until return */
+    const struct access *access; /* store/access.h; NULL: none. Borrows until return */
     const char *prefix;   /* "sluice" */
     const char *engine;   /* this engine's id */
     uint64_t incarnation; /* differs for every start of the engine, grows */

@@ -16,7 +16,7 @@ static void bucket_key(struct store *store, uint8_t bucket, bool strikes)
                                   SLICE(":suppressed:"),
                                   {hex, sizeof hex},
                                   strikes ? SLICE("}:strikes") : SLICE("")};
-    resp_joined(&store->command, parts, countof(parts));
+    step_joined_key(store, parts, countof(parts));
 }
 
 static void begin(struct store *store, const char *function, uint8_t bucket)

@@ -1,11 +1,15 @@
 /* Reads the address of Redis once, at start, where a mistake can still be explained to whoever made it. */
 #include "store/url.h"
 
+#include "proto/number.h"
 #include "sluice/slice.h"
 
 #include <stdio.h>
 
-#define URL_ALLOWED "allowed are unix:/path and redis://[user:password@]host[:port][/database]"
+#define URL_ALLOWED                                                                                                    \
+    "allowed are unix:/path, redis://[user:password@]host[:port][/database], "                                         \
+    "sentinel://[user:password@]host[:port],.../name[/database] and cluster://[user:password@]host[:port],...; with "  \
+    "TLS rediss://, sentinels:// and clusters://"
 
 static bool refuse(char *error, size_t error_cap, const char *why)
 {
@@ -42,21 +46,6 @@ static bool percent_decode(char *to, size_t cap, struct slice text)
     return true;
 }
 
-/* A decimal number of at most `max`; digits alone. */
-static bool read_number(struct slice text, unsigned max, unsigned *number)
-{
-    unsigned n = 0;
-    for (size_t i = 0; i < text.n; i++) {
-        if (text.p[i] < '0' || text.p[i] > '9')
-            return false;
-        n = 10 * n + (unsigned)(text.p[i] - '0');
-        if (n > max)
-            return false;
-    }
-    *number = n;
-    return text.n > 0;
-}
-
 /* Takes "user:password@" off the front of `rest`. The last @ counts, for passwords may hold one. */
 static bool take_userinfo(struct url *url, struct slice *rest, char *error, size_t error_cap)
 {
@@ -83,7 +72,6 @@ static bool take_userinfo(struct url *url, struct slice *rest, char *error, size
 
 static bool parse_unix(struct url *url, struct slice rest, char *error, size_t error_cap)
 {
-    url->is_unix = true;
     if (slice_starts_with(rest, SLICE("//"))) {
         rest = (struct slice){rest.p + 2, rest.n - 2};
         if (rest.n && rest.p[0] != '/' && !take_userinfo(url, &rest, error, error_cap))
@@ -105,7 +93,7 @@ static bool parse_host(struct url *url, struct slice rest, char *error, size_t e
     const char *close = bracket ? memchr(rest.p, ']', rest.n) : NULL;
     if (bracket && !close)
         return refuse(error, error_cap, "a [ without its ]");
-    const char *after = bracket ? close + 1 : memchr(rest.p, ':', rest.n);
+    const char *after = bracket ? close + 1 : rest.n ? memchr(rest.p, ':', rest.n) : NULL;
     if (bracket)
         host = (struct slice){rest.p + 1, (size_t)(close - rest.p) - 1};
     if (after && after < rest.p + rest.n) {
@@ -118,51 +106,121 @@ static bool parse_host(struct url *url, struct slice rest, char *error, size_t e
     }
     if (!host.n || host.n > LIMIT_DOMAIN)
         return refuse(error, error_cap, host.n ? "the host's name is too long" : "no host");
-    slice_copy(url->host, sizeof url->host, host);
-    unsigned number = URL_PORT;
-    if (has_port && (!read_number(port, UINT16_MAX, &number) || number == 0))
+    uint64_t number = url->kind == URL_SENTINEL ? URL_PORT_SENTINEL : URL_PORT;
+    if (has_port && (!number_parse(port, UINT16_MAX, &number) || number == 0))
         return refuse(error, error_cap, "the port is no number from 1 to 65535");
-    url->port = (uint16_t)number;
+    if (url->host_count == URL_HOSTS_MAX)
+        return refuse(error, error_cap, "more than 16 hosts");
+    struct url_host *to = &url->hosts[url->host_count++];
+    slice_copy(to->name, sizeof to->name, host);
+    to->port = (uint16_t)number;
     return true;
 }
 
-static bool parse_redis(struct url *url, struct slice rest, char *error, size_t error_cap)
+static bool parse_hosts(struct url *url, struct slice rest, char *error, size_t error_cap)
 {
+    for (;;) {
+        const char *comma = rest.n ? memchr(rest.p, ',', rest.n) : NULL;
+        size_t n = comma ? (size_t)(comma - rest.p) : rest.n;
+        if (!parse_host(url, (struct slice){rest.p, n}, error, error_cap))
+            return false;
+        if (!comma)
+            break;
+        rest = (struct slice){comma + 1, rest.n - n - 1};
+    }
+    return url->kind != URL_REDIS || url->host_count == 1 ||
+           refuse(error, error_cap, "several hosts, which are for sentinel:// and cluster://");
+}
+
+/* Takes what is behind the last slash, or behind the only one, off the end; "" when there is none. */
+static struct slice take_tail(struct slice *rest)
+{
+    const char *slash = rest->n ? memchr(rest->p, '/', rest->n) : NULL;
+    if (!slash)
+        return SLICE("");
+    struct slice tail = {slash + 1, (size_t)(rest->p + rest->n - slash) - 1};
+    rest->n = (size_t)(slash - rest->p);
+    return tail;
+}
+
+static bool parse_master(struct url *url, struct slice name, char *error, size_t error_cap)
+{
+    if (!name.n || name.n > URL_MASTER_MAX)
+        return refuse(error, error_cap,
+                      name.n ? "the master's name is longer than 127 bytes"
+                             : "no name, behind a /, by which the sentinels know the master");
+    for (size_t i = 0; i < name.n; i++)
+        if (!ascii_is_alnum(name.p[i]) && !memchr("._-", name.p[i], 3))
+            return refuse(error, error_cap, "the master's name holds something else than letters, digits and . _ -");
+    slice_copy(url->master, sizeof url->master, name);
+    return true;
+}
+
+static bool parse_servers(struct url *url, struct slice rest, char *error, size_t error_cap)
+{
+    uint64_t database = 0;
     if (!take_userinfo(url, &rest, error, error_cap))
         return false;
-    const char *slash = rest.n ? memchr(rest.p, '/', rest.n) : NULL;
-    if (slash) {
-        struct slice database = {slash + 1, (size_t)(rest.p + rest.n - slash) - 1};
-        if (database.n && !read_number(database, URL_DATABASE_MAX, &url->database))
-            return refuse(error, error_cap, "the database is no number from 0 to 15");
-        rest.n = (size_t)(slash - rest.p);
+    struct slice tail = take_tail(&rest);
+    if (url->kind == URL_SENTINEL) {
+        struct slice name = tail;
+        tail = take_tail(&name);
+        if (!parse_master(url, name, error, error_cap))
+            return false;
     }
-    return parse_host(url, rest, error, error_cap);
+    if (tail.n && url->kind == URL_CLUSTER)
+        return refuse(error, error_cap, "a database, and a cluster has none");
+    if (tail.n && !number_parse(tail, URL_DATABASE_MAX, &database))
+        return refuse(error, error_cap, "the database is no number from 0 to 15");
+    url->database = (unsigned)database;
+    return parse_hosts(url, rest, error, error_cap);
 }
+
+static const struct {
+    const char *scheme;
+    enum url_kind kind;
+    bool is_tls;
+} schemes[] = {
+    {"redis://", URL_REDIS, false},       {"rediss://", URL_REDIS, true},     {"sentinel://", URL_SENTINEL, false},
+    {"sentinels://", URL_SENTINEL, true}, {"cluster://", URL_CLUSTER, false}, {"clusters://", URL_CLUSTER, true},
+    {"unix:", URL_UNIX, false},
+};
 
 bool url_parse(struct url *url, const char *text, char *error, size_t error_cap)
 {
-    static const char *const later[] = {"rediss:", "sentinel:", "cluster:"};
     *url = (struct url){0};
-    for (unsigned i = 0; i < countof(later); i++)
-        if (slice_starts_with(slice_of(text), slice_of(later[i]))) {
-            snprintf(error, error_cap, "%s// is not supported yet; " URL_ALLOWED, later[i]);
-            return false;
-        }
-    struct slice whole = slice_of(text);
-    if (slice_starts_with(whole, SLICE("unix:")))
-        return parse_unix(url, (struct slice){text + 5, whole.n - 5}, error, error_cap);
-    if (slice_starts_with(whole, SLICE("redis://")))
-        return parse_redis(url, (struct slice){text + 8, whole.n - 8}, error, error_cap);
+    for (unsigned i = 0; i < countof(schemes); i++) {
+        struct slice whole = slice_of(text), scheme = slice_of(schemes[i].scheme);
+        if (!slice_starts_with(whole, scheme))
+            continue;
+        struct slice rest = {whole.p + scheme.n, whole.n - scheme.n};
+        url->kind = schemes[i].kind;
+        url->is_tls = schemes[i].is_tls;
+        return url->kind == URL_UNIX ? parse_unix(url, rest, error, error_cap)
+                                     : parse_servers(url, rest, error, error_cap);
+    }
     return refuse(error, error_cap, "this is no address of a Redis");
+}
+
+void url_host_text(const struct url_host *host, char text[URL_HOST_TEXT])
+{
+    bool is_v6 = strchr(host->name, ':') != NULL;
+    snprintf(text, URL_HOST_TEXT, "%s%s%s:%u", is_v6 ? "[" : "", host->name, is_v6 ? "]" : "", host->port);
 }
 
 void url_text(const struct url *url, char *text, size_t cap)
 {
-    bool is_v6 = strchr(url->host, ':') != NULL;
-    if (url->is_unix)
-        snprintf(text, cap, "unix:%s", url->path);
-    else
-        snprintf(text, cap, "redis://%s%s%s:%u/%u", is_v6 ? "[" : "", url->host, is_v6 ? "]" : "", url->port,
-                 url->database);
+    size_t n = 0;
+    for (unsigned i = 0; i < countof(schemes); i++)
+        if (schemes[i].kind == url->kind && schemes[i].is_tls == url->is_tls)
+            n = (size_t)snprintf(text, cap, "%s%s", schemes[i].scheme, url->path);
+    for (unsigned i = 0; i < url->host_count && n < cap; i++) {
+        char host[URL_HOST_TEXT];
+        url_host_text(&url->hosts[i], host);
+        n += (size_t)snprintf(text + n, cap - n, "%s%s", i ? "," : "", host);
+    }
+    if (url->kind == URL_SENTINEL && n < cap)
+        n += (size_t)snprintf(text + n, cap - n, "/%s", url->master);
+    if ((url->kind == URL_REDIS || url->kind == URL_SENTINEL) && n < cap)
+        snprintf(text + n, cap - n, "/%u", url->database);
 }

@@ -102,7 +102,7 @@ static void read_told(struct store *store, struct store_request *r, const struct
     resp_text(&store->command, r->swap->counter);
     resp_text(&store->command, r->swap->told);
     step_ask(store, r, read_noted, 0);
-    redis_flush(store->redis);
+    link_flush(store->link);
 }
 
 /* "name=value" lines as fields. */
@@ -133,7 +133,7 @@ static void read_swap(struct store *store, struct store_request *r, const struct
     answer.number = r->number = resp_to_number(resp_member(reply, 2));
     if (r->number == 1 && r->swap->told.n) {
         ask_tell(store, r);
-        redis_flush(store->redis);
+        link_flush(store->link);
         return;
     }
     step_item(store, resp_to_text(resp_member(reply, 3)));
@@ -215,9 +215,14 @@ void store_warmup_read(struct store *store, struct store_request *r, struct slic
 
 /* ---- what Redis keeps ---- */
 
-uint64_t store_epoch(const struct store *store) { return redis_epoch(store->redis); }
-nsec store_alive_at(const struct store *store) { return redis_alive_at(store->redis); }
-bool store_knows_server(const struct store *store) { return redis_knows_server(store->redis); }
+uint64_t store_epoch(const struct store *store) { return link_epoch(store->link); }
+nsec store_alive_at(const struct store *store) { return link_alive_at(store->link); }
+uint64_t store_epoch_of(const struct store *store, struct slice campaign)
+{
+    return link_epoch_of(store->link, slot_of(campaign));
+}
+
+bool store_knows_server(const struct store *store) { return link_knows_server(store->link); }
 
 /* Its answer is names and values, in an order of its own. */
 static void read_durability(struct store *store, struct store_request *r, const struct resp_node *reply, bool repeated)

@@ -102,6 +102,8 @@ void store_warmup_read(struct store *store, struct store_request *r, struct slic
 /* Another number whenever another server process may be the one that answers: what was acknowledged before, and not
  * proved to last, may be forgotten. 0: none was connected to yet. */
 uint64_t store_epoch(const struct store *store);
+/* The same of the server that holds this campaign: in a cluster one of several. */
+uint64_t store_epoch_of(const struct store *store, struct slice campaign);
 /* The server was alive at this instant of our monotonic clock, by an answer to what was asked no earlier, in this
  * epoch; 0: not yet. With appendfsync everysec, what it acknowledged some seconds before that is on its disk. */
 nsec store_alive_at(const struct store *store);

@@ -308,7 +308,7 @@ static void test_open_refuses(void **state)
 {
     struct fixture *f = *state;
     static const struct store_config configs[] = {
-        {.url = "rediss://x", .prefix = "sluice", .engine = "e"},
+        {.url = "redis:x", .prefix = "sluice", .engine = "e"},
         {.url = "unix:/x", .prefix = "sl{u}ice", .engine = "e"},
         {.url = "unix:/x", .prefix = "sluice", .engine = "an engine"},
         {.url = "unix:/x", .prefix = "sluice", .engine = "-"},

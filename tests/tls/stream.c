@@ -300,7 +300,7 @@ static void a_demand_that_cannot_be_met_is_told_later(void **state)
     assert_false(talk.result.ok);
     assert_true(talk.result.local);
     assert_false(talk.result.certificate);
-    assert_string_equal(talk.result.reason, "the file of tls_ca cannot be read");
+    assert_string_equal(talk.result.reason, "the file of trusted certificates cannot be read");
     assert_int_equal(talk.stream.state, STREAM_SPENT);
     talk_close(&talk);
     demand = demand_any(); /* needs no authority */

@@ -1,0 +1,133 @@
+/* Whatever is behind the address of Redis, the store sees one thing to ask: here it is chosen which. */
+#include "store/link.h"
+
+#include "io/arena.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { TLS_CONNECTIONS = 256, TLS_SESSIONS = 256 };
+
+struct link {
+    struct io *io;
+    struct redis_config config; /* of every connection */
+    struct access access;       /* copies */
+    struct arena arena;         /* of TLS */
+    struct tls *tls;
+    struct redis *redis;
+    struct redis *wake; /* NULL until somebody subscribes */
+};
+
+static char *copy(const char *text)
+{
+    char *copied = text && text[0] ? strdup(text) : NULL;
+    sluice_assert(copied || !text || !text[0]);
+    return copied;
+}
+
+static bool open_tls(struct link *link)
+{
+    struct tls_config config = {.io = link->io,
+                                .ca = link->access.ca,
+                                .cert = link->access.cert,
+                                .key = link->access.key,
+                                .connections_max = TLS_CONNECTIONS,
+                                .sessions_max = TLS_SESSIONS};
+    if (!arena_open(&link->arena, tls_bytes(&config)))
+        return false;
+    link->tls = tls_open(&link->arena, &config);
+    return link->tls != NULL;
+}
+
+static void forget(struct link *link)
+{
+    tls_close(link->tls);
+    arena_drop(&link->arena);
+    free(link->access.ca);
+    free(link->access.cert);
+    free(link->access.key);
+    free(link->access.name);
+    free(link->access.sentinel_user);
+    free(link->access.sentinel_password);
+    free(link);
+}
+
+struct link *link_open(struct io *io, const struct link_config *config, char *error, size_t error_cap)
+{
+    struct link *link = calloc(1, sizeof *link);
+    const struct access *access = config->access;
+    sluice_assert(link);
+    link->io = io;
+    link->config = config->redis;
+    if (access)
+        link->access = (struct access){.ca = copy(access->ca),
+                                       .cert = copy(access->cert),
+                                       .key = copy(access->key),
+                                       .name = copy(access->name),
+                                       .sentinel_user = copy(access->sentinel_user),
+                                       .sentinel_password = copy(access->sentinel_password)};
+    if (config->redis.url.is_tls && !open_tls(link)) {
+        snprintf(error, error_cap, "no memory for TLS with Redis");
+        forget(link);
+        return NULL;
+    }
+    link->config.tls = link->tls;
+    link->config.tls_name = link->access.name;
+    link->redis = redis_open(io, &link->config);
+    return link;
+}
+
+void link_subscribe(struct link *link, const char *channel)
+{
+    struct redis_config config = link->config;
+    sluice_assert(!link->wake);
+    config.library = config.library_source = NULL;
+    config.channel = channel;
+    link->wake = redis_open(link->io, &config);
+}
+
+void link_close(struct link *link)
+{
+    redis_close(link->redis);
+    if (link->wake)
+        redis_close(link->wake);
+    forget(link);
+}
+
+void link_ask(struct link *link, unsigned slot, const struct resp_command *command, void *owner, unsigned flags)
+{
+    redis_ask(link->redis, command, owner, slot, flags);
+}
+
+unsigned link_servers(const struct link *link)
+{
+    (void)link;
+    return 1;
+}
+
+void link_ask_server(struct link *link, unsigned server, const struct resp_command *command, void *owner,
+                     unsigned flags)
+{
+    (void)server;
+    redis_ask(link->redis, command, owner, SLOT_NONE, flags);
+}
+
+void link_flush(struct link *link) { redis_flush(link->redis); }
+bool link_connected(const struct link *link) { return redis_connected(link->redis); }
+const char *link_trouble(const struct link *link) { return redis_trouble(link->redis); }
+size_t link_unanswered(const struct link *link) { return redis_unanswered(link->redis); }
+uint64_t link_epoch(const struct link *link) { return redis_epoch(link->redis); }
+nsec link_alive_at(const struct link *link) { return redis_alive_at(link->redis); }
+bool link_knows_server(const struct link *link) { return redis_knows_server(link->redis); }
+
+uint64_t link_epoch_of(const struct link *link, unsigned slot)
+{
+    (void)slot;
+    return link_epoch(link);
+}
+
+nsec link_alive_at_of(const struct link *link, unsigned slot)
+{
+    (void)slot;
+    return link_alive_at(link);
+}
