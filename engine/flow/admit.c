@@ -143,7 +143,19 @@ static struct backlog *choose_backlog(struct shard *shard, struct attempt *attem
 static bool has_place(struct shard *shard, const struct attempt *attempt, const struct backlog *backlog)
 {
     bool reserved = attempt->lease->list >= 0 && attempt->site->list[0] != '~';
-    return reserved || backlog->waiting < backlog_room(backlog, io_now(shard->io));
+    unsigned waiting = attempt->campaign->high ? backlog->high : backlog->waiting;
+    return reserved || waiting < backlog_room(backlog, io_now(shard->io));
+}
+
+/* Whoever has more there than its share goes back to Redis for one who has less. True: there is a place now. */
+static bool make_place(struct shard *shard, const struct attempt *attempt, struct backlog *backlog)
+{
+    if (attempt->lease->list >= 0)
+        return false; /* nobody is parked for one who was himself */
+    struct attempt *yields = backlog_yield(&shard->lanes, backlog, attempt->campaign);
+    if (yields && !carry_stopped(shard, yields))
+        park(shard, yields);
+    return yields;
 }
 
 /* Could this source bring something to the site now or, when an address that is being asked for is known, soon? */
@@ -237,7 +249,8 @@ void carry_place(struct shard *shard, struct attempt *attempt, bool front)
     if (carry_held(shard, attempt, false) || (backlog && shut_out(shard, attempt, backlog)))
         return;
     struct backlog *chosen = backlog ? choose_backlog(shard, attempt, backlog) : NULL;
-    if (!chosen || (!front && !has_place(shard, attempt, chosen)) ||
+    bool place = chosen && (front || has_place(shard, attempt, chosen) || make_place(shard, attempt, chosen));
+    if (!place ||
         !backlog_add(&shard->lanes, chosen, attempt, front, now)) {
         park_or_defer(shard, attempt, backlog);
         return;
@@ -365,18 +378,30 @@ static bool somebody_can(struct shard *shard, const struct backlog *backlog, str
     return false;
 }
 
+static void leave_row_to_mates(struct shard *shard, struct lane *lane, struct backlog *backlog, struct queue *queue,
+                               const struct row *row)
+{
+    struct attempt *at = row->first;
+    for (unsigned left = row->count; left; left--) { /* the row goes with the last of it */
+        struct attempt *attempt = at;
+        at = at->next;
+        if (attempt->campaign->pool != (int)backlog->pool || carry_dealt(shard, attempt) == (int)lane->source)
+            continue;
+        backlog_remove(&shard->lanes, &lane->own, queue, attempt);
+        if (!backlog_add(&shard->lanes, backlog, attempt, false, io_now(shard->io)))
+            park(shard, attempt);
+    }
+}
+
 /* Retries that preferred the lane go where the rest of their pool waits. */
 static void leave_to_mates(struct shard *shard, struct lane *lane, struct backlog *backlog, const struct site *site)
 {
-    struct attempt *attempt = NULL;
     struct queue *queue = backlog_queue(&lane->own, site);
-    for (struct attempt *at = queue ? queue->first : NULL; at; at = attempt) {
-        attempt = at->next;
-        if (at->campaign->pool != (int)backlog->pool || carry_dealt(shard, at) == (int)lane->source)
-            continue;
-        backlog_remove(&shard->lanes, &lane->own, queue, at);
-        if (!backlog_add(&shard->lanes, backlog, at, false, io_now(shard->io)))
-            park(shard, at);
+    unsigned left = queue ? queue->count : 0;
+    for (struct row *row = left ? queue->rows : NULL, *next; row && left; row = next) {
+        next = row->next; /* and the queue with the last row */
+        left -= row->count;
+        leave_row_to_mates(shard, lane, backlog, queue, row);
     }
     carry_mark(shard, backlog);
 }

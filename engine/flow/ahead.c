@@ -25,13 +25,24 @@ static bool may_join(const struct line *line, const struct attempt *attempt)
     return true;
 }
 
+static void join_row(struct line *line, const struct row *row, unsigned *looked, unsigned most)
+{
+    struct attempt *attempt = row->first;
+    for (; attempt && *looked < LOOKED_AT && line->count < most; ++*looked, attempt = attempt->next)
+        if (may_join(line, attempt))
+            line->attempts[line->count++] = attempt;
+}
+
 static void join(struct line *line, const struct backlog *backlog, const struct site *site, unsigned most)
 {
     const struct queue *queue = backlog_queue(backlog, site);
-    struct attempt *attempt = queue ? queue->first : NULL;
-    for (unsigned i = 0; attempt && i < LOOKED_AT && line->count < most; i++, attempt = attempt->next)
-        if (may_join(line, attempt))
-            line->attempts[line->count++] = attempt;
+    const struct row *next = queue ? queue_next(queue) : NULL;
+    unsigned looked = 0;
+    if (next)
+        join_row(line, next, &looked, most);
+    for (const struct row *row = queue ? queue->rows : NULL; row; row = row->next)
+        if (row != next)
+            join_row(line, row, &looked, most);
 }
 
 /* Those that the lane's sessions at the site carry next. What it does not start as long as a message is good need not

@@ -2,6 +2,7 @@
  * how many may stand in them. */
 #include "flow/lane.h"
 
+#include "flow/campaign.h"
 #include "flow/ledger.h"
 
 enum { ROOM_FRESH = 500, ROOM_MOST = 4096 };
@@ -58,6 +59,75 @@ static void queue_drop(struct lanes *lanes, struct backlog *backlog, struct queu
     pool_give(&lanes->queue_pool, queue);
 }
 
+/* ---- rows ---- */
+
+static uint64_t number_of(const struct campaign *campaign) { return campaign ? campaign->number : 0; }
+
+static unsigned weight_of(const struct campaign *campaign) { return campaign ? campaign->weight : TURNS_WEIGHT; }
+
+static struct row *row_of(const struct queue *queue, const struct campaign *campaign)
+{
+    struct row *row = queue->rows;
+    while (row && row->turn->campaign != number_of(campaign))
+        row = row->next;
+    return row;
+}
+
+/* A row that becomes empty goes with the last of it, and so does a queue. */
+static struct row *row_make(struct lanes *lanes, struct queue *queue)
+{
+    struct row *row = pool_take(&lanes->row_pool);
+    if (!row)
+        return NULL;
+    *row = (struct row){.next = queue->rows};
+    queue->rows = row;
+    return row;
+}
+
+static void row_drop(struct lanes *lanes, struct queue *queue, struct row *row)
+{
+    struct row **at = &queue->rows;
+    while (*at != row)
+        at = &(*at)->next;
+    *at = row->next;
+    pool_give(&lanes->row_pool, row);
+}
+
+struct row *queue_next(const struct queue *queue)
+{
+    struct row *next = queue->rows;
+    for (struct row *row = next->next; row; row = row->next)
+        if (turns_before(row->turn, next->turn))
+            next = row;
+    return next;
+}
+
+static void row_insert(struct row *row, struct attempt *attempt, bool front)
+{
+    attempt->next = front ? row->first : NULL;
+    attempt->prev = front ? NULL : row->last;
+    *(attempt->next ? &attempt->next->prev : &row->last) = attempt;
+    *(attempt->prev ? &attempt->prev->next : &row->first) = attempt;
+    row->count++;
+}
+
+/* The row to stand in, with its turn. NULL: no room. */
+static struct row *row_for(struct lanes *lanes, struct backlog *backlog, struct queue *queue,
+                           const struct campaign *campaign)
+{
+    struct row *row = row_of(queue, campaign);
+    struct turn *turn = turns_join(&lanes->turns, backlog->turns, campaign);
+    if (!turn)
+        return NULL;
+    if (!row)
+        row = row_make(lanes, queue);
+    if (row)
+        row->turn = turn;
+    else
+        turns_leave(turn);
+    return row;
+}
+
 bool backlog_add(struct lanes *lanes, struct backlog *backlog, struct attempt *attempt, bool front, nsec now)
 {
     sluice_assert(attempt->site && !attempt->session);
@@ -66,45 +136,47 @@ bool backlog_add(struct lanes *lanes, struct backlog *backlog, struct attempt *a
         queue = queue_make(lanes, backlog, attempt->site);
     if (!queue)
         return false;
-    attempt->next = front ? queue->first : NULL;
-    attempt->prev = front ? NULL : queue->last;
-    if (attempt->next)
-        attempt->next->prev = attempt;
-    else
-        queue->last = attempt;
-    if (attempt->prev)
-        attempt->prev->next = attempt;
-    else
-        queue->first = attempt;
+    struct row *row = row_for(lanes, backlog, queue, attempt->campaign);
+    if (!row) {
+        if (!queue->count)
+            queue_drop(lanes, backlog, queue);
+        return false;
+    }
+    row_insert(row, attempt, front);
     queue->count++;
     if (!backlog->waiting)
         backlog->moved_at = now;
     backlog->waiting++;
+    backlog->high += row->turn->high;
     lanes->waiting++;
     return true;
 }
 
-void backlog_remove(struct lanes *lanes, struct backlog *backlog, struct queue *queue, struct attempt *attempt)
+static void take_out(struct lanes *lanes, struct backlog *backlog, struct queue *queue, struct row *row,
+                     struct attempt *attempt)
 {
-    if (attempt->prev)
-        attempt->prev->next = attempt->next;
-    else
-        queue->first = attempt->next;
-    if (attempt->next)
-        attempt->next->prev = attempt->prev;
-    else
-        queue->last = attempt->prev;
+    *(attempt->prev ? &attempt->prev->next : &row->first) = attempt->next;
+    *(attempt->next ? &attempt->next->prev : &row->last) = attempt->prev;
     attempt->next = attempt->prev = NULL;
     backlog->waiting--;
+    backlog->high -= row->turn->high;
     lanes->waiting--;
+    turns_leave(row->turn);
+    if (--row->count == 0)
+        row_drop(lanes, queue, row);
     if (--queue->count == 0)
         queue_drop(lanes, backlog, queue);
+}
+
+void backlog_remove(struct lanes *lanes, struct backlog *backlog, struct queue *queue, struct attempt *attempt)
+{
+    take_out(lanes, backlog, queue, row_of(queue, attempt->campaign), attempt);
 }
 
 struct attempt *backlog_last(struct backlog *backlog, const struct site *site, struct queue **queue)
 {
     *queue = site ? backlog_queue(backlog, site) : backlog->queues ? backlog->queues->prev : NULL;
-    return *queue ? (*queue)->last : NULL;
+    return *queue ? (*queue)->rows->last : NULL;
 }
 
 void backlog_count_start(struct backlog *backlog, nsec now)
@@ -126,13 +198,16 @@ static struct attempt **take_of(struct lanes *lanes, struct backlog *backlog, co
     for (bool more = queue != NULL; more;) {
         struct queue *next = queue->next; /* a queue that becomes empty goes */
         more = queue != last;
-        for (struct attempt *attempt = queue->first, *after; attempt; attempt = after) {
-            after = attempt->next;
-            if (campaign && attempt->campaign != campaign)
+        for (struct row *row = queue->rows, *row_next; row; row = row_next) {
+            row_next = row->next; /* so does a row */
+            if (campaign && row->turn->campaign != campaign->number)
                 continue;
-            backlog_remove(lanes, backlog, queue, attempt);
-            *end = attempt;
-            end = &attempt->next;
+            for (unsigned left = row->count; left; left--) {
+                struct attempt *attempt = row->first;
+                take_out(lanes, backlog, queue, row, attempt);
+                *end = attempt;
+                end = &attempt->next;
+            }
         }
         queue = next;
     }
@@ -191,18 +266,84 @@ unsigned backlog_room(const struct backlog *backlog, nsec now)
     return room < ROOM_MOST ? room : ROOM_MOST;
 }
 
+/* ---- who goes to make room ---- */
+
+/* The youngest of a row that was never parked. */
+static struct attempt *sheddable(const struct row *row)
+{
+    struct attempt *attempt = row->last;
+    while (attempt && attempt->lease->list >= 0)
+        attempt = attempt->prev;
+    return attempt;
+}
+
+/* Has row `a`, of which `more` come, at least as much for its weight as `b`? */
+static bool as_much(unsigned a, unsigned weight_a, unsigned b, unsigned weight_b)
+{
+    return (uint64_t)a * weight_b >= (uint64_t)b * weight_a;
+}
+
+struct victim {
+    struct queue *queue;
+    struct row *row;
+    struct attempt *attempt;
+};
+
+static bool goes_before(const struct row *row, unsigned weight, const struct victim *victim)
+{
+    if (!victim->row || row->turn->high != victim->row->turn->high)
+        return !victim->row || !row->turn->high;
+    unsigned other = weight_of(victim->attempt->campaign);
+    return !as_much(victim->row->count, other, row->count, weight);
+}
+
+static struct victim find_victim(const struct backlog *backlog)
+{
+    struct victim victim = {0};
+    struct queue *queue = backlog->queues;
+    for (unsigned seen = 0; queue && seen < backlog->waiting;) {
+        queue = queue->prev;
+        seen += queue->count;
+        for (struct row *row = queue->rows; row; row = row->next) {
+            struct attempt *attempt;
+            if (goes_before(row, weight_of(row->last->campaign), &victim) && (attempt = sheddable(row)))
+                victim = (struct victim){queue, row, attempt};
+        }
+    }
+    return victim;
+}
+
 struct attempt *backlog_shed(struct lanes *lanes, struct backlog *backlog)
 {
-    struct queue *queue = backlog->queues;
-    for (unsigned turns = 0; queue && turns < backlog->waiting; turns++) {
-        queue = queue->prev;
-        for (struct attempt *attempt = queue->last; attempt; attempt = attempt->prev)
-            if (attempt->lease->list < 0) {
-                backlog_remove(lanes, backlog, queue, attempt);
-                return attempt;
-            }
-        if (queue == backlog->queues)
-            break;
+    struct victim victim = find_victim(backlog);
+    if (victim.row)
+        take_out(lanes, backlog, victim.queue, victim.row, victim.attempt);
+    return victim.attempt;
+}
+
+static unsigned waiting_of(const struct backlog *backlog, const struct campaign *campaign)
+{
+    unsigned count = 0, seen = 0;
+    for (const struct queue *queue = backlog->queues; queue && seen < backlog->waiting; queue = queue->next) {
+        const struct row *row = row_of(queue, campaign);
+        count += row ? row->count : 0;
+        seen += queue->count;
     }
-    return NULL;
+    return count;
+}
+
+struct attempt *backlog_yield(struct lanes *lanes, struct backlog *backlog, const struct campaign *campaign)
+{
+    if (backlog->queues && backlog->queues->rows->turn->campaign == campaign->number &&
+        backlog->queues->rows->count == backlog->waiting)
+        return NULL; /* mostly there is nobody else */
+    struct victim victim = find_victim(backlog);
+    if (!victim.row || (victim.row->turn->high && !campaign->high))
+        return NULL;
+    unsigned theirs = waiting_of(backlog, victim.attempt->campaign) - 1, mine = waiting_of(backlog, campaign) + 1;
+    if (victim.row->turn->high == campaign->high &&
+        !as_much(theirs, weight_of(victim.attempt->campaign), mine, campaign->weight))
+        return NULL;
+    take_out(lanes, backlog, victim.queue, victim.row, victim.attempt);
+    return victim.attempt;
 }

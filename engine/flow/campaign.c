@@ -2,6 +2,8 @@
  * can be sent, or into the reason why it cannot. */
 #include "flow/campaign.h"
 
+#include "flow/turns.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 
@@ -52,6 +54,17 @@ static bool number(struct campaign *campaign, struct slice value, const char *na
     return true;
 }
 
+static bool weight(struct campaign *campaign, struct slice value)
+{
+    uint64_t n = TURNS_WEIGHT;
+    if (value.n && !number(campaign, value, "weight", &n))
+        return false;
+    if (n < 1 || n > TURNS_WEIGHT_MAX)
+        return incomplete(campaign, "weight: must be 1 to %d, is %llu", TURNS_WEIGHT_MAX, (unsigned long long)n);
+    campaign->weight = (unsigned)n;
+    return true;
+}
+
 /* One of several words; the index of the one that stands there, or `otherwise` for an empty field; -1: none of them. */
 static int word(struct campaign *campaign, struct slice value, const char *name, const char *const *words,
                 unsigned count, int otherwise)
@@ -76,13 +89,14 @@ static bool take_settings(struct campaign *campaign, const struct config *config
     static const char *const doubts[] = {"hold", "resend", "drop"};
     static const char *const forms[] = {"brief", "full"};
     static const char *const states[] = {"running", "paused", "cancelled"};
+    static const char *const priorities[] = {"normal", "high"};
     uint64_t not_before, not_after;
     bool verp;
     struct slice keep = field(items, count, "keep");
     if (!flag(campaign, field(items, count, "unique"), "unique", &campaign->unique) ||
         !flag(campaign, field(items, count, "sealed"), "sealed", &campaign->sealed) ||
         !flag(campaign, field(items, count, "verp"), "verp", &verp) ||
-        !number(campaign, keep, "keep", &campaign->keep_s) ||
+        !number(campaign, keep, "keep", &campaign->keep_s) || !weight(campaign, field(items, count, "weight")) ||
         !number(campaign, field(items, count, "not_before"), "not_before", &not_before) ||
         !number(campaign, field(items, count, "not_after"), "not_after", &not_after))
         return false;
@@ -95,8 +109,11 @@ static bool take_settings(struct campaign *campaign, const struct config *config
     int doubt = word(campaign, field(items, count, "in_doubt"), "in_doubt", doubts, countof(doubts), 0);
     int form = word(campaign, field(items, count, "events"), "events", forms, countof(forms), 0);
     int state = word(campaign, field(items, count, "state"), "state", states, countof(states), 0);
-    if (doubt < 0 || form < 0 || state < 0)
+    int priority = word(campaign, field(items, count, "priority"), "priority", priorities, countof(priorities), 0);
+    if (doubt < 0 || form < 0 || state < 0 || priority < 0)
         return false;
+    campaign->moves |= campaign->high != (priority == 1);
+    campaign->high = priority == 1;
     campaign->doubt = (enum campaign_doubt)(DOUBT_HOLD + doubt);
     campaign->full = form == 1;
     return true;

@@ -16,6 +16,7 @@ struct intake;
 struct campaign {
     struct campaign *next, *prev;
     struct intake *intake;
+    uint64_t number; /* no other of this shard has it, or will; > 0 */
     char id[LIMIT_CAMPAIGN_ID + 1];
     bool listed;     /* stands in sluice:campaigns */
     bool looked;     /* `view` and all below are valid */
@@ -37,12 +38,16 @@ struct campaign {
     char reason[256]; /* why it is not complete, or waits */
     int pool;         /* index into config.pools; -1: none that we serve */
     bool unique, sealed, full;
+    bool high;       /* priority high: before all others (turns.h) */
+    bool moves;      /* that has changed: who waits is to be placed anew */
+    unsigned weight; /* 1 .. TURNS_WEIGHT_MAX, among those of its class */
     enum campaign_doubt doubt;
     uint64_t keep_s;
     int64_t not_before_ms, not_after_ms; /* UTC; 0: none */
     struct edition *edition;             /* held: the newest; not NULL while complete */
 
     unsigned attempts; /* in this shard's memory */
+    unsigned carried;  /* of them, in sessions */
     unsigned leases;   /* open here */
     bool leasing;      /* a lease step is in flight: its kind (a metric) and the lease's id */
     unsigned leasing_kind;

@@ -151,8 +151,10 @@ static bool start(struct shard *shard, struct lane *lane, struct session *sessio
     }
     nsec now = io_now(shard->io);
     lane_start(lane, now);
+    lane_charge(lane, attempt->campaign);
     session_offer(session, attempt, press_take(&shard->press, attempt), now, io_wall(shard->io));
     shard->carried++;
+    attempt->campaign->carried++;
     session->messages++;
     ledger_permit(&shard->ledger, attempt);
     metrics_add(shard->metrics, METRIC_STARTED, 1);
@@ -223,6 +225,7 @@ static void on_message_ended(void *context, struct session *session, struct atte
     struct shard *shard = context;
     struct lane *lane = session->owner;
     shard->carried--;
+    attempt->campaign->carried--;
     if (adapt_objects(shard, session, outcome) || untouched || carry_relay_objects(shard, session, outcome)) {
         session->gave_back = true;
         carry_warm_ended(shard, attempt, outcome, NULL);

@@ -2,6 +2,7 @@
 #include "flow/intake.h"
 
 #include "flow/lease.h"
+#include "flow/turns.h"
 #include "io/table.h"
 
 #include <stdio.h>
@@ -119,6 +120,8 @@ static void campaign_make(struct intake *intake, struct slice id)
         return; /* more than 1,024 at once: it waits in sluice:campaigns until another is done */
     memset(campaign, 0, sizeof *campaign);
     campaign->intake = intake;
+    campaign->number = ++intake->campaign_number;
+    campaign->weight = TURNS_WEIGHT;
     campaign->look.done = campaign_looked;
     campaign->step.done = lease_stepped;
     campaign->trim.done = trimmed;
@@ -188,7 +191,9 @@ void intake_state(struct intake *intake, struct campaign *campaign, enum store_s
     if (state != STORE_STATE_NONE)
         campaign->state = state;
     campaign->ran_in = campaign_runs(campaign) ? campaign->pool : -1;
-    if (ran_in >= 0 && ran_in != campaign->ran_in)
+    bool moves = campaign->moves;
+    campaign->moves = false;
+    if (ran_in >= 0 && (moves || ran_in != campaign->ran_in))
         intake->on->stopped(intake->context, campaign);
 }
 

@@ -52,7 +52,7 @@ struct intake {
     void *context;
     struct metrics_shard *metrics;
     unsigned shard;
-    uint64_t incarnation, lease_number;
+    uint64_t incarnation, lease_number, campaign_number;
     struct campaign *campaigns, *turn;
     struct editions editions;
     struct pool campaign_pool, lease_pool, attempt_pool;

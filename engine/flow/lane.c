@@ -31,38 +31,73 @@ static void next_turn(struct lane *lane)
 
 struct attempt *lane_take(struct lanes *lanes, struct lane *lane, const struct site *site, nsec now)
 {
+    struct backlog *from = NULL;
+    struct queue *queue = NULL;
+    struct row *row = NULL;
     for (unsigned i = 0; i <= shared_backlogs(lane); i++) {
-        struct backlog *backlog = turn_of(lane, i);
-        struct queue *queue = backlog_queue(backlog, site);
-        if (!queue)
+        struct queue *waits = backlog_queue(turn_of(lane, i), site);
+        struct row *next = waits ? queue_next(waits) : NULL;
+        if (!next || (row && !turns_before(next->turn, row->turn)))
             continue;
-        struct attempt *attempt = queue->first;
-        backlog_remove(lanes, backlog, queue, attempt);
-        backlog_count_start(i == 0 ? lane->backlogs[0] : backlog, now);
-        next_turn(lane);
-        return attempt;
+        from = turn_of(lane, i);
+        queue = waits;
+        row = next;
     }
-    return NULL;
+    if (!row)
+        return NULL;
+    struct attempt *attempt = row->first;
+    backlog_remove(lanes, from, queue, attempt);
+    backlog_count_start(from == &lane->own ? lane->backlogs[0] : from, now);
+    next_turn(lane);
+    return attempt;
 }
 
 struct site *lane_site(struct lane *lane,
                        bool (*wanted)(void *context, struct lane *lane, struct site *site, unsigned waiting),
                        void *context)
 {
+    const struct turn *first = NULL;
+    struct backlog *from = NULL;
+    struct queue *best = NULL;
     for (unsigned i = 0; i <= shared_backlogs(lane); i++) {
         struct backlog *backlog = turn_of(lane, i);
         struct queue *queue = backlog->queues;
-        if (!queue)
-            continue;
-        do {
-            if (wanted(context, lane, queue->site, queue->count)) {
-                backlog->queues = queue->next; /* the next time another site comes first */
-                return queue->site;
-            }
-            queue = queue->next;
-        } while (queue != backlog->queues);
+        for (unsigned seen = 0; queue && seen < backlog->waiting; queue = queue->next) {
+            const struct turn *turn = queue_next(queue)->turn;
+            seen += queue->count;
+            if ((first && !turns_before(turn, first)) || !wanted(context, lane, queue->site, queue->count))
+                continue;
+            first = turn;
+            from = backlog;
+            best = queue;
+        }
     }
-    return NULL;
+    if (!best)
+        return NULL;
+    from->queues = best->next; /* the next time another site comes first */
+    return best->site;
+}
+
+bool lane_waits_high(const struct lane *lane)
+{
+    unsigned high = lane->own.high;
+    for (unsigned i = 0; i < shared_backlogs(lane); i++)
+        high += lane->backlogs[i]->high;
+    return high > 0;
+}
+
+static bool is_high_at(const struct backlog *backlog, const struct site *site)
+{
+    const struct queue *queue = backlog->high ? backlog_queue(backlog, site) : NULL;
+    return queue && queue_next(queue)->turn->high;
+}
+
+bool lane_waits_high_at(const struct lane *lane, const struct site *site)
+{
+    bool high = is_high_at(&lane->own, site);
+    for (unsigned i = 0; i < shared_backlogs(lane) && !high; i++)
+        high = is_high_at(lane->backlogs[i], site);
+    return high;
 }
 
 unsigned lane_waiting_at(const struct lane *lane, const struct site *site)
@@ -125,7 +160,7 @@ void lane_set_rate(struct lane *lane, nsec interval_ns, unsigned burst, nsec now
     throttle_change(&lane->throttle, interval_ns, burst, now);
 }
 
-/* NSEC_NEVER while this engine has no share of the total: whoever gets one marks the lanes. */
+/* NSEC_NEVER while this engine has no turn of the total: whoever gets one marks the lanes. */
 static nsec total_ready_at(const struct lane *lane, nsec now)
 {
     if (!lane->total)

@@ -3,7 +3,8 @@
  *
  * Recipients wait in a *backlog*, one for each (pool, ISP), from which all lanes of the pool's sources take; a retry
  * waits in the backlog of its last source's lane first (greylisting remembers the address that asked before).
- * Within a backlog those of one site (MX set) stand together, because a session serves one site.
+ * Within a backlog those of one site (MX set) stand together, because a session serves one site; of a site those of one
+ * campaign stand in a row. Which row is next, turns.h says.
  *
  * Guarantees, per lane and shard share: sessions open <= connections; starts obey throttle.h's formula; a lane whose
  * source is not held by this engine starts nothing. */
@@ -11,6 +12,7 @@
 #define FLOW_LANE_H
 
 #include "control/config.h"
+#include "flow/turns.h"
 #include "io/arena.h"
 #include "io/pool.h"
 #include "io/table.h"
@@ -23,11 +25,19 @@ struct lane;
 
 enum { LANES_OF_POOL = 64, POOLS_OF_LANE = 16 };
 
+/* Attempts of one campaign within one queue, in the order in which they came. */
+struct row {
+    struct row *next;
+    struct turn *turn; /* its campaign's in the ISP's turns */
+    struct attempt *first, *last;
+    unsigned count;
+};
+
 /* Attempts of one site within one backlog. */
 struct queue {
     struct queue *next, *prev; /* in the backlog, in turn */
     struct site *site;
-    struct attempt *first, *last;
+    struct row *rows;
     unsigned count;
 };
 
@@ -39,7 +49,9 @@ struct backlog {
     char isp[LIMIT_ISP_NAME + 1];
     struct lane *owner;   /* a lane's own, for retries; NULL: the pool's */
     struct queue *queues; /* round robin: the head is next */
+    struct turns *turns;  /* held; of its ISP. A lane's own borrows its pool's */
     unsigned waiting;     /* attempts in it */
+    unsigned high;        /* of them, those of campaigns of priority high */
     unsigned taken, rate; /* starts in this second, and in the last */
     nsec second;
     nsec moved_at; /* something started, or began to wait where nobody waited */
@@ -150,7 +162,8 @@ struct lane {
 struct lanes {
     const struct config *config; /* borrows until replaced */
     unsigned shard, shards;
-    struct pool lane_pool, backlog_pool, queue_pool;
+    struct pool lane_pool, backlog_pool, queue_pool, row_pool;
+    struct turns_set turns;
     struct table lane_table, backlog_table;
     struct backlog *backlogs;
     unsigned waiting;
@@ -187,7 +200,8 @@ must_use struct backlog *lanes_backlog(struct lanes *lanes, unsigned pool, struc
 must_use bool backlog_add(struct lanes *lanes, struct backlog *backlog, struct attempt *attempt, bool front, nsec now);
 /* The lane among the backlog's whose source has this name, or NULL. */
 struct lane *backlog_lane(const struct lanes *lanes, const struct backlog *backlog, struct slice source);
-/* The next attempt for a session of `lane` at `site`, its own backlog first; NULL: none. */
+/* The next attempt for a session of `lane` at `site`: of the campaign whose turn it is, in its own backlog first; NULL:
+ * none. */
 must_use struct attempt *lane_take(struct lanes *lanes, struct lane *lane, const struct site *site, nsec now);
 /* The site that waits for a session of this lane next, of those that `wanted` approves of; NULL: none. */
 struct site *lane_site(struct lane *lane,
@@ -195,11 +209,15 @@ struct site *lane_site(struct lane *lane,
                        void *context);
 /* The queue of a site, or NULL. */
 struct queue *backlog_queue(const struct backlog *backlog, const struct site *site);
+struct row *queue_next(const struct queue *queue); /* whose turn it is; there is one */
+/* Somebody of priority high waits for this lane; at this site. */
+bool lane_waits_high(const struct lane *lane);
+bool lane_waits_high_at(const struct lane *lane, const struct site *site);
 /* One of it is about to start: the pace of the last second is what its room follows. */
 void backlog_count_start(struct backlog *backlog, nsec now);
 /* Takes an attempt out of wherever it waits. */
 void backlog_remove(struct lanes *lanes, struct backlog *backlog, struct queue *queue, struct attempt *attempt);
-/* Any attempt that waits here for `site` (NULL: for any), the youngest first; its queue in *queue. */
+/* Any attempt that waits here for `site` (NULL: for any), the youngest of its row; its queue in *queue. */
 struct attempt *backlog_last(struct backlog *backlog, const struct site *site, struct queue **queue);
 
 /* How many may wait here in memory: what started in the last second twice over, and at least twice the connections, but
@@ -207,9 +225,12 @@ struct attempt *backlog_last(struct backlog *backlog, const struct site *site, s
  * backlog has its part of that besides. */
 unsigned backlog_open(const struct backlog *backlog); /* sessions of its lanes */
 unsigned backlog_room(const struct backlog *backlog, nsec now);
-/* The youngest that was never parked, taken out of its queue; NULL: none. For a backlog that has more than its room:
- * what waits long keeps a lease open, and leases are few. */
+/* One that was never parked, the youngest of the campaign that has most there for its weight and is not of priority
+ * high if another is; taken out of its queue. NULL: none. For a backlog that has more than its room: what waits long
+ * keeps a lease open, and leases are few. */
 struct attempt *backlog_shed(struct lanes *lanes, struct backlog *backlog);
+/* The same, but only of a campaign that would still have as much as `campaign` with one more. */
+struct attempt *backlog_yield(struct lanes *lanes, struct backlog *backlog, const struct campaign *campaign);
 
 /* May this lane open a session or start a message now? LANE_READY, or why not; *when: the instant at which to ask
  * again, NSEC_NEVER when something else must happen first. */
@@ -228,6 +249,11 @@ struct attempt *lanes_take_of(struct lanes *lanes, const struct campaign *campai
 unsigned lane_sessions_ahead(const struct lane *lane);
 /* MAIL is handed to the ring: requires throttle readiness. */
 void lane_start(struct lane *lane, nsec now);
+/* It was one of this campaign's: its next turn is later. */
+static inline void lane_charge(struct lane *lane, const struct campaign *campaign)
+{
+    turns_charge(lane->own.turns, campaign);
+}
 /* Messages an hour, by what was taken in the last minute or two. */
 uint64_t lane_pace(const struct lane *lane, nsec now);
 /* A connection is begun: requires that lane_may_begin. */

@@ -23,6 +23,8 @@ bool lanes_open(struct lanes *lanes, struct arena *arena, const struct config *c
     return pool_open(&lanes->lane_pool, arena, sizeof(struct lane), 2 * attempts_max) &&
            pool_open(&lanes->backlog_pool, arena, sizeof(struct backlog), attempts_max) &&
            pool_open(&lanes->queue_pool, arena, sizeof(struct queue), attempts_max) &&
+           pool_open(&lanes->row_pool, arena, sizeof(struct row), attempts_max) &&
+           turns_open(&lanes->turns, arena, attempts_max, attempts_max) &&
            table_open(&lanes->lane_table, arena, TABLE_LOG2) && table_open(&lanes->backlog_table, arena, TABLE_LOG2);
 }
 
@@ -105,6 +107,7 @@ static void backlog_drop(struct lanes *lanes, struct backlog *backlog)
         if (!lane->backlog_count)
             lane_drop(lanes, lane);
     }
+    turns_release(&lanes->turns, backlog->turns);
     pool_give(&lanes->backlog_pool, backlog);
 }
 
@@ -123,6 +126,7 @@ static bool lane_join(struct lanes *lanes, struct backlog *backlog, unsigned sou
         if (backlog->lanes[i] == lane)
             return true;
     sluice_assert(lane->backlog_count < POOLS_OF_LANE && backlog->lane_count < LANES_OF_POOL);
+    lane->own.turns = backlog->turns;
     lane->backlogs[lane->backlog_count++] = backlog;
     backlog->lanes[backlog->lane_count++] = lane;
     return true;
@@ -136,6 +140,8 @@ static struct backlog *backlog_make(struct lanes *lanes, unsigned pool, struct s
     memset(backlog, 0, sizeof *backlog);
     backlog->pool = pool;
     backlog->isp_hash = isp_hash;
+    backlog->turns = turns_hold(&lanes->turns, isp_hash);
+    sluice_assert(backlog->turns); /* there is one for each backlog */
     backlog->second = backlog->used_at = backlog->made_at = backlog->moved_at = now;
     slice_copy(backlog->isp, sizeof backlog->isp, isp);
     const struct config_pool *sources = &lanes->config->pools[pool];

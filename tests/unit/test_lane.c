@@ -7,7 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "flow/campaign.h"
 #include "flow/lane.h"
+#include "flow/ledger.h"
 #include "flow/site.h"
 
 enum { ATTEMPTS = 64 };
@@ -287,7 +289,8 @@ static void a_campaign_can_be_found(void **unused)
     struct fixture f;
     begin(&f, 0, 1);
     struct backlog *one = backlog_of(&f, 0), *two = backlog_of(&f, 1);
-    struct campaign *mine = (struct campaign *)&f; /* only compared */
+    static struct campaign campaign = {.number = 1, .weight = 100};
+    struct campaign *mine = &campaign;
     add(&f, one, 0, 0);
     f.attempts[1].campaign = f.attempts[2].campaign = mine;
     add(&f, two, 1, 1);
@@ -297,6 +300,89 @@ static void a_campaign_can_be_found(void **unused)
     assert_null(second->next);
     assert_null(lanes_take_of(&f.lanes, mine));
     assert_int_equal(f.lanes.waiting, 1);
+    end(&f);
+}
+
+static void campaigns_share_by_weight(void **unused)
+{
+    (void)unused;
+    struct fixture f;
+    struct campaign heavy = {.number = 1, .weight = 300}, light = {.number = 2, .weight = 100};
+    begin(&f, 0, 1);
+    struct backlog *one = backlog_of(&f, 0), *two = backlog_of(&f, 1);
+    struct lane *b = backlog_lane(&f.lanes, one, SLICE("b"));
+    for (unsigned i = 0; i < 60; i++)
+        f.attempts[i].campaign = i < 30 ? &heavy : &light;
+    /* In whatever pool they wait, and as retries of the lane: the heavy one came first, and all of it. */
+    for (unsigned i = 0; i < 60; i++)
+        add(&f, i % 3 == 0 ? &b->own : i % 3 == 1 ? one : two, i, 0);
+    unsigned taken[3] = {0};
+    for (unsigned i = 0; i < 40; i++) {
+        struct attempt *attempt = lane_take(&f.lanes, b, &f.sites[0], 0);
+        lane_charge(b, attempt->campaign);
+        taken[attempt->campaign->number]++;
+        assert_in_range(taken[1] + 3, 3 * taken[2], 3 * taken[2] + 6);
+    }
+    assert_int_equal(taken[1], 30);
+    assert_int_equal(taken[2], 10);
+    end(&f);
+}
+
+static void one_that_must_not_wait_is_first(void **unused)
+{
+    (void)unused;
+    struct fixture f;
+    struct campaign bulk = {.number = 1, .weight = 1000}, high = {.number = 2, .weight = 1, .high = true};
+    begin(&f, 0, 1);
+    struct backlog *one = backlog_of(&f, 0), *two = backlog_of(&f, 1);
+    struct lane *b = backlog_lane(&f.lanes, one, SLICE("b"));
+    for (unsigned i = 0; i < 20; i++) {
+        f.attempts[i].campaign = i < 15 ? &bulk : &high;
+        add(&f, i < 5 ? &b->own : i < 15 ? one : two, i, i % 2);
+    }
+    assert_true(lane_waits_high(b) && lane_waits_high_at(b, &f.sites[0]) && lane_waits_high_at(b, &f.sites[1]));
+    for (unsigned i = 0; i < 5; i++) {
+        struct site *site = lane_site(b, any_site, NULL);
+        struct attempt *attempt = lane_take(&f.lanes, b, site, 0);
+        lane_charge(b, attempt->campaign);
+        assert_ptr_equal(attempt->campaign, &high);
+    }
+    assert_false(lane_waits_high(b) || lane_waits_high_at(b, &f.sites[0]));
+    assert_ptr_equal(lane_take(&f.lanes, b, &f.sites[1], 0)->campaign, &bulk);
+    end(&f);
+}
+
+/* Whoever fills a backlog alone makes room for others, up to their share, and never for less than that. */
+static void who_has_more_than_its_share_yields(void **unused)
+{
+    (void)unused;
+    struct fixture f;
+    struct lease fresh = {.list = -1}, parked = {.list = 0};
+    struct campaign heavy = {.number = 1, .weight = 300}, light = {.number = 2, .weight = 100};
+    begin(&f, 0, 1);
+    struct backlog *one = backlog_of(&f, 0);
+    for (unsigned i = 0; i < 40; i++) {
+        f.attempts[i].campaign = i < 20 ? &light : &heavy;
+        f.attempts[i].lease = i < 2 ? &parked : &fresh;
+    }
+    for (unsigned i = 0; i < 20; i++)
+        add(&f, one, i, i % 2);
+    assert_null(backlog_yield(&f.lanes, one, &light));
+    unsigned yielded = 0;
+    for (unsigned i = 20; i < 40; i++) {
+        struct attempt *attempt = backlog_yield(&f.lanes, one, &heavy);
+        if (!attempt)
+            break;
+        assert_true(attempt->campaign == &light && attempt->seq == 19 - yielded);
+        add(&f, one, i, 0);
+        yielded++;
+    }
+    assert_int_equal(one->waiting, 20);
+    assert_int_equal(yielded, 15);
+    assert_null(backlog_yield(&f.lanes, one, &light));
+    while (backlog_shed(&f.lanes, one))
+        ;
+    assert_int_equal(one->waiting, 2); /* what was parked once is not parked again */
     end(&f);
 }
 
@@ -443,6 +529,9 @@ int main(void)
         cmocka_unit_test(lanes_of_a_pool_differ),
         cmocka_unit_test(connections_are_begun_at_their_rate),
         cmocka_unit_test(a_campaign_can_be_found),
+        cmocka_unit_test(campaigns_share_by_weight),
+        cmocka_unit_test(one_that_must_not_wait_is_first),
+        cmocka_unit_test(who_has_more_than_its_share_yields),
         cmocka_unit_test(idle_lanes_are_forgotten),
         cmocka_unit_test(a_total_is_of_all_lanes),
         cmocka_unit_test(a_relay_slows_its_lane_down),
