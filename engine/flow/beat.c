@@ -5,6 +5,9 @@
 #include <stdio.h>
 
 static const nsec life = 10 * NSEC_PER_S, beat = 2 * NSEC_PER_S;
+/* Starts are granted for half a life. What is open goes on for so much longer, and has ended well before anybody else
+ * can be granted the same. */
+static const nsec beyond = 3 * NSEC_PER_S;
 
 void shard_post_all(struct shard *shard, enum shard_post kind, const void *bytes, size_t n)
 {
@@ -16,6 +19,54 @@ struct held_post { /* without padding: what is posted has no bytes that nobody w
     nsec until;
     uint64_t index;
 };
+
+/* ---- what must not go on ---- */
+
+static void end_bereft(struct session *session)
+{
+    session->bereft = true;
+    session_abort(session, HAPPENING_LOCAL);
+}
+
+/* Nobody can say whether the messages that are out were taken; all others are as they were. */
+static void let_go_of(struct shard *shard, unsigned source)
+{
+    for (struct session *session = shard->sessions, *next; session; session = next) {
+        next = session->next;
+        if (((const struct lane *)session->owner)->source == source)
+            end_bereft(session);
+    }
+}
+
+static bool has_lapsed(nsec until, nsec now) { return until && now >= until + beyond; }
+
+bool beat_may_leave(const struct shard *shard, const struct session *session)
+{
+    const struct lane *lane = session->owner;
+    nsec now = io_now(shard->io), held = shard->lanes.held_until[lane->source];
+    bool ours = held ? !has_lapsed(held, now) : shard->config->sources[lane->source].removed; /* then it is let go last */
+    return ours && !has_lapsed(shard->alive_until, now);
+}
+
+/* A process that was stopped, or a host that slept, finds itself here in its first turn: before anything else can be
+ * granted to it, all that it had begun ends. */
+nsec beat_watch(struct shard *shard, nsec now)
+{
+    bool lapsed = has_lapsed(shard->alive_until, now);
+    for (struct session *session = shard->sessions, *next; lapsed && session; session = next) {
+        next = session->next;
+        end_bereft(session);
+    }
+    if (now >= shard->lapse_at) {
+        shard->lapse_at = now + NSEC_PER_S;
+        for (unsigned i = 0; shard->sessions && i < shard->config->source_count; i++)
+            if (has_lapsed(shard->lanes.held_until[i], now))
+                let_go_of(shard, i);
+    }
+    return neighbours_turn(&shard->neighbours, now, store_connected(shard->store) && now < shard->alive_until);
+}
+
+/* ---- what shard 0 says ---- */
 
 /* Ours for a while; or, with `until` 0, another engine's, and what waited for it is placed anew. */
 static void hold_source(struct shard *shard, const struct held_post *held)
@@ -29,6 +80,8 @@ static void hold_source(struct shard *shard, const struct held_post *held)
         budget_source(&shard->budget, (unsigned)held->index, true);
         carry_mark_all(shard);
     }
+    if (!held->until)
+        let_go_of(shard, (unsigned)held->index);
     if (held->until || !before)
         return;
     budget_source(&shard->budget, (unsigned)held->index, false);
@@ -45,6 +98,18 @@ void beat_told(struct shard *shard, const void *bytes)
 
 /* ---- shard 0 ---- */
 
+/* Only behind a heartbeat that was accepted: who is taken for dead has no source either. */
+static void hold_sources(struct shard *shard, nsec now)
+{
+    for (unsigned i = 0; i < shard->config->source_count; i++) {
+        struct shard_source *source = &shard->sources[i];
+        if (store_request_busy(&source->request) || shard_let_go_of_source(shard, i))
+            continue;
+        source->asked_at = now;
+        store_source_hold(shard->store, &source->request, slice_of(shard->config->sources[i].name), life);
+    }
+}
+
 /* For half the heartbeat's life after it was asked for, no other engine can think us dead. */
 static void on_heartbeat(struct store_request *request, const struct store_answer *answer)
 {
@@ -55,8 +120,20 @@ static void on_heartbeat(struct store_request *request, const struct store_answe
     }
     if (answer->result != STORE_OK)
         return;
+    nsec now = io_now(shard->io);
+    if (answer->number != 1) {
+        char detail[192];
+        snprintf(detail, sizeof detail, "engine %s, incarnation %.*s: give each engine an id (engine = ...) of its own",
+                 shard->config->engine, answer->item_count ? (int)answer->items[0].n : 1,
+                 answer->item_count ? answer->items[0].p : "?");
+        log_trouble(&shard->log, &shard->twin_trouble, now, 0,
+                    "another engine with this id is alive, or was a moment ago: this one waits", detail);
+        return;
+    }
+    log_trouble_over(&shard->log, &shard->twin_trouble, now, "no other engine has this id any more");
     nsec until = shard->heartbeat_asked + life / 2;
     shard_post_all(shard, SHARD_POST_ALIVE, &until, sizeof until);
+    hold_sources(shard, now);
 }
 
 static void on_source(struct store_request *request, const struct store_answer *answer)
@@ -89,14 +166,7 @@ void beat_keep(struct shard *shard, nsec now)
     shard->beat_at = now + beat;
     if (!store_request_busy(&shard->heartbeat)) {
         shard->heartbeat_asked = now;
-        store_heartbeat(shard->store, &shard->heartbeat, life);
-    }
-    for (unsigned i = 0; i < shard->config->source_count; i++) {
-        struct shard_source *source = &shard->sources[i];
-        if (store_request_busy(&source->request) || shard_let_go_of_source(shard, i))
-            continue;
-        source->asked_at = now;
-        store_source_hold(shard->store, &source->request, slice_of(shard->config->sources[i].name), life);
+        store_heartbeat(shard->store, &shard->heartbeat, shard->previous, life);
     }
 }
 
@@ -116,6 +186,7 @@ void beat_end(struct shard *shard)
 bool beat_open(struct shard *shard)
 {
     shard->heartbeat.done = on_heartbeat;
+    neighbours_open(&shard->neighbours, shard->io, shard->store, shard->index == 0 ? &shard->log : NULL, life);
     shard->sources =
         arena_take(&shard->arena, CONFIG_SOURCES_MAX * sizeof *shard->sources, sizeof(struct io_address *));
     for (unsigned i = 0; shard->sources && i < CONFIG_SOURCES_MAX; i++) {

@@ -185,6 +185,8 @@ static void on_wants(void *context, struct session *session)
         session_forget_idle(shard, lane, session);
 }
 
+static bool on_may_leave(void *context, struct session *session) { return beat_may_leave(context, session); }
+
 static void on_idle(void *context, struct session *session)
 {
     struct shard *shard = context;
@@ -288,7 +290,9 @@ static void on_closed(void *context, struct session *session, const struct outco
     carry_warm_closed(shard, lane, why);
     bool objected = carry_learn(shard, session), scolded = carry_relay_closed(shard, session, why);
     enum carry_insecure insecure = carry_learn_tls(shard, session, why);
-    if (insecure == CARRY_INSECURE_LOCAL || (why->stage == STAGE_CONNECT && why->happening == HAPPENING_LOCAL)) {
+    if (session->bereft) { /* nobody's fault */
+        metrics_add(shard->metrics, METRIC_SESSIONS_LOST, why->stage != STAGE_BROKEN);
+    } else if (insecure == CARRY_INSECURE_LOCAL || (why->stage == STAGE_CONNECT && why->happening == HAPPENING_LOCAL)) {
         carry_wake_at(shard, lane, lane_turned_away(lane, io_now(shard->io)));
     } else if (why->stage == STAGE_CONNECT) {
         metrics_add(shard->metrics, METRIC_SESSIONS_FAILED_CONNECT, 1);
@@ -331,7 +335,7 @@ static void no_socket(struct shard *shard, struct lane *lane, const struct confi
 bool carry_open_session(struct shard *shard, struct lane *lane, struct site *site, bool probes)
 {
     static const struct session_events events = {
-        .wants = on_wants, .idle = on_idle, .ready = on_ready, .ended = on_message_ended, .closed = on_closed};
+        .wants = on_wants, .idle = on_idle, .may_leave = on_may_leave, .ready = on_ready, .ended = on_message_ended, .closed = on_closed};
     const struct config_source *source = &shard->config->sources[lane->source];
     struct route_target target;
     nsec alive_at;

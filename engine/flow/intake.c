@@ -98,6 +98,7 @@ static void campaign_looked(struct store_request *request, const struct store_an
             campaign->parked_index[i] = list_index(intake->config, slice_of(campaign->view.parked_lists[i].isp));
         campaign_update(campaign, intake->config, &intake->editions, answer->items, answer->item_count);
         give_back_refused(intake, campaign);
+        neighbours_named(intake->neighbours, campaign->view.owners, campaign->view.owner_count);
         trim(intake, campaign);
     } else {
         campaign_refused(campaign, answer->error);
@@ -110,7 +111,9 @@ static void look(struct intake *intake, struct campaign *campaign)
 {
     campaign->look_again = false;
     campaign->looked_at = io_now(intake->io);
-    store_look(intake->store, &campaign->look, slice_of(campaign->id), &campaign->view);
+    const struct neighbours *neighbours = intake->neighbours;
+    store_look_after(intake->store, &campaign->look, slice_of(campaign->id), &campaign->view, neighbours->dead,
+                     neighbours->dead_count);
 }
 
 static void campaign_make(struct intake *intake, struct slice id)
@@ -215,7 +218,13 @@ static bool lease_orphan(struct intake *intake, struct campaign *campaign)
 {
     if (!campaign->view.orphan_count || !room_for_lease(intake, LIMIT_LEASE_RECIPIENTS))
         return false;
-    unsigned i = --campaign->view.orphan_count;
+    /* What another engine has left is shared by all that live: nobody takes more than it is through with soon. */
+    unsigned i = campaign->view.orphan_count - 1;
+    struct slice owner = slice_of(campaign->view.orphan_owner[i]);
+    bool ours = slice_equal(owner, SLICE("-")) || slice_equal(owner, slice_of(intake->config->engine));
+    if (!ours && waiting(intake) >= LOW_WATER)
+        return false;
+    campaign->view.orphan_count--;
     lease_adopt(intake, campaign, slice_of(campaign->view.orphans[i]), slice_of(campaign->view.orphan_owner[i]),
                 campaign->view.orphan_incarnation[i]);
     return true;
@@ -392,6 +401,7 @@ bool intake_open(struct intake *intake, struct arena *arena, const struct intake
                               .store = config->store,
                               .config = config->config,
                               .metrics = config->metrics,
+                              .neighbours = config->neighbours,
                               .shard = config->shard,
                               .incarnation = config->incarnation,
                               .on = on,

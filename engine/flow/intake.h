@@ -12,6 +12,7 @@
 #include "control/metrics.h"
 #include "flow/campaign.h"
 #include "flow/ledger.h"
+#include "flow/neighbours.h"
 #include "io/buddy.h"
 #include "io/pool.h"
 #include "sluice/attempt.h"
@@ -51,6 +52,7 @@ struct intake {
     const struct intake_events *on;
     void *context;
     struct metrics_shard *metrics;
+    struct neighbours *neighbours;
     unsigned shard;
     uint64_t incarnation, lease_number, campaign_number;
     struct campaign *campaigns, *turn;
@@ -72,6 +74,7 @@ struct intake_config {
     struct store *store;
     const struct config *config;
     struct metrics_shard *metrics;
+    struct neighbours *neighbours; /* who else has leases, and who of them is dead */
     unsigned shard;
     uint64_t incarnation;
 };

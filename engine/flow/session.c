@@ -188,7 +188,7 @@ static void add_body(struct session *session, struct flight *flight)
         client_withdraw(&session->client, (unsigned)body);
         return;
     }
-    if (slot->attempt->permit != PERMIT_GRANTED)
+    if (slot->attempt->permit != PERMIT_GRANTED || !session->on->may_leave(session->context, session))
         return;
     enum client_body kind = client_body_written(&session->client, (unsigned)body, &session->out);
     add_commands(session, flight);

@@ -22,6 +22,8 @@ struct session_events {
     void (*wants)(void *context, struct session *session);
     /* Nothing was offered and nothing is open: it is idle until session_kick or session_quit. */
     void (*idle)(void *context, struct session *session);
+    /* A permit is there: may the body leave all the same? If not, whoever says so sees to it that the session ends. */
+    bool (*may_leave)(void *context, struct session *session);
     /* Greeted and ready; `wants` follows. */
     void (*ready)(void *context, struct session *session);
     /* The attempt is over, or `untouched`: may be offered elsewhere. The outcome is borrowed until return. */
@@ -58,6 +60,7 @@ struct session {
     bool astray;                /* takes no further message: its lane has too many, or it is not its lane any more */
     bool leaves;                /* takes no further message, to make room (crowd.h) */
     bool probes;                /* finds out whether a relay takes us again */
+    bool bereft;                /* it ends because its source, or all of this engine, may be another's by now */
     bool scolded, one_too_many; /* the relay said something of us; that this session is too many */
     uint64_t signed_in;         /* version of the secret that it signs in with */
     struct relay_auth *auth;    /* held until it is ready; NULL: none */

@@ -203,9 +203,10 @@ nsec shard_turn(struct shard *shard, nsec until)
     io_turn(shard->io, until);
     nsec now = io_now(shard->io);
     metrics_add(shard->metrics, METRIC_TURNS, 1);
-    nsec next = now + board_every;
+    nsec next = nsec_min(now + board_every, beat_watch(shard, now));
     if (shard->phase == SHARD_RUNNING)
-        next = nsec_min(next, intake_turn(&shard->intake, events_has_room(&shard->events) && suppress_has_room(&shard->suppress)));
+        next = nsec_min(next, intake_turn(&shard->intake, now < shard->alive_until && events_has_room(&shard->events) &&
+                                                              suppress_has_room(&shard->suppress)));
     else
         finish(shard, now);
     if (shard->index == 0 && shard->phase < SHARD_LEAVING) {
@@ -268,6 +269,7 @@ static bool open_parts(struct shard *shard, const struct shard_config *config)
                                    .store = shard->store,
                                    .config = shard->config,
                                    .metrics = shard->metrics,
+                                   .neighbours = &shard->neighbours,
                                    .shard = shard->index,
                                    .incarnation = config->incarnation};
     if (!intake_open(&shard->intake, arena, &intake, &intake_events, shard) || !carry_open_route(shard) ||
@@ -310,6 +312,7 @@ static bool open_connections(struct shard *shard, const struct shard_config *con
         return false;
     }
     struct store_config store = {.url = config->redis,
+                                 .access = &shard->config->redis_access,
                                  .prefix = shard->config->prefix,
                                  .engine = shard->config->engine,
                                  .incarnation = config->incarnation};
@@ -344,6 +347,7 @@ struct shard *shard_open(const struct shard_config *config, char *error, size_t 
     shard->relays = config->relays;
     shard->index = config->index;
     shard->shards = config->shards;
+    shard->previous = config->previous;
     shard->phase = SHARD_RUNNING;
     shard->opened_at = io_now(shard->io);
     if (config->log) {

@@ -108,8 +108,11 @@ struct shard {
     struct shard_reloading reload;
     struct totals totals;
     struct published published;   /* shard 0: what DNS holds for the keys */
+    struct neighbours neighbours;
     struct store_request heartbeat;
-    nsec heartbeat_asked, beat_at;
+    struct log_trouble twin_trouble; /* another engine has our id */
+    nsec heartbeat_asked, beat_at, lapse_at;
+    uint64_t previous; /* the engine's incarnation before this one, which is dead; 0: not known */
     unsigned leaving; /* requests of the farewell in flight */
 };
 
@@ -124,6 +127,7 @@ struct shard_config {
     struct relays *relays;  /* all shards'; borrows until shard_close. May be NULL where the configuration has none */
     unsigned index, shards;
     uint64_t incarnation; /* the engine's; the same for all its shards */
+    uint64_t previous;    /* its incarnation before that, which is known to be dead; 0: not known */
 };
 
 /* NULL with a sentence in `error`; the io is closed then. */
@@ -288,6 +292,11 @@ must_use bool beat_open(struct shard *shard);
 void beat_keep(struct shard *shard, nsec now); /* shard 0, every beat_at */
 void beat_told(struct shard *shard, const void *bytes); /* of SHARD_POST_SOURCE */
 void beat_end(struct shard *shard);            /* shard 0: gives up both */
+/* May a body leave by this session now? Not when others may think us dead, or may have its source. */
+bool beat_may_leave(const struct shard *shard, const struct session *session);
+/* Once a turn: sessions end that must not go on, and whoever else has leases is watched. Returns when it wants to be
+ * called again. */
+nsec beat_watch(struct shard *shard, nsec now);
 /* To every shard; what is lost is repeated every second or two. */
 void shard_post_all(struct shard *shard, enum shard_post kind, const void *bytes, size_t n);
 /* False: the ring is full, and the post is lost. */

@@ -463,6 +463,15 @@ void io_close_all(struct io *io)
     dispose(io);
 }
 
+void sim_stop(struct io *io, nsec until)
+{
+    sluice_assert(io->world->running != io);
+    sim_note(io->world, "stop", io->number, (uint64_t)until);
+    io->busy_until = nsec_max(io->busy_until, until);
+    if (io->on_turn)
+        sim_schedule(io->world, &io->turn, io->busy_until);
+}
+
 void sim_crash(struct io *io)
 {
     sluice_assert(io->world->running != io);

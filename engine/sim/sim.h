@@ -76,6 +76,10 @@ void sim_batch(struct sim_world *world, unsigned most);
  * gone; shard number and source addresses may be used again. Not inside a turn of this io. */
 void sim_crash(struct io *io);
 
+/* The process is stopped (SIGSTOP), or its host sleeps: it has no turn before `until`, while bytes come in and peers run
+ * out of patience. Not inside a turn of this io. */
+void sim_stop(struct io *io, nsec until);
+
 unsigned sim_descriptors(const struct io *io); /* open */
 unsigned sim_timers(const struct io *io);      /* set */
 

@@ -1,5 +1,5 @@
 /* The steps on a lease: taking it, its ledger, and what ends a recipient in it. */
-#include "store/step.h"
+#include "store/replay.h"
 
 #include "proto/event.h"
 
@@ -34,7 +34,7 @@ void store_lease_list(struct store *store, struct store_request *r, struct slice
     step_begin_lease(store, "lease_list", campaign, lease, 0);
     step_fence(store, lease);
     lease_limits(store, most);
-    step_ask(store, r, read_lease, 0);
+    step_ask_numbered(store, r, read_lease, campaign, REPLAY_LEASE);
 }
 
 void store_lease_parked(struct store *store, struct store_request *r, struct slice campaign, struct slice lease,
@@ -45,7 +45,7 @@ void store_lease_parked(struct store *store, struct store_request *r, struct sli
     step_fence(store, lease);
     lease_limits(store, most);
     resp_text(&store->command, isp);
-    step_ask(store, r, read_lease, 0);
+    step_ask_numbered(store, r, read_lease, campaign, REPLAY_LEASE);
 }
 
 void store_lease_retry(struct store *store, struct store_request *r, struct slice campaign, struct slice lease,
@@ -55,7 +55,7 @@ void store_lease_retry(struct store *store, struct store_request *r, struct slic
     step_fence(store, lease);
     lease_limits(store, most);
     resp_number(&store->command, due_ms);
-    step_ask(store, r, read_lease, 0);
+    step_ask_numbered(store, r, read_lease, campaign, REPLAY_LEASE);
 }
 
 static void read_adopt(struct store *store, struct store_request *r, const struct resp_node *reply, bool repeated)
@@ -80,14 +80,14 @@ void store_adopt(struct store *store, struct store_request *r, struct slice camp
     resp_text(&store->command, owner);
     resp_unsigned(&store->command, incarnation);
     resp_unsigned(&store->command, LIMIT_RECIPIENT);
-    step_ask(store, r, read_adopt, 0);
+    step_ask_numbered(store, r, read_adopt, campaign, REPLAY_ADOPT);
 }
 
 void store_release(struct store *store, struct store_request *r, struct slice campaign, struct slice lease)
 {
     step_begin_lease(store, "release", campaign, lease, 0);
     step_fence(store, lease);
-    step_ask(store, r, step_read_plain, 0);
+    step_ask_numbered(store, r, step_read_plain, campaign, REPLAY_WORK);
 }
 
 /* ---- the ledger ---- */
@@ -102,7 +102,7 @@ void store_permit(struct store *store, struct store_request *r, struct slice cam
         resp_unsigned(&store->command, permits[i]);
     for (unsigned i = 0; i < withdrawn_count; i++)
         resp_unsigned(&store->command, withdrawn[i]);
-    step_ask(store, r, step_read_plain, 0);
+    step_ask_numbered(store, r, step_read_plain, campaign, REPLAY_WORK);
 }
 
 /* ---- records: "seq attempt first_ms source raw" ---- */
@@ -184,13 +184,12 @@ static void find_parked_keys(struct parked_keys *keys, const struct store_end *e
     }
 }
 
-/* The number of strings, then names and values. */
-static void write_event(struct store *store, const struct store_end *end)
+void step_event(struct store *store, const struct event *event, bool full)
 {
     struct event_field fields[EVENT_FIELDS_MAX];
     char scratch[EVENT_SCRATCH_MAX];
-    sluice_assert(end->event);
-    unsigned n = event_fields(end->event, end->full, fields, countof(fields), scratch, sizeof scratch);
+    sluice_assert(event);
+    unsigned n = event_fields(event, full, fields, countof(fields), scratch, sizeof scratch);
     resp_unsigned(&store->command, 2 * n);
     for (unsigned i = 0; i < n; i++) {
         resp_text(&store->command, fields[i].name);
@@ -213,7 +212,7 @@ static void write_end(struct store *store, const struct store_end *end, unsigned
         resp_unsigned(&store->command, list);
         resp_text(&store->command, end->isp);
     } else
-        write_event(store, end);
+        step_event(store, end->event, end->full);
     if (end->kind == STORE_END_RETRY || end->kind == STORE_END_RESEND)
         resp_number(&store->command, end->due_ms);
     if (end->kind != STORE_END_EVENT)
@@ -249,7 +248,7 @@ void store_end(struct store *store, struct store_request *r, struct slice campai
     for (unsigned i = 0; i < count; i++)
         write_end(store, &ends[i], parked.of_end[i]);
     r->closes = close;
-    step_ask(store, r, read_end, 0);
+    step_ask_numbered(store, r, read_end, campaign, REPLAY_WORK);
 }
 
 /* ---- unique addresses ---- */
@@ -271,5 +270,5 @@ void store_unique(struct store *store, struct store_request *r, struct slice cam
         resp_unsigned(&store->command, seqs[i]);
         resp_text(&store->command, addresses[i]);
     }
-    step_ask(store, r, read_unique, 0);
+    step_ask_numbered(store, r, read_unique, campaign, REPLAY_UNIQUE);
 }

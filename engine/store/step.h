@@ -19,6 +19,9 @@ struct store {
     struct slice *items;         /* of the answer that is being given */
     unsigned item_count, items_cap;
     uint64_t adoptions;
+    struct replay *replay; /* numbers of steps */
+    void (*lost)(void *context, struct slice campaign);
+    void *lost_context;
     char prefix[STORE_PREFIX_MAX + 1];
     char engine[STORE_ENGINE_MAX + 1];
     char incarnation[24];
@@ -59,12 +62,30 @@ void step_begin_ops(struct store *store);
 /* An event: the number of strings, then names and values. */
 void step_event(struct store *store, const struct event *event, bool full);
 
+/* What `state` of a request says, and the first byte of whatever else is handed to step_send. */
+enum { STEP_IDLE = 0, STEP_ASKED, STEP_NUMBERED };
+/* Codes of steps that did not run, as steps.lua has them. */
+enum { STEP_LOST = -2, STEP_NOT_YET = -3, STEP_ELSEWHERE = -4 };
+
 /* What was written is asked. `read` is given a reply that is no error, and ends with step_done or asks for more. */
 void step_ask(struct store *store, struct store_request *r,
               void (*read)(struct store *store, struct store_request *r, const struct resp_node *reply, bool repeated),
               unsigned flags);
 
+enum replay_step;
+/* The same for a change to a campaign by this hand: it gets a number (replay.h). */
+void step_ask_numbered(struct store *store, struct store_request *r,
+                       void (*read)(struct store *store, struct store_request *r, const struct resp_node *reply,
+                                    bool repeated),
+                       struct slice campaign, enum replay_step step);
+/* What was written leaves; replay_answered is called with `owner`, which begins with STEP_NUMBERED. */
+void step_send_numbered(struct store *store, void *owner, unsigned slot);
+
 /* ---- answering ---- */
+
+/* The reply to what was asked for this request; NULL: the connection broke before it. */
+void step_answered(struct store *store, struct store_request *r, const struct resp_node *reply, bool repeated);
+
 
 /* The head that every step on a campaign answers with: the code as a result, and the state. True: the code is OK. */
 must_use bool step_head(const struct resp_node *reply, struct store_answer *answer);

@@ -9,22 +9,28 @@
 -- theirs nothing is changed. (Hand: one store of the engine. Two shards share owner and incarnation, never a lease.)
 --
 -- Every answer begins with a code and the campaign's `state`.
+--
+-- Steps that a hand asks of a campaign are numbered (replay.h): Redis keeps the last one that each hand had done, and a
+-- number that is not beyond it is a repetition, which changes nothing.
 
-local OK, FENCED, GONE = 1, 0, -1
+local OK, FENCED, GONE, LOST, NOT_YET, ELSEWHERE = 1, 0, -1, -2, -3, -4
 
 -- The keys of a campaign, in the order in which every step on a campaign passes them.
 local CAMPAIGN, STATUS, RECIPIENTS, LEASES, PARKED, RETRY, HELD, EVENTS, TOTALS, UNIQUE = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
-local LEDGER, BATCH, LIST = 11, 12, 13 -- of steps on a lease; LIST: a parked list
+local STEPS = 11
+local LEDGER, BATCH, LIST = 12, 13, 14 -- of steps on a lease; LIST: a parked list
 
 -- What stays of a campaign that is done, until it expires. The other keys are gone by then, for they are empty.
-local KEPT = {CAMPAIGN, STATUS, RECIPIENTS, EVENTS, TOTALS, UNIQUE}
+local KEPT = {CAMPAIGN, STATUS, RECIPIENTS, EVENTS, TOTALS, UNIQUE, STEPS}
 
 -- Masks of a recipient's two bits within its byte of the ledger, by index % 4, in the order of SETBIT.
 local PERMIT = {[0] = 128, 32, 8, 2}
 local ENDED = {[0] = 64, 16, 4, 1}
 
 local READ_AT_ONCE = 100 -- entries; so that the limit in bytes is met without reading far beyond it
-local ORPHANS_MAX, LISTS_MAX = 16, 64
+local ORPHANS_MAX, OWNERS_MAX, LISTS_MAX = 16, 16, 64
+local STEPS_KEPT_H = 30 * 24 -- of a hand that takes nothing any more
+local DOUBT_AT_ONCE = 1000
 
 local function text(number) return string.format('%.0f', number) end
 
@@ -32,6 +38,74 @@ local function state_of(keys) return redis.call('HGET', keys[CAMPAIGN], 'state')
 
 -- A state that nobody knows is one that somebody mistyped, hardly because they wanted more to be sent.
 local function may_lease(state) return state == '' or state == 'running' or state == 'cancelled' end
+
+-- ---- numbers ----
+
+-- How a step runs: for the first time; again, because Redis has forgotten it; or not at all, for it was done.
+local FRESH, AGAIN, DONE = 1, 2, 3
+local TAKE, WORK = 1, 2
+
+local function counts_read(keys, hand)
+    local take, work, hour = string.match(redis.call('HGET', keys[STEPS], hand) or '', '^(%d+) (%d+) (%d+)$')
+    return {tonumber(take or 0), tonumber(work or 0), hour = tonumber(hour or 0)}
+end
+
+local function counts_write(keys, hand, counts)
+    redis.call('HSET', keys[STEPS], hand, text(counts[TAKE]) .. ' ' .. text(counts[WORK]) .. ' ' .. text(counts.hour))
+end
+
+-- Hands come and go with their engines. Two at each new one are looked at, which is more than are added.
+local function counts_sweep(keys, hour)
+    for _, hand in ipairs(redis.call('HRANDFIELD', keys[STEPS], 2)) do
+        if counts_read(keys, hand).hour < hour - STEPS_KEPT_H then redis.call('HDEL', keys[STEPS], hand) end
+    end
+end
+
+-- The process that answers. '' : we are not told.
+local function process()
+    local info = redis.pcall('INFO', 'server')
+    return type(info) == 'string' and string.match(info, 'run_id:(%w+)') or ''
+end
+
+-- The last arguments of a numbered step: hand, number, and the numbers of the last step of each kind that has to be
+-- done before; 1 if it was done once and is asked for again; the process that it is meant for, or nothing. Without one
+-- of those before, Redis has forgotten it: LOST. The number is written before anything else: a step that fails half-way
+-- was done.
+local function numbered(kind, step)
+    return function(keys, args)
+        local server, again = table.remove(args), table.remove(args) == '1'
+        local before = {[WORK] = tonumber(table.remove(args)), [TAKE] = tonumber(table.remove(args))}
+        local number, hand = tonumber(table.remove(args)), table.remove(args)
+        local counts = counts_read(keys, hand)
+        local last, hour = counts[kind], counts.hour
+        if number <= last then return step(keys, args, DONE) end
+        if counts[TAKE] < before[TAKE] or counts[WORK] < before[WORK] then
+            return {LOST, state_of(keys)}
+        end
+        if server ~= '' and server ~= process() then return {ELSEWHERE, state_of(keys)} end
+        if kind == TAKE or hour == 0 then
+            counts.hour = math.floor(redis.call('TIME')[1] / 3600)
+            if hour == 0 then counts_sweep(keys, counts.hour) end
+        end
+        counts[kind] = number
+        counts_write(keys, hand, counts)
+        local answer = step(keys, args, again and AGAIN or FRESH)
+        if answer[1] == NOT_YET then
+            counts[kind] = last
+            counts_write(keys, hand, counts)
+        end
+        return answer
+    end
+end
+
+-- Does nothing but count: in the place of a step that changed nothing, or cannot be done again.
+local function skip(keys) return {OK, state_of(keys)} end
+
+-- args: hand. Which steps are done, by what process, and how many recipients were leased so far.
+local function counts(keys, args)
+    local known = counts_read(keys, args[1])
+    return {OK, state_of(keys), known[TAKE], known[WORK], process(), redis.call('EXISTS', keys[STATUS])}
+end
 
 -- ---- leases ----
 
@@ -104,54 +178,111 @@ local function lease_content(keys, lease, entry_max)
     return read_entries(keys, lease.first, trimmed_of(keys), lease.count, entry_max)
 end
 
--- What the three ways to lease have in common: `take(lease)` takes and returns the items.
+-- What the three ways to lease have in common: `take(lease)` takes and returns the items. When Redis has forgotten that
+-- it was taken, the very same items are claimed: behind the `fixed` arguments are the lease's first seq and its items,
+-- and `claim(lease, items)` says whether they are there (OK, and they are taken), are on their way back (NOT_YET), or
+-- went to somebody else (FENCED).
 -- args: lease owner incarnation hand most bytes_max entry_max
-local function lease_by(keys, args, kind, take)
+local function lease_by(keys, args, mode, kind, fixed, take, claim)
     local state = state_of(keys)
     local known, code = lease_mine(keys, args)
     if known then return {OK, state, known.first, lease_content(keys, known, tonumber(args[7]))} end
     if code == FENCED then return {FENCED, state} end
-    if not may_lease(state) then return {OK, state, 0, {}} end
+    local claimed = #args > fixed
+    if mode == DONE or not (claimed or may_lease(state)) then return {OK, state, 0, {}} end
     local lease = {owner = args[2], incarnation = args[3], hand = args[4], kind = kind, first = 0, call = '0'}
-    local items = take(lease)
+    local items
+    if claimed then
+        lease.first, items = tonumber(args[fixed + 1]), {unpack(args, fixed + 2)}
+        code = claim(lease, items)
+        if code ~= OK then return {code, state} end
+    else
+        items = take(lease)
+    end
     lease.count = #items
     if #items > 0 then lease_write(keys, args[1], lease) end
     return {OK, state, lease.first, items}
 end
 
-local function lease_list(keys, args)
-    return lease_by(keys, args, 'list', function(lease)
+local function list_taken(keys, phase, upto)
+    if phase == 'done' or phase == 'cancelled' then revive(keys) end
+    redis.call('HSET', keys[STATUS], 'taken', text(upto))
+end
+
+-- A range is claimed in its place alone. What was pushed to it, and forgotten, is pushed again.
+local function list_claim(keys, lease, items, entry_max)
+    local known = redis.call('HMGET', keys[STATUS], 'taken', 'trimmed', 'phase')
+    local taken, trimmed = tonumber(known[1] or 0), tonumber(known[2] or 0)
+    if taken < lease.first then return NOT_YET end
+    if taken > lease.first then return FENCED end
+    local there = read_entries(keys, taken, trimmed, #items, entry_max)
+    for i, entry in ipairs(there) do
+        if entry ~= items[i] then return FENCED end
+    end
+    if #there < #items then redis.call('RPUSH', keys[RECIPIENTS], unpack(items, #there + 1)) end
+    list_taken(keys, known[3], taken + #items)
+    return OK
+end
+
+local function lease_list(keys, args, mode)
+    local entry_max = tonumber(args[7])
+    return lease_by(keys, args, mode, 'list', 7, function(lease)
         local known = redis.call('HMGET', keys[STATUS], 'taken', 'trimmed', 'phase')
-        local taken, trimmed, entry_max = tonumber(known[1] or 0), tonumber(known[2] or 0), tonumber(args[7])
+        local taken, trimmed = tonumber(known[1] or 0), tonumber(known[2] or 0)
         local items = read_bounded(function(from, to)
             return read_entries(keys, taken + from, trimmed, to - from + 1, entry_max)
         end, tonumber(args[5]), tonumber(args[6]))
         if #items == 0 then return items end
         lease.first = taken
-        if known[3] == 'done' or known[3] == 'cancelled' then revive(keys) end
-        redis.call('HSET', keys[STATUS], 'taken', text(taken + #items))
+        list_taken(keys, known[3], taken + #items)
         return items
-    end)
+    end, function(lease, items) return list_claim(keys, lease, items, entry_max) end)
+end
+
+local function parked_taken(keys, isp, items)
+    redis.call('RPUSH', keys[BATCH], unpack(items))
+    if redis.call('HINCRBY', keys[PARKED], isp, -#items) <= 0 then redis.call('HDEL', keys[PARKED], isp) end
+end
+
+-- Whether all of the items are among the first of the parked list, or in it at all.
+local function parked_has(keys, items)
+    local length, reach = redis.call('LLEN', keys[LIST]), 4 * #items
+    while true do
+        local there = {}
+        for _, item in ipairs(redis.call('LRANGE', keys[LIST], 0, reach - 1)) do
+            there[item] = (there[item] or 0) + 1
+        end
+        local missing = false
+        for _, item in ipairs(items) do
+            there[item] = (there[item] or 0) - 1
+            missing = missing or there[item] < 0
+        end
+        if not missing then return true end
+        if reach >= length then return false end
+        reach = 16 * reach
+    end
 end
 
 -- args[8]: the ISP whose list is keys[LIST].
-local function lease_parked(keys, args)
-    return lease_by(keys, args, 'parked', function()
+local function lease_parked(keys, args, mode)
+    return lease_by(keys, args, mode, 'parked', 8, function()
         local items = read_bounded(function(from, to) return redis.call('LRANGE', keys[LIST], from, to) end,
                                    tonumber(args[5]), tonumber(args[6]))
         if #items == 0 then return items end
         redis.call('LTRIM', keys[LIST], #items, -1)
-        redis.call('RPUSH', keys[BATCH], unpack(items))
-        if redis.call('HINCRBY', keys[PARKED], args[8], -#items) <= 0 then
-            redis.call('HDEL', keys[PARKED], args[8])
-        end
+        parked_taken(keys, args[8], items)
         return items
+    end, function(_, items)
+        if not parked_has(keys, items) then return NOT_YET end
+        for _, item in ipairs(items) do redis.call('LREM', keys[LIST], 1, item) end
+        parked_taken(keys, args[8], items)
+        return OK
     end)
 end
 
 -- args[8]: due at or before, UTC in ms.
-local function lease_retry(keys, args)
-    return lease_by(keys, args, 'retry', function()
+local function lease_retry(keys, args, mode)
+    return lease_by(keys, args, mode, 'retry', 8, function()
         local items = read_bounded(function(from, to)
             return redis.call('ZRANGEBYSCORE', keys[RETRY], '-inf', args[8], 'LIMIT', from, to - from + 1)
         end, tonumber(args[5]), tonumber(args[6]))
@@ -159,20 +290,31 @@ local function lease_retry(keys, args)
         redis.call('ZREMRANGEBYRANK', keys[RETRY], 0, #items - 1)
         redis.call('RPUSH', keys[BATCH], unpack(items))
         return items
+    end, function(_, items)
+        for _, item in ipairs(items) do
+            if not redis.call('ZSCORE', keys[RETRY], item) then return NOT_YET end
+        end
+        redis.call('ZREM', keys[RETRY], unpack(items))
+        redis.call('RPUSH', keys[BATCH], unpack(items))
+        return OK
     end)
 end
 
 -- args: lease owner incarnation hand call from_owner from_incarnation entry_max
 -- `call` tells this adoption repeated from another one by the same hand, which must not have the lease twice.
-local function adopt(keys, args)
+-- One that was adopted, and is not to be had after Redis has forgotten it, is on its way back.
+local function adopt(keys, args, mode)
     local state = state_of(keys)
     local entry = redis.call('HGET', keys[LEASES], args[1])
-    if not entry then return {GONE, state} end
+    if not entry then return {mode == AGAIN and NOT_YET or GONE, state} end
     local lease = lease_parse(entry)
     if not lease then return {FENCED, state} end
     if not (lease_is(lease, args[2], args[3], args[4]) and lease.call == args[5]) then
         local ours = lease.owner == args[2] and lease.incarnation == args[3]
-        if ours or lease.owner ~= args[6] or lease.incarnation ~= args[7] then return {FENCED, state} end
+        local theirs = lease.owner == args[6] and lease.incarnation == args[7]
+        if mode == DONE or ours or not theirs then
+            return {mode == AGAIN and NOT_YET or FENCED, state}
+        end
         lease.owner, lease.incarnation, lease.hand, lease.call = args[2], args[3], args[4], args[5]
         lease.closing = false
         lease_write(keys, args[1], lease)
@@ -181,18 +323,50 @@ local function adopt(keys, args)
             lease_content(keys, lease, tonumber(args[8]))}
 end
 
-local function release(keys, args)
+local function release(keys, args, mode)
     local state = state_of(keys)
     local entry = redis.call('HGET', keys[LEASES], args[1])
     local lease = entry and lease_parse(entry)
     if not lease then return {entry and FENCED or GONE, state} end
     if lease.owner ~= '-' then
         if not lease_is(lease, args[2], args[3], args[4]) then return {FENCED, state} end
+        if mode == DONE then return {OK, state} end
         lease.owner, lease.incarnation, lease.hand, lease.call = '-', '0', '-', '0'
         lease.closing = false
         lease_write(keys, args[1], lease)
     end
     return {OK, state}
+end
+
+-- args: owner incarnation hand upto. Redis has forgotten more than can be done again. Whoever was leased by this hand
+-- and has not ended may have had a message by now, and whoever stands in the list before `upto`, too: who takes over
+-- finds a permit, and says that they are in doubt. Their ledgers are not named as keys: nobody knows how many they are.
+local function doubt(keys, args)
+    local known = redis.call('HMGET', keys[STATUS], 'taken', 'trimmed')
+    local taken, trimmed = tonumber(known[1] or 0), tonumber(known[2] or 0)
+    local upto = math.min(tonumber(args[4]), trimmed + redis.call('LLEN', keys[RECIPIENTS]))
+    if redis.call('EXISTS', keys[STATUS]) == 0 then upto = 0 end -- another campaign by the same name
+    while taken < upto do
+        local count = math.min(upto - taken, DOUBT_AT_ONCE)
+        lease_write(keys, 'lost:' .. args[3] .. ':' .. text(taken),
+                    {owner = args[1], incarnation = args[2], hand = args[3], kind = 'list', first = taken,
+                     count = count, call = '0'})
+        taken = taken + count
+        redis.call('HSET', keys[STATUS], 'taken', text(taken))
+    end
+    local leases = redis.call('HGETALL', keys[LEASES])
+    for at = 1, #leases, 2 do
+        local lease = lease_parse(leases[at + 1])
+        if lease and lease_is(lease, args[1], args[2], args[3]) then
+            local ledger = string.gsub(keys[STEPS], 'steps$', function() return 'ledger:' .. leases[at] end)
+            for index = 0, lease.count - 1 do
+                if redis.call('GETBIT', ledger, 2 * index + 1) == 0 then redis.call('SETBIT', ledger, 2 * index, 1) end
+            end
+            lease.owner, lease.incarnation, lease.hand, lease.call, lease.closing = '-', '0', '-', '0', false
+            lease_write(keys, leases[at], lease)
+        end
+    end
+    return {OK, state_of(keys)}
 end
 
 -- The list goes behind the oldest open lease. While an older one than `lease` is open, `lease` holds nothing back.
@@ -236,10 +410,10 @@ local function ledger_write(keys, ledger)
 end
 
 -- args[5]: number of permits; their indices; the indices of those withdrawn
-local function permit(keys, args)
+local function permit(keys, args, mode)
     local state = state_of(keys)
     local lease, code = lease_mine(keys, args)
-    if not lease then return {code, state} end
+    if not lease or mode == DONE then return {code, state} end
     local ledger, permits = ledger_read(keys), tonumber(args[5])
     for at = 6, #args do
         local index = tonumber(args[at])
@@ -294,10 +468,10 @@ end
 -- args[5]: close or not; args[6]: number of ends; for each: kind, index, number of the event's strings, the event's
 -- fields and values (`type` first), and what its kind adds. The third of the answer: 1 if the lease was closed.
 -- A close that comes too early is remembered, for a step that Redis refused for a while is overtaken by those behind it.
-local function end_(keys, args)
+local function end_(keys, args, mode)
     local state = state_of(keys)
     local lease, code = lease_mine(keys, args)
-    if not lease then return {code, state} end
+    if not lease or mode == DONE then return {code, state, 0} end
     local ledger = ledger_read(keys)
     local moved, types, totals, events = {retry = {}, held = {}, parked = {}}, {}, {}, {}
     local at = 7
@@ -351,23 +525,35 @@ local function pairs_sorted(flat, before)
     return sorted
 end
 
--- Leases that (owner, incarnation) may adopt: name, owner, incarnation of each.
-local function orphans_of(keys, owner, incarnation)
-    local orphans = {}
+-- args: as of look. Leases that this engine may adopt: name, owner, incarnation of each; and who else has leases:
+-- owner, incarnation of each. Where there are more leases than an answer holds, each look begins elsewhere among them, so that
+-- engines that share a dead one's work seldom reach for the same.
+local function orphans_of(keys, args)
+    local dead, seen, orphans, owners = {}, {}, {}, {}
+    for at = 4, #args, 2 do dead[args[at] .. ' ' .. args[at + 1]] = true end
     local by_name = pairs_sorted(redis.call('HGETALL', keys[LEASES]), function(a, b) return a[1] < b[1] end)
-    for _, entry in ipairs(by_name) do
+    local first = #by_name > ORPHANS_MAX and tonumber(args[3]) or 0
+    for i = 1, #by_name do
+        local entry = by_name[(i - 1 + first) % #by_name + 1]
         local lease = lease_parse(entry[2])
-        if lease and (lease.owner == '-' or (lease.owner == owner and lease.incarnation ~= incarnation)) then
+        local owner = lease and lease.owner .. ' ' .. lease.incarnation
+        local earlier = lease and lease.owner == args[1] and lease.incarnation ~= args[2]
+        if lease and (lease.owner == '-' or earlier or dead[owner]) and #orphans < 3 * ORPHANS_MAX then
             orphans[#orphans + 1] = entry[1]
             orphans[#orphans + 1] = lease.owner
             orphans[#orphans + 1] = lease.incarnation
-            if #orphans == 3 * ORPHANS_MAX then break end
+        end
+        if lease and lease.owner ~= '-' and lease.owner ~= args[1] and not seen[owner] and
+           #owners < 2 * OWNERS_MAX then
+            seen[owner] = true
+            owners[#owners + 1] = lease.owner
+            owners[#owners + 1] = lease.incarnation
         end
     end
-    return orphans
+    return orphans, owners
 end
 
--- args: owner incarnation random
+-- args: owner incarnation random, and of each engine that is known to be dead its owner and incarnation
 -- Where there are more parked lists than an answer holds, each look shows others.
 local function look(keys, args)
     local hash = redis.call('HGETALL', keys[CAMPAIGN])
@@ -387,10 +573,11 @@ local function look(keys, args)
         end
     end
     local due = redis.call('ZRANGE', keys[RETRY], 0, 0, 'WITHSCORES')[2]
+    local orphans, owners = orphans_of(keys, args)
     return {OK, state_of(keys), tonumber(status[1] or 0), pushed, parked, redis.call('ZCARD', keys[RETRY]),
             redis.call('LLEN', keys[HELD]), redis.call('HLEN', keys[LEASES]), tonumber(due or 0), status[3] or '',
-            status[4] or '', redis.call('HGETALL', keys[TOTALS]), orphans_of(keys, args[1], args[2]), lists,
-            redis.call('XLEN', keys[EVENTS]), hash}
+            status[4] or '', redis.call('HGETALL', keys[TOTALS]), orphans, lists, redis.call('XLEN', keys[EVENTS]),
+            hash, owners}
 end
 
 -- args: first count entry_max. The third of the answer: the first seq that is still in the list.
@@ -478,7 +665,40 @@ local function trim_events(keys, args)
     return {OK, state_of(keys), count}
 end
 
+-- ---- recipients in doubt that people have decided about ----
+
+-- args: number of records; for each: kind, the record as it is held, and what its kind adds: `R`, it is sent again:
+-- due_ms; `D`, it is not: the number of its event's strings, and they. What is held no more is passed over. The third
+-- of the answer: how many were held.
+local function resolve(keys, args)
+    local at, found = 2, 0
+    for _ = 1, tonumber(args[1]) do
+        local kind, record, last = args[at], args[at + 1], at + 2
+        if kind == 'D' then last = last + tonumber(args[at + 2]) end
+        if redis.call('LREM', keys[HELD], 1, record) == 1 then
+            found = found + 1
+            if kind == 'R' then
+                redis.call('ZADD', keys[RETRY], args[last], record)
+            else
+                redis.call('XADD', keys[EVENTS], '*', unpack(args, at + 3, last))
+                redis.call('HINCRBY', keys[TOTALS], args[at + 4], 1)
+            end
+        end
+        at = last + 1
+    end
+    return {OK, state_of(keys), found}
+end
+
 -- ---- engines and sources: one key each ----
+
+-- args: incarnation previous life_ms. `previous` is the incarnation before, if whoever asks knows that it is dead. The
+-- second of the answer: which incarnation of this id is alive otherwise.
+local function beat(keys, args)
+    local holder = redis.call('GET', keys[1])
+    if holder and holder ~= args[1] and holder ~= args[2] then return {0, holder} end
+    redis.call('SET', keys[1], args[1], 'PX', args[3])
+    return {1, args[1]}
+end
 
 -- args: engine life_ms. The second of the answer: who has it otherwise.
 local function hold(keys, args)
@@ -575,9 +795,14 @@ local function register(flags, functions)
     end
 end
 
-register({}, {'lease_list', lease_list, 'lease_parked', lease_parked, 'lease_retry', lease_retry, 'unique', unique,
-              'phase', phase, 'finish', finish, 'again', again, 'hold', hold, 'let_go', let_go})
+register({}, {'lease_list', numbered(TAKE, lease_list), 'lease_parked', numbered(TAKE, lease_parked),
+              'lease_retry', numbered(TAKE, lease_retry), 'unique', numbered(TAKE, unique),
+              'phase', phase, 'finish', finish, 'again', again})
 -- A Redis at its maxmemory gives out nothing new, but what was leased is brought to its end.
-register({'allow-oom'}, {'adopt', adopt, 'release', release, 'permit', permit, 'end', end_, 'trim_events', trim_events,
-                         'lane', lane, 'control_remove', control_remove, 'strike', strike, 'unsuppress', unsuppress})
-register({'no-writes'}, {'look', look, 'entries', entries})
+register({'allow-oom'}, {'adopt', numbered(TAKE, adopt), 'release', numbered(WORK, release),
+                         'permit', numbered(WORK, permit), 'end', numbered(WORK, end_),
+                         'skip_take', numbered(TAKE, skip), 'skip_work', numbered(WORK, skip), 'doubt', doubt,
+                         'trim_events', trim_events,
+                         'resolve', resolve, 'beat', beat, 'hold', hold, 'let_go', let_go, 'lane', lane,
+                         'control_remove', control_remove, 'strike', strike, 'unsuppress', unsuppress})
+register({'no-writes'}, {'look', look, 'entries', entries, 'counts', counts})

@@ -4,6 +4,7 @@
 
 #include "proto/event.h"
 #include "steps.h"
+#include "store/replay.h"
 #include "store/step.h"
 
 #include <stdio.h>
@@ -15,16 +16,10 @@ enum { BACKLOG_BYTES = 4 * 1024 * 1024 };
 
 static void on_answer(void *context, void *owner, const struct resp_node *reply, bool repeated)
 {
-    struct store *store = context;
-    struct store_request *r = owner;
-    struct store_answer answer = {.result = STORE_REFUSED};
-    step_items_clear(store);
-    if (reply && reply->type != RESP_ERROR) {
-        r->read(store, r, reply, repeated);
-        return;
-    }
-    answer.error = reply ? reply->text : SLICE("the connection broke before the answer: it may have happened or not");
-    step_done(store, r, &answer);
+    if (*(const uint8_t *)owner == STEP_NUMBERED)
+        replay_answered(context, owner, reply, repeated);
+    else
+        step_answered(context, owner, reply, repeated);
 }
 
 static void on_message(void *context, struct slice campaign)
@@ -72,15 +67,18 @@ struct store *store_open(struct io *io, struct resolver *resolver, const struct 
                                              .context = store},
                                    .access = config->access};
     store->link = link_open(io, &to, error, error_cap);
-    if (store->link)
-        return store;
-    free(store);
-    return NULL;
+    if (!store->link) {
+        free(store);
+        return NULL;
+    }
+    store->replay = replay_open(store, config->keeps, config->settle);
+    return store;
 }
 
 void store_close(struct store *store)
 {
     link_close(store->link);
+    replay_close(store->replay);
     resp_command_free(&store->command);
     free(store->items);
     free(store->scanned);
@@ -88,13 +86,25 @@ void store_close(struct store *store)
     free(store);
 }
 
-void store_flush(struct store *store) { link_flush(store->link); }
+void store_flush(struct store *store)
+{
+    replay_turn(store);
+    link_flush(store->link);
+}
+
+void store_on_lost(struct store *store, void (*lost)(void *context, struct slice campaign), void *context)
+{
+    store->lost = lost;
+    store->lost_context = context;
+}
+
 bool store_connected(const struct store *store) { return link_connected(store->link); }
 const char *store_trouble(const struct store *store) { return link_trouble(store->link); }
 
 bool store_busy(const struct store *store)
 {
-    return !link_connected(store->link) || link_unanswered(store->link) >= store->backlog_bytes;
+    return !link_connected(store->link) || link_unanswered(store->link) >= store->backlog_bytes ||
+           replay_bytes(store->replay) >= REPLAY_BYTES;
 }
 
 /* ---- discovery ---- */
@@ -104,7 +114,7 @@ bool store_busy(const struct store *store)
 static void ending_key(struct store *store)
 {
     const struct slice parts[] = {SLICE("{"), slice_of(store->prefix), SLICE(":campaigns}:ending")};
-    resp_joined(&store->command, parts, countof(parts));
+    step_joined_key(store, parts, countof(parts));
 }
 
 void store_campaigns(struct store *store, struct store_request *r)
@@ -142,6 +152,15 @@ static void read_orphans(const struct resp_node *orphans, struct store_view *vie
     }
 }
 
+static void read_owners(const struct resp_node *owners, struct store_view *view)
+{
+    for (unsigned i = 0; owners && i + 1 < owners->count && view->owner_count < countof(view->owners); i += 2) {
+        struct store_owner *owner = &view->owners[view->owner_count++];
+        slice_copy(owner->engine, sizeof owner->engine, resp_to_text(resp_member(owners, i)));
+        owner->incarnation = resp_to_unsigned(resp_member(owners, i + 1));
+    }
+}
+
 static void read_parked(const struct resp_node *lists, struct store_view *view)
 {
     for (unsigned i = 0; lists && i + 1 < lists->count && view->parked_count < countof(view->parked_lists); i += 2) {
@@ -153,7 +172,7 @@ static void read_parked(const struct resp_node *lists, struct store_view *view)
 
 static void read_look(struct store *store, struct store_request *r, const struct resp_node *reply, bool repeated)
 {
-    enum { TAKEN = 2, PUSHED, PARKED, RETRY, HELD, LEASES, DUE, PHASE, REASON, TOTALS, ORPHANS, LISTS, EVENTS, HASH };
+    enum { TAKEN = 2, PUSHED, PARKED, RETRY, HELD, LEASES, DUE, PHASE, REASON, TOTALS, ORPHANS, LISTS, EVENTS, HASH, OWNERS };
     struct store_answer answer;
     struct store_view *view = r->view;
     (void)repeated;
@@ -172,20 +191,31 @@ static void read_look(struct store *store, struct store_request *r, const struct
         read_totals(resp_member(reply, TOTALS), view);
         read_orphans(resp_member(reply, ORPHANS), view);
         read_parked(resp_member(reply, LISTS), view);
+        read_owners(resp_member(reply, OWNERS), view);
         step_items_of(store, resp_member(reply, HASH));
         view->exists = store->item_count > 0;
     }
     step_done(store, r, &answer);
 }
 
-void store_look(struct store *store, struct store_request *r, struct slice campaign, struct store_view *view)
+void store_look_after(struct store *store, struct store_request *r, struct slice campaign, struct store_view *view,
+                      const struct store_owner *dead, unsigned dead_count)
 {
     r->view = view;
     step_begin(store, "look", campaign, 0);
     step_text(store, store->engine);
     step_text(store, store->incarnation);
     resp_unsigned(&store->command, io_random(store->io) >> 32);
+    for (unsigned i = 0; i < dead_count; i++) {
+        step_text(store, dead[i].engine);
+        resp_unsigned(&store->command, dead[i].incarnation);
+    }
     step_ask(store, r, read_look, 0);
+}
+
+void store_look(struct store *store, struct store_request *r, struct slice campaign, struct store_view *view)
+{
+    store_look_after(store, r, campaign, view, NULL, 0);
 }
 
 void store_trim_events(struct store *store, struct store_request *r, struct slice campaign, uint64_t most, nsec bite)
@@ -351,16 +381,6 @@ void store_finish(struct store *store, struct store_request *r, struct slice cam
 
 static int64_t life_ms(nsec life) { return life < NSEC_PER_MS ? 1 : life / NSEC_PER_MS; }
 
-void store_heartbeat(struct store *store, struct store_request *r, nsec life)
-{
-    step_begin_command(store, "SET");
-    step_global_key(store, "engine:", slice_of(store->engine));
-    step_text(store, store->incarnation);
-    step_text(store, "PX");
-    resp_number(&store->command, life_ms(life));
-    step_ask(store, r, step_read_command, 0);
-}
-
 static void read_hold(struct store *store, struct store_request *r, const struct resp_node *reply, bool repeated)
 {
     struct store_answer answer = {.result = STORE_OK, .number = resp_to_number(resp_member(reply, 0))};
@@ -369,11 +389,34 @@ static void read_hold(struct store *store, struct store_request *r, const struct
     step_done(store, r, &answer);
 }
 
+void store_heartbeat(struct store *store, struct store_request *r, uint64_t previous, nsec life)
+{
+    step_begin_single(store, "beat", "engine:", slice_of(store->engine));
+    step_text(store, store->incarnation);
+    resp_unsigned(&store->command, previous);
+    resp_number(&store->command, life_ms(life));
+    step_ask(store, r, read_hold, 0);
+}
+
 void store_heartbeat_end(struct store *store, struct store_request *r)
 {
     step_begin_single(store, "let_go", "engine:", slice_of(store->engine));
     step_text(store, store->incarnation);
     step_ask(store, r, read_hold, 0);
+}
+
+static void read_engine(struct store *store, struct store_request *r, const struct resp_node *reply, bool repeated)
+{
+    struct store_answer answer = {.result = STORE_OK, .number = (int64_t)resp_to_unsigned(reply)};
+    (void)repeated;
+    step_done(store, r, &answer);
+}
+
+void store_engine(struct store *store, struct store_request *r, struct slice engine)
+{
+    step_begin_command(store, "GET");
+    step_global_key(store, "engine:", engine);
+    step_ask(store, r, read_engine, 0);
 }
 
 void store_source_hold(struct store *store, struct store_request *r, struct slice source, nsec life)

@@ -33,6 +33,8 @@ struct store_config {
     const char *prefix;   /* "sluice" */
     const char *engine;   /* this engine's id */
     uint64_t incarnation; /* differs for every start of the engine, grows */
+    nsec keeps;           /* what Redis acknowledged so long ago it will not forget (replay.h); 0: nothing at all */
+    nsec settle;          /* no lease from a Redis that was restarted before, so that others may claim what is theirs */
     size_t backlog_bytes; /* unanswered bytes at which store_busy says true; 0: 4 MiB */
 };
 
@@ -61,10 +63,11 @@ struct store_answer {
 };
 
 struct store_request {
+    uint8_t state; /* private, and first: step.h */
     void (*done)(struct store_request *request, const struct store_answer *answer); /* set by the owner */
     /* private */
     void (*read)(struct store *store, struct store_request *request, const struct resp_node *reply, bool repeated);
-    uint8_t state, campaign_state;
+    uint8_t campaign_state;
     bool closes;
     int64_t number;
     struct store_view *view;
@@ -88,6 +91,8 @@ void store_flush(struct store *store);
 bool store_connected(const struct store *store);
 /* Too much is unanswered, or Redis is away: do not start anything new. */
 bool store_busy(const struct store *store);
+/* Redis has forgotten more of this campaign than can be done again: what this store had leased of it counts as in doubt. */
+void store_on_lost(struct store *store, void (*lost)(void *context, struct slice campaign), void *context);
 /* Why it is not connected ("connect unix:/x: No such file or directory"); "" when it is. */
 const char *store_trouble(const struct store *store);
 
@@ -95,6 +100,12 @@ const char *store_trouble(const struct store *store);
 void store_campaigns(struct store *store, struct store_request *r); /* items: ids in sluice:campaigns */
 /* Calls `woken` for each PUBLISH on sluice:wake; keeps a second connection for it. */
 void store_on_wake(struct store *store, void (*woken)(void *context, struct slice campaign), void *context);
+
+/* An engine, at one of its starts. */
+struct store_owner {
+    char engine[64];
+    uint64_t incarnation;
+};
 
 /* The whole of a campaign at one instant, in one step. items: field, value, field, value... of the campaign's hash.
  * Numbers come in `view`, which the caller lends until done. */
@@ -108,11 +119,15 @@ struct store_view {
     int64_t retry_due_ms;         /* UTC of the earliest retry; 0: none */
     char phase[16], reason[256];
     uint64_t totals[EVENT_TYPE_COUNT];
-    /* Leases that this engine may adopt: its own of an earlier incarnation, or released ones. At most 16 a time. */
+    /* Leases that this engine may adopt: its own of an earlier incarnation, released ones, and those of the dead. At
+     * most 16 a time. */
     unsigned orphan_count;
     char orphans[16][LIMIT_LEASE_ID + 1];
     char orphan_owner[16][64];
     uint64_t orphan_incarnation[16];
+    /* Other engines that have leases, the dead ones too. */
+    unsigned owner_count;
+    struct store_owner owners[16];
     /* Parked lists with something in them, longer ones first. At most 64; of more, others in each look. */
     unsigned parked_count;
     struct store_parked {
@@ -121,6 +136,9 @@ struct store_view {
     } parked_lists[64];
 };
 void store_look(struct store *store, struct store_request *r, struct slice campaign, struct store_view *view);
+/* The same, and leases of these engines, which are known to be dead, may be adopted too. */
+void store_look_after(struct store *store, struct store_request *r, struct slice campaign, struct store_view *view,
+                      const struct store_owner *dead, unsigned dead_count);
 
 /* If the stream holds `most` events or more: takes out those that all its consumer groups acknowledged, but none later
  * than `bite` after the oldest; ask again for more. Without a group nothing is acknowledged. number: events left. */
@@ -191,8 +209,12 @@ void store_finish(struct store *store, struct store_request *r, struct slice cam
                   uint64_t keep_s);
 
 /* ---- engine and sources ---- */
-void store_heartbeat(struct store *store, struct store_request *r, nsec life);
+/* number: 1 when this incarnation counts as alive for `life` from now; 0: another engine with our id does, and items[0]
+ * is its incarnation. `previous`: our own incarnation before this one, which is known to be dead; 0: none is. */
+void store_heartbeat(struct store *store, struct store_request *r, uint64_t previous, nsec life);
 void store_heartbeat_end(struct store *store, struct store_request *r);
+/* Is this engine alive? number: its incarnation; 0: it is not. */
+void store_engine(struct store *store, struct store_request *r, struct slice engine);
 /* number: 1 when the source is ours for `life` from now; 0: items[0] names the engine that has it. */
 void store_source_hold(struct store *store, struct store_request *r, struct slice source, nsec life);
 void store_source_release(struct store *store, struct store_request *r, struct slice source);

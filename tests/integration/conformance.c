@@ -218,7 +218,7 @@ static void do_step(struct random_step *s, struct asker *asker)
         store_campaigns(store, r);
         break;
     case HEARTBEAT:
-        store_heartbeat(store, r, 100 * NSEC_PER_S);
+        store_heartbeat(store, r, s->number % 3, 100 * NSEC_PER_S);
         break;
     case HEARTBEAT_END:
         store_heartbeat_end(store, r);

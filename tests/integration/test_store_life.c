@@ -142,7 +142,7 @@ static void test_sources_are_held_by_one(void **state)
     ASK(f->b, store_source_hold, SLICE("192.0.2.1"), 5 * NSEC_PER_S);
     assert_int_equal(f->b->answer.number, 1);
     assert_true(real_redis_number(f->redis, "PTTL sluice:source:192.0.2.1") > 4000);
-    ASK(f->a, store_heartbeat, 5 * NSEC_PER_S);
+    ASK(f->a, store_heartbeat, 0, 5 * NSEC_PER_S);
     assert_number(f, "EXISTS sluice:engine:one", 1);
     ASK(f->a, store_heartbeat_end);
     assert_number(f, "EXISTS sluice:engine:one", 0);

@@ -89,7 +89,8 @@ void sim_engine_start(struct sim_engine *engine)
                                       .relays = engine->shards[i].relays = relays_hold(engine->relays),
                                       .index = i,
                                       .shards = engine->shard_count,
-                                      .incarnation = engine->incarnation};
+                                      .incarnation = engine->incarnation,
+                                      .previous = engine->incarnation - 1};
         engine->shards[i].engine = engine;
         engine->shards[i].shard = config.io ? shard_open(&config, error, sizeof error) : NULL;
         if (!engine->shards[i].shard)
@@ -120,6 +121,13 @@ void sim_engine_crash(struct sim_engine *engine)
 {
     sluice_assert(sim_engine_runs(engine));
     end(engine, sim_crash);
+}
+
+void sim_engine_freeze(struct sim_engine *engine, nsec duration)
+{
+    sluice_assert(sim_engine_runs(engine));
+    for (unsigned i = 0; i < engine->shard_count; i++)
+        sim_stop(engine->shards[i].shard->io, sim_now(engine->world) + duration);
 }
 
 bool sim_engine_reload(struct sim_engine *engine, const char *text, char *error, size_t error_cap)

@@ -38,6 +38,8 @@ void sim_engine_start(struct sim_engine *engine);
 bool sim_engine_runs(const struct sim_engine *engine);
 /* SIGKILL, between two turns. */
 void sim_engine_crash(struct sim_engine *engine);
+/* SIGSTOP, and SIGCONT so much later. */
+void sim_engine_freeze(struct sim_engine *engine, nsec duration);
 /* SIGTERM: lets the world go on until all shards have left, at most `limit` from now. False: they have not; it runs. */
 must_use bool sim_engine_stop(struct sim_engine *engine, nsec grace, nsec limit);
 

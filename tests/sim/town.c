@@ -11,8 +11,6 @@
 
 enum { TOWN_TEXT = 16384 };
 
-static const char *const source_addresses[TOWN_SOURCES] = {"203.0.113.10", "203.0.113.11", "203.0.113.12",
-                                                           "203.0.113.13"};
 static const char redis_address[] = "192.0.2.1";
 
 /* ---- Redis ---- */
@@ -128,26 +126,59 @@ const char *town_phase(struct town *town, const char *id)
 
 /* ---- the engine ---- */
 
-void town_start(struct town *town) { sim_engine_start(town->engine); }
+void town_start_one(struct town *town, unsigned engine) { sim_engine_start(town->engines[engine].engine); }
+void town_start(struct town *town) { town_start_one(town, 0); }
 
-static void count_sessions(struct town *town)
+bool town_runs(const struct town *town, unsigned engine) { return sim_engine_runs(town->engines[engine].engine); }
+
+static void count_sessions(struct town *town, const struct sim_engine *engine)
 {
-    for (unsigned i = 0; i < town->engine->shard_count; i++)
-        town->open_sessions += town->engine->shards[i].shard->session_count;
+    for (unsigned i = 0; i < engine->shard_count; i++)
+        town->open_sessions += engine->shards[i].shard->session_count;
 }
 
-void town_crash(struct town *town)
+void town_crash_one(struct town *town, unsigned engine)
 {
-    count_sessions(town);
+    count_sessions(town, town->engines[engine].engine);
     town->crashes++;
-    sim_engine_crash(town->engine);
+    sim_engine_crash(town->engines[engine].engine);
+}
+
+void town_crash(struct town *town) { town_crash_one(town, 0); }
+
+void town_finish_one(struct town *town, unsigned engine)
+{
+    count_sessions(town, town->engines[engine].engine);
+    if (!sim_engine_stop(town->engines[engine].engine, 30 * NSEC_PER_S, 60 * NSEC_PER_S))
+        fail_msg("seed %llu: engine %u did not end within a minute", (unsigned long long)town->seed, engine);
 }
 
 void town_finish(struct town *town)
 {
-    count_sessions(town);
-    if (!sim_engine_stop(town->engine, 30 * NSEC_PER_S, 60 * NSEC_PER_S))
-        fail_msg("seed %llu: the engine did not end within a minute", (unsigned long long)town->seed);
+    for (unsigned i = 0; i < town->engine_count; i++)
+        if (town->engine_count == 1 || town_runs(town, i))
+            town_finish_one(town, i);
+}
+
+void town_freeze(struct town *town, unsigned engine, nsec duration)
+{
+    count_sessions(town, town->engines[engine].engine);
+    sim_engine_freeze(town->engines[engine].engine, duration);
+}
+
+void town_cut_off(struct town *town, unsigned engine, nsec duration)
+{
+    if (town_runs(town, engine))
+        count_sessions(town, town->engines[engine].engine);
+    sim_partition(town->world, town->engines[engine].host, town->redis_host, sim_now(town->world) + duration);
+}
+
+uint64_t town_metric(const struct town *town, enum metric metric)
+{
+    uint64_t sum = 0;
+    for (unsigned i = 0; i < town->engine_count; i++)
+        sum += sim_engine_metric(town->engines[i].engine, metric);
+    return sum;
 }
 
 /* ---- running ---- */
@@ -186,27 +217,33 @@ bool town_drain(struct town *town, nsec limit)
 
 /* ---- building ---- */
 
-static void write_config(char *text, size_t cap, unsigned shards, const char *settings)
+static void source_address(char *text, size_t cap, unsigned source) { snprintf(text, cap, "203.0.113.%u", 10 + source); }
+
+static void write_config(char *text, size_t cap, unsigned engine, unsigned shards, const char *settings)
 {
+    char name[16] = "town", address[32];
+    if (engine)
+        snprintf(name, sizeof name, "town%u", engine);
     bool own_pool = strstr(settings, "pool p {");
     int n = snprintf(
         text, cap,
-        "shards = %u\nengine = town\nstate_dir = \"/nowhere\"\nredis = \"redis://192.0.2.1:6379\"\nhttp = \"\"\n"
+        "shards = %u\nengine = %s\nstate_dir = \"/nowhere\"\nredis = \"redis://192.0.2.1:6379\"\nhttp = \"\"\n"
         "hostname = town.example\n%s%s%skeep = 1d\n%s",
-        shards, strstr(settings, "sessions_max") ? "" : "sessions_max = 256\n",
+        shards, name, strstr(settings, "sessions_max") ? "" : "sessions_max = 256\n",
         /* Each engine that starts would read some hundred rules, which takes longer than a story. */
         strstr(settings, "shipped_rules") ? "" : "shipped_rules = no\n",
         strstr(settings, "press_bytes") ? "" : "press_bytes = 4MiB\n", own_pool ? "" : "pool p {\n");
-    for (unsigned i = 0; !own_pool && i < TOWN_SOURCES; i++)
-        n += snprintf(text + n, cap - (size_t)n, "  source %s { name = s%u  ehlo = s%u.town.example }\n",
-                      source_addresses[i], i, i);
+    for (unsigned i = engine * TOWN_SOURCES; !own_pool && i < (engine + 1) * TOWN_SOURCES; i++) {
+        source_address(address, sizeof address, i);
+        n += snprintf(text + n, cap - (size_t)n, "  source %s { name = s%u  ehlo = s%u.town.example }\n", address, i, i);
+    }
     snprintf(text + n, cap - (size_t)n, "%s%s\n", own_pool ? "" : "}\n", settings);
 }
 
 void town_reload(struct town *town, const char *settings, nsec stagger)
 {
     char text[TOWN_TEXT], error[1024];
-    write_config(text, sizeof text, town->engine->shard_count, settings);
+    write_config(text, sizeof text, 0, town->engine->shard_count, settings);
     if (!sim_engine_reload(town->engine, text, error, sizeof error))
         fail_msg("seed %llu: %s", (unsigned long long)town->seed, error);
     town->config = town->engine->config;
@@ -217,32 +254,52 @@ void town_reload(struct town *town, const char *settings, nsec stagger)
     }
 }
 
+static void add_engine(struct town *town, unsigned shards, const char *settings)
+{
+    char name[32], text[TOWN_TEXT], address[32];
+    unsigned n = town->engine_count++;
+    struct town_engine *one = &town->engines[n];
+    snprintf(name, sizeof name, n ? "engine%u" : "engine", n);
+    one->host = sim_host_new(town->world, name);
+    for (unsigned i = n * TOWN_SOURCES; i < (n + 1) * TOWN_SOURCES; i++) {
+        source_address(address, sizeof address, i);
+        sim_host_address(one->host, address);
+    }
+    write_config(text, sizeof text, n, shards, settings);
+    one->engine = sim_engine_new(one->host, text, getenv("SIM_LOG") ? 2 : -1);
+}
+
 struct town *town_new(uint64_t seed, unsigned shards, const char *settings)
 {
+    return town_new_shared(seed, 1, shards, settings);
+}
+
+struct town *town_new_shared(uint64_t seed, unsigned engines, unsigned shards, const char *settings)
+{
+    sluice_assert(engines >= 1 && engines <= TOWN_ENGINES);
     struct town *town = calloc(1, sizeof *town);
     town->seed = seed;
     town->world = sim_world_new(seed);
     town->redis_host = sim_host_new(town->world, "redis");
     sim_host_address(town->redis_host, redis_address);
-    town->engine_host = sim_host_new(town->world, "engine");
-    for (unsigned i = 0; i < TOWN_SOURCES; i++)
-        sim_host_address(town->engine_host, source_addresses[i]);
     town->mail = sim_mail_new(town->world, TOWN_PORT);
     town->mail->ledger.keep_starts = true;
     town->redis = fake_redis_new(0);
     town_redis_start(town);
-    char text[TOWN_TEXT];
-    write_config(text, sizeof text, shards, settings);
     if (getenv("SIM_TRACE")) /* and SIM_LOG: for who debugs */
         sim_trace_to(town->world, stderr);
-    town->engine = sim_engine_new(town->engine_host, text, getenv("SIM_LOG") ? 2 : -1);
+    for (unsigned i = 0; i < engines; i++)
+        add_engine(town, shards, settings);
+    town->engine = town->engines[0].engine;
+    town->engine_host = town->engines[0].host;
     town->config = town->engine->config;
     return town;
 }
 
 void town_free(struct town *town)
 {
-    sim_engine_free(town->engine);
+    for (unsigned i = 0; i < town->engine_count; i++)
+        sim_engine_free(town->engines[i].engine);
     if (town->redis_io)
         town_redis_stop(town);
     sim_mail_free(town->mail);

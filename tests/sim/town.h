@@ -12,7 +12,7 @@
 #include "sim_mx.h"
 #include "weather.h"
 
-enum { TOWN_SOURCES = 4, TOWN_CAMPAIGNS = 32, TOWN_PORT = 25 };
+enum { TOWN_ENGINES = 4, TOWN_SOURCES = 4, TOWN_CAMPAIGNS = 32, TOWN_PORT = 25 };
 
 struct town_campaign {
     char id[32];
@@ -22,14 +22,19 @@ struct town_campaign {
 struct town {
     struct sim_world *world;
     struct sim_mail *mail;
-    struct sim_host *redis_host, *engine_host;
+    struct sim_host *redis_host, *engine_host; /* of the first engine */
     struct fake_redis *redis;
     struct io *redis_io;
-    struct sim_engine *engine;
-    const struct config *config; /* the engine's */
+    struct sim_engine *engine;   /* the first */
+    const struct config *config; /* its */
+    struct town_engine {
+        struct sim_host *host;
+        struct sim_engine *engine;
+    } engines[TOWN_ENGINES];
+    unsigned engine_count;
     uint64_t crashes;
     uint64_t wall_slack_ms; /* how far its wall clock was moved, to and fro, so far */
-    uint64_t open_sessions; /* at crashes and when it was asked to end, added up */
+    uint64_t open_sessions; /* at crashes, when one was stopped, cut off or asked to end, added up */
     struct town_campaign campaigns[TOWN_CAMPAIGNS];
     unsigned campaign_count;
     uint64_t seed;
@@ -44,12 +49,24 @@ struct town {
 struct town *town_new(uint64_t seed, unsigned shards, const char *settings);
 /* The same, and all that it sends is signed twice, with RSA and with Ed25519. */
 struct town *town_new_signing(uint64_t seed, unsigned shards, const char *settings);
+/* With several engines, each with TOWN_SOURCES sources of its own in its pool "p": "town" has s0..s3, "town1" s4..s7. */
+struct town *town_new_shared(uint64_t seed, unsigned engines, unsigned shards, const char *settings);
 void town_free(struct town *town);
 
-/* The engine starts, dies between two turns, or is asked to end (town_up is false once it has). */
+/* The (first) engine starts, dies between two turns, or is asked to end (town_up is false once it has). */
 void town_start(struct town *town);
 void town_crash(struct town *town);
-void town_finish(struct town *town);
+void town_finish(struct town *town); /* all that run */
+/* The same of one of several. */
+void town_start_one(struct town *town, unsigned engine);
+void town_crash_one(struct town *town, unsigned engine);
+void town_finish_one(struct town *town, unsigned engine);
+bool town_runs(const struct town *town, unsigned engine);
+/* It is stopped, and goes on so much later; it is cut off from Redis for so long. */
+void town_freeze(struct town *town, unsigned engine, nsec duration);
+void town_cut_off(struct town *town, unsigned engine, nsec duration);
+/* A counter over all engines. */
+uint64_t town_metric(const struct town *town, enum metric metric);
 
 /* SIGHUP with other settings: shard 0 takes them now, each further one `stagger` after the one before. */
 void town_reload(struct town *town, const char *settings, nsec stagger);
@@ -84,6 +101,9 @@ struct town_account {
 /* One final event per seq (or held); copies <= 1 + in_doubt; delivered has a copy, bounced has none unless in doubt;
  * attempts and retry times in order; totals equal the stream; nothing is left in Redis that should not be. */
 struct town_account town_judge(struct town *town, const char *id);
+/* At any moment, also while engines run or are dead: every recipient that was taken is in one place exactly: in one
+ * lease and not ended there, parked, due for a retry, held, or it has its final event. */
+void town_judge_places(struct town *town, const char *id);
 /* After town_finish: no descriptor, timer, attempt, lease or message is left in any shard. To be called before it. */
 void town_judge_empty(struct town *town);
 /* Every lane kept its rate, burst and connections, in every interval, every session its `in_flight`; nothing came in

@@ -182,10 +182,10 @@ struct town_account town_judge(struct town *town, const char *id)
     return account;
 }
 
-void town_judge_empty(struct town *town)
+static void judge_engine_empty(const struct sim_engine *engine)
 {
-    for (unsigned i = 0; i < town->engine->shard_count; i++) {
-        const struct shard *shard = town->engine->shards[i].shard;
+    for (unsigned i = 0; i < engine->shard_count; i++) {
+        const struct shard *shard = engine->shards[i].shard;
         assert_int_equal(intake_attempts(&shard->intake), 0);
         assert_int_equal(shard->intake.lease_count, 0);
         assert_int_equal(shard->intake.memory.used, 0);
@@ -195,10 +195,16 @@ void town_judge_empty(struct town *town)
     }
 }
 
-static void judge_lane(struct town *town, const struct sim_isp *isp, unsigned source,
+void town_judge_empty(struct town *town)
+{
+    for (unsigned i = 0; i < town->engine_count; i++)
+        if (town->engine_count == 1 || town_runs(town, i))
+            judge_engine_empty(town->engines[i].engine);
+}
+
+static void judge_lane(struct town *town, const struct sim_isp *isp, const struct config_source *from,
                        const struct config_limits *limits)
 {
-    const struct config_source *from = &town->config->sources[source];
     char address[64];
     io_address_text(&from->address, address, sizeof address);
     unsigned peak = judge_connections_peak(isp, address);
@@ -234,8 +240,9 @@ void town_judge_limits(struct town *town)
 {
     for (const struct sim_isp *isp = town->mail->isps; isp; isp = isp->next) {
         const struct config_limits *limits = config_limits_for(town->config, slice_of(isp->name));
-        for (unsigned i = 0; i < town->config->source_count; i++)
-            judge_lane(town, isp, i, limits);
+        for (unsigned e = 0; e < town->engine_count; e++)
+            for (unsigned i = 0; i < town->engines[e].engine->config->source_count; i++)
+                judge_lane(town, isp, &town->engines[e].engine->config->sources[i], limits);
         judge_secrecy(town, isp, limits);
         if (isp->server.in_flight_peak > limits->in_flight)
             fail_msg("seed %llu: %u messages in flight to %s, %u are allowed", (unsigned long long)town->seed,
@@ -269,10 +276,11 @@ void town_reach_add(struct town_reach *reach, struct town *town)
     reach->fenced += counts->fenced;
     reach->gone += counts->gone;
     reach->crashes += town->crashes;
-    reach->adopted += sim_engine_metric(town->engine, METRIC_LEASED_ADOPTED);
-    reach->parked += sim_engine_metric(town->engine, METRIC_PARKED);
-    reach->withdrawn += sim_engine_metric(town->engine, METRIC_PERMITS_WITHDRAWN);
-    reach->states_seen |= town->engine->states_seen;
+    reach->adopted += town_metric(town, METRIC_LEASED_ADOPTED);
+    reach->parked += town_metric(town, METRIC_PARKED);
+    reach->withdrawn += town_metric(town, METRIC_PERMITS_WITHDRAWN);
+    for (unsigned i = 0; i < town->engine_count; i++)
+        reach->states_seen |= town->engines[i].engine->states_seen;
     for (const struct sim_isp *isp = town->mail->isps; isp; isp = isp->next) {
         const struct mx_server *server = &isp->server;
         reach->tls_full += server->tls_full;
