@@ -1,10 +1,13 @@
 #!/usr/bin/env python3
-"""The account of the torture sees what it is there to see."""
+"""The account of the torture, and the judge of the peers that misbehave, see what they are there to see."""
+import collections
 import sys
+import types
 import unittest
 
 sys.dont_write_bytecode = True
 
+from fuzz_peer import check  # noqa: E402
 from torture import Account  # noqa: E402
 
 
@@ -70,6 +73,29 @@ class Judged(unittest.TestCase):
         a = account(2, ["0 in_doubt 0", "1 in_doubt 0"], [0])
         self.assertTrue(a.good(2))
         self.assertFalse(a.good(1))
+
+
+class Peers(unittest.TestCase):
+    """Of one recipient of an honest server, and one of another."""
+
+    def wrong(self, honest, evil, copies=1, taken=0):
+        events = [{"to": to, "type": text.split()[0], "final": text.split()[1]}
+                  for to, texts in (("a@big.example", honest), ("b@evil0.example", evil)) for text in texts]
+        sink = types.SimpleNamespace(accepted=lambda campaign: [{"recipient": "a@big.example"}] * copies)
+        villain = types.SimpleNamespace(accepted=collections.Counter({"b@evil0.example": taken}))
+        campaign = types.SimpleNamespace(name="c", events=lambda: events)
+        return check(campaign, ["a@big.example", "b@evil0.example"], sink, villain)
+
+    def test_all_is_well(self):
+        self.assertEqual(self.wrong(["delivered 1"], ["in_doubt 0", "expired 1"], taken=2), [])
+
+    def test_what_is_wrong(self):
+        for case in (dict(honest=["delivered 1"], evil=[]), dict(honest=["delivered 1"], evil=["deferred 0"]),
+                     dict(honest=["delivered 1"], evil=["delivered 1", "expired 1"]),
+                     dict(honest=["delivered 1"], evil=["delivered 1"], copies=2),
+                     dict(honest=["bounced 1"], evil=["delivered 1"], copies=0),
+                     dict(honest=["delivered 1"], evil=["in_doubt 0", "delivered 1"], taken=3)):
+            self.assertEqual(len(self.wrong(**case)), 1, case)
 
 
 if __name__ == "__main__":
