@@ -66,6 +66,13 @@ void resp_joined(struct resp_command *command, const struct slice *parts, unsign
     command->args++;
 }
 
+void resp_raw(struct resp_command *command, struct slice encoded, unsigned args)
+{
+    memcpy(command_room(command, encoded.n), encoded.p, encoded.n);
+    command->n += encoded.n;
+    command->args += args;
+}
+
 void resp_text(struct resp_command *command, struct slice arg) { resp_joined(command, &arg, 1); }
 
 void resp_unsigned(struct resp_command *command, uint64_t arg)

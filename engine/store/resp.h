@@ -17,6 +17,7 @@ struct resp_command {
 void resp_begin(struct resp_command *command);
 void resp_text(struct resp_command *command, struct slice arg);
 void resp_joined(struct resp_command *command, const struct slice *parts, unsigned count); /* one argument */
+void resp_raw(struct resp_command *command, struct slice encoded, unsigned args); /* so many, encoded before */
 void resp_number(struct resp_command *command, int64_t arg);
 void resp_unsigned(struct resp_command *command, uint64_t arg);
 void resp_command_free(struct resp_command *command);

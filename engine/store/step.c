@@ -3,6 +3,7 @@
 #include "store/step.h"
 
 #include "steps.h"
+#include "store/replay.h"
 
 #include <stdlib.h>
 
@@ -10,7 +11,7 @@ enum { OPS_MAX = 100000 };
 
 /* The keys of a campaign in the order that steps.lua knows. */
 static const char *const campaign_keys[] = {"campaign", "status", "recipients", "leases", "parked",
-                                            "retry",    "held",   "events",     "totals", "unique"};
+                                            "retry",    "held",   "events",     "totals", "unique", "steps"};
 
 /* ---- writing ---- */
 
@@ -109,12 +110,40 @@ void step_ask(struct store *store, struct store_request *r,
               void (*read)(struct store *store, struct store_request *r, const struct resp_node *reply, bool repeated),
               unsigned flags)
 {
-    r->state = 1;
+    r->state = STEP_ASKED;
     r->read = read;
     link_ask(store->link, store->slot, &store->command, r, flags);
 }
 
+void step_ask_numbered(struct store *store, struct store_request *r,
+                       void (*read)(struct store *store, struct store_request *r, const struct resp_node *reply,
+                                    bool repeated),
+                       struct slice campaign, enum replay_step step)
+{
+    r->state = STEP_ASKED;
+    r->read = read;
+    replay_ask(store, r, campaign, step);
+}
+
+void step_send_numbered(struct store *store, void *owner, unsigned slot)
+{
+    sluice_assert(*(const uint8_t *)owner == STEP_NUMBERED);
+    link_ask(store->link, slot, &store->command, owner, 0);
+}
+
 /* ---- answering ---- */
+
+void step_answered(struct store *store, struct store_request *r, const struct resp_node *reply, bool repeated)
+{
+    struct store_answer answer = {.result = STORE_REFUSED};
+    step_items_clear(store);
+    if (reply && reply->type != RESP_ERROR) {
+        r->read(store, r, reply, repeated);
+        return;
+    }
+    answer.error = reply ? reply->text : SLICE("the connection broke before the answer: it may have happened or not");
+    step_done(store, r, &answer);
+}
 
 static enum store_state state_of(struct slice text)
 {
@@ -165,7 +194,7 @@ void step_done(struct store *store, struct store_request *r, struct store_answer
     answer->items = store->items;
     answer->item_count = store->item_count;
     store->item_count = 0;
-    r->state = 0;
+    r->state = STEP_IDLE;
     r->done(r, answer);
 }
 

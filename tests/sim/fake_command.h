@@ -77,8 +77,8 @@ struct fake_command {
     void (*run)(struct fake_redis *fake, const struct slice *args, unsigned count, struct fake_buffer *out);
 };
 /* Tables, each ended by a row without a name. */
-extern const struct fake_command fake_key_commands[], fake_type_commands[], fake_stream_commands[],
-    fake_function_commands[], fake_server_commands[];
+extern const struct fake_command fake_key_commands[], fake_type_commands[], fake_member_commands[],
+    fake_stream_commands[], fake_function_commands[], fake_server_commands[];
 const struct fake_command *fake_command_find(struct slice name);
 /* Checks what can be said before a command runs, and runs it. */
 void fake_run(struct fake_redis *fake, const struct slice *args, unsigned count, struct fake_buffer *out);

@@ -205,6 +205,14 @@ void fake_list_trim(struct fake_value *value, size_t from, size_t count)
     value->count = count;
 }
 
+void fake_list_remove(struct fake_value *value, size_t i)
+{
+    struct fake_text **at = &value->list[value->first + i];
+    free(*at);
+    memmove(at, at + 1, (value->count - i - 1) * sizeof *at);
+    value->count--;
+}
+
 bool fake_hash_set(struct fake_value *value, struct slice field, struct slice text)
 {
     struct fake_entry *entry = fake_dict_put(&value->dict, field);

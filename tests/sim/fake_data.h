@@ -77,6 +77,7 @@ void fake_string_set(struct fake_value *value, struct slice bytes);
 struct fake_text *fake_list_at(const struct fake_value *value, size_t i);
 void fake_list_push(struct fake_value *value, struct slice item);
 void fake_list_trim(struct fake_value *value, size_t from, size_t count);            /* keeps [from, from + count) */
+void fake_list_remove(struct fake_value *value, size_t i);
 bool fake_hash_set(struct fake_value *value, struct slice field, struct slice text); /* true: it is new */
 bool fake_hash_remove(struct fake_value *value, struct slice field);
 bool fake_zset_set(struct fake_value *value, struct slice member, double score); /* true: it is new */

@@ -11,7 +11,7 @@ enum { WORDS_MAX = 64 };
 
 const struct fake_command *fake_command_find(struct slice name)
 {
-    const struct fake_command *const tables[] = {fake_key_commands, fake_type_commands, fake_stream_commands,
+    const struct fake_command *const tables[] = {fake_key_commands, fake_type_commands, fake_member_commands, fake_stream_commands,
                                                  fake_function_commands, fake_server_commands};
     for (unsigned i = 0; i < countof(tables); i++)
         for (const struct fake_command *command = tables[i]; command->name; command++)
