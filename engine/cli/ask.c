@@ -2,6 +2,8 @@
 #include "cli/ask.h"
 
 #include "control/embedded.h"
+#include "control/redis_access.h"
+#include "store/url.h"
 
 #include <signal.h>
 #include <stdlib.h>
@@ -10,28 +12,24 @@
 
 enum { AWAY_S = 5, SILENT_S = 60, SLICE_MS = 200 };
 
-static void hide_password(const char *url, char *shown, size_t cap)
-{
-    const char *at = strrchr(url, '@');
-    if (at && slice_starts_with(slice_of(url), SLICE("redis://")))
-        snprintf(shown, cap, "redis://...%s", at);
-    else
-        snprintf(shown, cap, "%s", url);
-}
-
 bool ask_open(struct ask *ask, const struct config *config)
 {
-    char error[512] = "";
-    bool needs_names = slice_starts_with(slice_of(config->redis), SLICE("redis://"));
+    struct url url;
+    char error[URL_ERROR] = "";
     *ask = (struct ask){.config = config};
     if (config->redis[0])
         snprintf(ask->url, sizeof ask->url, "%s", config->redis);
     else
         embedded_url(config->state_dir, ask->url, sizeof ask->url);
-    hide_password(ask->url, ask->where, sizeof ask->where);
+    if (!url_parse(&url, ask->url, error, sizeof error) || !redis_access_usable(config, error, sizeof error)) {
+        cli_error("%s", error);
+        return false;
+    }
+    url_text(&url, ask->where, sizeof ask->where);
+    bool needs_names = url.kind != URL_UNIX;
     ask->group = io_group_open(1);
     if (ask->group)
-        ask->io = io_open(&(struct io_config){.group = ask->group, .sessions_max = 16}, error, sizeof error);
+        ask->io = io_open(&(struct io_config){.group = ask->group, .sessions_max = 128}, error, sizeof error);
     if (ask->io && needs_names)
         ask->resolver = resolver_open(ask->io,
                                       &(struct resolver_config){.servers = config->resolver,
@@ -41,6 +39,7 @@ bool ask_open(struct ask *ask, const struct config *config)
     if (ask->io && (ask->resolver || !needs_names))
         ask->store = store_open(ask->io, ask->resolver,
                                 &(struct store_config){.url = ask->url,
+                                                       .access = &config->redis_access,
                                                        .prefix = config->prefix,
                                                        .engine = "sluice-command-line",
                                                        .incarnation = (uint64_t)time(NULL)},

@@ -1,5 +1,6 @@
 /* sluice config: is this file good, and what does it come to? */
 #include "cli/cli.h"
+#include "control/redis_access.h"
 #include "control/relays.h"
 #include "net/tls.h"
 #include "sign/keys.h"
@@ -35,6 +36,7 @@ static int check(const struct config *config)
     struct relays *relays = NULL;
     struct sign_keys *keys = NULL;
     bool good = !config->tls_ca[0] || tls_ca_usable("tls_ca", config->tls_ca, error, sizeof error);
+    good = good && redis_access_usable(config, error, sizeof error);
     if (good)
         relays = relays_open(config, NULL, error, sizeof error);
     if (relays)

@@ -25,6 +25,7 @@
 #include "proto/zone.h"
 #include "proto/policy/adapt.h"
 #include "proto/policy/rule.h"
+#include "store/access.h"
 #include "sluice/base.h"
 #include "sluice/limits.h"
 
@@ -244,6 +245,7 @@ struct config_pool {
 struct config {
     char *file;      /* where it was read */
     char *redis;     /* "" : embedded */
+    struct access redis_access;
     char *prefix;    /* "sluice" */
     char *engine;    /* this engine's id; default: the host's name */
     char *state_dir; /* lock file, embedded redis */

@@ -8,10 +8,30 @@
 #include <stdlib.h>
 
 /* Memory, descriptors and connections are laid out by these at the start. */
-static const char *const fixed[] = {"redis",        "prefix",      "engine",     "state_dir",        "shards",
-                                    "sessions_max", "press_bytes", "resolver",   "resolver_timeout", "resolver_tries",
-                                    "smtp_port",    "mta_sts",     "sts_port",   "tls_ca",           "http",
-                                    "http_public",  "token_key",   "dkim_engine"};
+static const char *const fixed[] = {"redis",
+                                    "prefix",
+                                    "engine",
+                                    "state_dir",
+                                    "shards",
+                                    "sessions_max",
+                                    "press_bytes",
+                                    "resolver",
+                                    "resolver_timeout",
+                                    "resolver_tries",
+                                    "smtp_port",
+                                    "mta_sts",
+                                    "sts_port",
+                                    "tls_ca",
+                                    "http",
+                                    "http_public",
+                                    "token_key",
+                                    "dkim_engine",
+                                    "redis_ca",
+                                    "redis_name",
+                                    "redis_cert",
+                                    "redis_key",
+                                    "redis_sentinel_user",
+                                    "redis_sentinel_password"};
 
 enum { TEXT = 64 * 1024 };
 

@@ -1,6 +1,8 @@
 /* Says whether a text of the configuration is the name, host, address or path that its row asks for. */
 #include "control/config_table.h"
 
+#include "store/url.h"
+
 #include <arpa/inet.h>
 #include <stdlib.h>
 
@@ -117,8 +119,9 @@ static bool is_servers(const char *text)
 
 static bool is_url(const char *text)
 {
-    return slice_starts_with(slice_of(text), SLICE("unix:/")) ||
-           (slice_starts_with(slice_of(text), SLICE("redis://")) && text[sizeof "redis://" - 1]);
+    struct url url;
+    char error[URL_ERROR];
+    return url_parse(&url, text, error, sizeof error);
 }
 
 bool config_text_fits(const struct config_row *row, const char *text)

@@ -49,6 +49,9 @@ static void print_rows(struct printer *p, enum config_scope scope, const void *b
         config_format(&rows[i], base, p->value, LINE_MAX_BYTES);
         if (rows[i].type == CONFIG_URL)
             hide_password(p->value);
+        if (rows[i].offset == offsetof(struct config, redis_access.sentinel_password) && scope == CONFIG_TOP &&
+            p->value[0] && strcmp(p->value, "\"\"") != 0)
+            snprintf(p->value, LINE_MAX_BYTES, "\"${SLUICE_SENTINEL_PASSWORD:-hidden}\"");
         bool unsaid = strcmp(p->value, "{}") == 0 || (strcmp(p->value, "\"\"") == 0 && rows[i].min > 0);
         if (!p->value[0] || unsaid) /* it was left out: no file can say so in other words */
             continue;

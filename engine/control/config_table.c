@@ -74,8 +74,25 @@ static const char *const reply_line_words[] = {[CONFIG_REPLY_JOINED] = "joined",
 /* clang-format off */
 static const struct config_row table[] = {
     ROW(TOP(redis), "redis", CONFIG_URL, 0, 1024, "", "a private redis-server in state_dir",
-        "Where Redis is: unix:/path or redis://[user:password@]host:port[/db]. Left out, the engine starts a "
-        "redis-server of its own, with its append-only file on, and stops it when it ends."),
+        "Where Redis is: unix:/path, redis://[user:password@]host[:port][/db], the master that sentinels name, "
+        "sentinel://[user:password@]host[:port],.../name[/db], or a cluster, of which some servers are given, "
+        "cluster://[user:password@]host[:port],... . With rediss, sentinels and clusters in their place all of it goes "
+        "through TLS. What rights the user needs is in sluice(1). Left out, the engine starts a redis-server of its own, "
+        "with its append-only file on, and stops it when it ends."),
+    ROW(TOP(redis_access.ca), "redis_ca", CONFIG_PATH, 0, 1024, "", "the system's",
+        "A file of certificates (PEM) of the authorities that are trusted where Redis' certificate is verified. A "
+        "certificate must be for the host of the address, as it is there or as sentinels and clusters name it, or for "
+        "redis_name."),
+    ROW(TOP(redis_access.name), "redis_name", CONFIG_HOST, 0, LIMIT_DOMAIN, "", "the host that is connected to",
+        "The name that certificates of Redis must be for, where sentinels and clusters name their servers by address."),
+    ROW(TOP(redis_access.cert), "redis_cert", CONFIG_PATH, 0, 1024, "", NULL,
+        "A file (PEM) of the certificate, with its chain, that is shown to a Redis that asks for one."),
+    ROW(TOP(redis_access.key), "redis_key", CONFIG_PATH, 0, 1024, "", NULL,
+        "The file (PEM) of its key. Nobody else may be able to read it."),
+    ROW(TOP(redis_access.sentinel_user), "redis_sentinel_user", CONFIG_TEXT, 0, 127, "", "the default user",
+        "The user as whom sentinels are asked, where they want a password."),
+    ROW(TOP(redis_access.sentinel_password), "redis_sentinel_password", CONFIG_TEXT, 0, 255, "", "none is sent",
+        "The password for sentinels. That of the address is for the server they name, and they never see it."),
     ROW(TOP(prefix), "prefix", CONFIG_ID, 1, 64, "sluice", NULL,
         "What the names of all keys in Redis begin with."),
     ROW(TOP(engine), "engine", CONFIG_ID, 1, 63, NULL, "the host's name",

@@ -431,7 +431,11 @@ void config_row_allowed(const struct config_row *row, char *text, size_t cap)
         snprintf(text, cap, "a host name, or a suffix of host names such as .example.com");
         break;
     case CONFIG_URL:
-        snprintf(text, cap, "unix:/path or redis://[user:password@]host:port[/db]%s", empty);
+        snprintf(text, cap,
+                 "unix:/path, redis://[user:password@]host[:port][/db], "
+                 "sentinel://[user:password@]host[:port],.../name[/db] and cluster://[user:password@]host[:port],..., "
+                 "with TLS rediss://, sentinels:// and clusters://%s",
+                 empty);
         break;
     case CONFIG_AT:
         snprintf(text, cap, "address:port, such as 127.0.0.1:9125 or [::1]:9125%s", empty);

@@ -19,6 +19,7 @@
 #include "control/log.h"
 #include "control/metrics.h"
 #include "control/relays.h"
+#include "control/redis_access.h"
 #include "control/reload.h"
 #include "flow/shard.h"
 #include "net/tls.h"
@@ -39,7 +40,7 @@ struct engine {
     bool reload_asked;
     atomic_uint reloads_failed;
     struct relays *relays;
-    char redis[512];
+    char redis[1200];
     uint64_t incarnation;
     unsigned shards;
     atomic_int stopping; /* 1: finish, 2: now */
@@ -380,6 +381,8 @@ static bool engine_open(struct engine *engine, char *error, size_t cap)
         return false;
     }
     if (engine->config->tls_ca[0] && !tls_ca_usable("tls_ca", engine->config->tls_ca, error, cap))
+        return false;
+    if (!redis_access_usable(engine->config, error, cap))
         return false;
     engine->relays = relays_open(engine->config, &engine->log, error, cap);
     if (engine->relays)

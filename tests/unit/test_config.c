@@ -237,12 +237,15 @@ static void texts_hold(void **state)
             row_refuses(row, "");
         memset(longer, 'a', sizeof longer);
         if (row->type == CONFIG_URL)
-            memcpy(longer, "unix:/", 6);
+            memcpy(longer, "cluster://", 10);
         if (row->type == CONFIG_PATH)
             longer[0] = '/';
         for (size_t at = 60; at < sizeof longer; at += 60)
             if (row->type == CONFIG_HOST || row->type == CONFIG_EHLO || row->type == CONFIG_SUFFIXES)
                 longer[at] = '.';
+        for (size_t at = 100; at < sizeof longer; at += 100)
+            if (row->type == CONFIG_URL)
+                longer[at] = ',';
         longer[row->max + 1] = 0;
         row_refuses(row, longer);
         longer[row->max] = 0;
@@ -286,7 +289,7 @@ static void refusals_name_the_line(void **state)
     static const struct {
         const char *text, *line, *what;
     } cases[] = {
-        {"shard = 1", "1", "no such option 'shard'; allowed here: redis, prefix"},
+        {"shard = 1", "1", "no such option 'shard'; allowed here: redis, redis_ca"},
         {"\nisp x { mx = a.example\n rates = 1/s }", "3", "no such option 'rates'; allowed here: mx, reply_line, total.connections"},
         {"pool p { ehlo = x }", "1", "allowed here: source"},
         {"source 127.0.0.1 { ehlo = x.example }", "1", "no such option 'source'"},
@@ -377,8 +380,8 @@ static void refusals_name_the_line(void **state)
         {"ipv4 = no\nipv6 = no", "2", "one is needed"},
         {"resolver = \"127.0.0.1,\"", "1", "addresses with or without a port"},
         {"resolver = ns.example", "1", "addresses with or without a port"},
-        {"redis = \"http://x\"", "1", "unix:/path or redis://"},
-        {"redis = unix:relative", "1", "unix:/path or redis://"},
+        {"redis = \"http://x\"", "1", "unix:/path, redis://"},
+        {"redis = unix:relative", "1", "unix:/path, redis://"},
         {"prefix = sluice\n/* never\nends", "2", "a comment begins here that never ends"},
         {"\nprefix = \"open\nshards = 1", "2", "no closing quote"},
         {"prefix = 'open", "1", "no closing quote"},
@@ -590,6 +593,7 @@ static void print_hides_passwords(void **state)
         {"unix://ann:words@/run/r.sock", "redis = \"unix://ann:${SLUICE_REDIS_PASSWORD:-hidden}@/run/r.sock\"\n"},
         {"unix:///run/a:b@c.sock", "redis = \"unix:///run/a:b@c.sock\"\n"},
         {"redis://h:1", "redis = \"redis://h:1\"\n"},
+        {"sentinels://ann:words@h,i:1/m", "redis = \"sentinels://ann:${SLUICE_REDIS_PASSWORD:-hidden}@h,i:1/m\"\n"},
     };
     (void)state;
     for (size_t i = 0; i < countof(rows); i++) {
@@ -602,6 +606,14 @@ static void print_hides_passwords(void **state)
         assert_memory_equal(printed.text, rows[i].printed, strlen(rows[i].printed));
         free(printed.text);
     }
+    struct gathered printed = {0};
+    struct config *config = accepted("redis = 'sentinel://h/m' redis_sentinel_password = 'words and more'");
+    assert_string_equal(config->redis_access.sentinel_password, "words and more");
+    config_print(config, gather, &printed);
+    config_free(config);
+    assert_non_null(strstr(printed.text, "redis_sentinel_password = \"${SLUICE_SENTINEL_PASSWORD:-hidden}\"\n"));
+    assert_null(strstr(printed.text, "words"));
+    free(printed.text);
 }
 
 static void variables_are_filled_in(void **state)
