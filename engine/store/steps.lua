@@ -471,7 +471,8 @@ end
 local function end_(keys, args, mode)
     local state = state_of(keys)
     local lease, code = lease_mine(keys, args)
-    if not lease or mode == DONE then return {code, state, 0} end
+    if not lease then return {code, state} end
+    if mode == DONE then return {OK, state, 0} end
     local ledger = ledger_read(keys)
     local moved, types, totals, events = {retry = {}, held = {}, parked = {}}, {}, {}, {}
     local at = 7
