@@ -391,7 +391,8 @@ static void hold(struct replay_track *track)
 static void find_out(struct replay_track *track)
 {
     struct io *io = track->store->io;
-    if (!track->held || track->works_in_flight || store_request_busy(&track->query) || io_timer_is_set(&track->timer))
+    if (!track->held || track->works_in_flight || store_request_busy(&track->query) ||
+        store_request_busy(&track->doubt) || io_timer_is_set(&track->timer))
         return;
     if (track->delay)
         io_timer_set(io, &track->timer, io_now(io) + track->delay);
@@ -402,7 +403,8 @@ static void find_out(struct replay_track *track)
 static void on_delay(struct io_timer *timer)
 {
     struct replay_track *track = container_of(timer, struct replay_track, timer);
-    if (track->held && !track->works_in_flight && !store_request_busy(&track->query)) {
+    if (track->held && !track->works_in_flight && !store_request_busy(&track->query) &&
+        !store_request_busy(&track->doubt)) {
         ask_counts(track);
         store_flush(track->store);
     }
@@ -433,31 +435,19 @@ static void fence(struct store *store, struct store_request *asker)
     step_done(store, asker, &answer);
 }
 
+
+/* All is as if this hand had not asked anything yet. */
 static void on_doubted(struct store_request *request, const struct store_answer *answer)
 {
-    (void)request;
-    (void)answer;
-}
-
-/* More is lost than is kept. What this hand had leased is left to whoever takes it over, in doubt. */
-static void give_up(struct replay_track *track)
-{
+    struct replay_track *track = container_of(request, struct replay_track, doubt);
     struct store *store = track->store;
     struct entry *log = track->log;
+    (void)answer;
     track->log = NULL;
     track->log_end = &track->log;
     track->last_take = track->last_work = track->done_take = track->settled_take = track->settled_work = 0;
-    track->held = false;
-    track->doubt.done = on_doubted;
-    if (!store_request_busy(&track->doubt)) {
-        step_begin(store, "doubt", slice_of(track->campaign), 0);
-        step_text(store, store->engine);
-        step_text(store, store->incarnation);
-        step_text(store, store->hand);
-        resp_unsigned(&store->command, track->upto);
-        step_ask(store, &track->doubt, step_read_plain, 0);
-    }
     track->upto = 0;
+    track->held = false;
     if (store->lost)
         store->lost(store->lost_context, slice_of(track->campaign));
     for (struct entry *entry = log, *next; entry; entry = next) {
@@ -470,6 +460,22 @@ static void give_up(struct replay_track *track)
         if (asker)
             fence(store, asker);
     }
+    pump(track);
+}
+
+/* More is lost than is kept. What this hand had leased is left to whoever takes it over, in doubt. */
+static void give_up(struct replay_track *track)
+{
+    struct store *store = track->store;
+    if (store_request_busy(&track->doubt))
+        return;
+    track->doubt.done = on_doubted;
+    step_begin(store, "doubt", slice_of(track->campaign), 0);
+    step_text(store, store->engine);
+    step_text(store, store->incarnation);
+    step_text(store, store->hand);
+    resp_unsigned(&store->command, track->upto);
+    step_ask(store, &track->doubt, step_read_plain, 0);
 }
 
 /* Redis knows of takes and works up to these: what is behind is sent again. */
@@ -504,7 +510,7 @@ static void on_counts(struct store_request *request, const struct store_answer *
         return;
     }
     track->server_known = true;
-    if (track->held && !track->works_in_flight) {
+    if (track->held && !track->works_in_flight && !store_request_busy(&track->doubt)) {
         if (track->query_take < track->settled_take || track->query_work < track->settled_work)
             give_up(track);
         else

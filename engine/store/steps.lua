@@ -348,7 +348,7 @@ local function doubt(keys, args)
     if redis.call('EXISTS', keys[STATUS]) == 0 then upto = 0 end -- another campaign by the same name
     while taken < upto do
         local count = math.min(upto - taken, DOUBT_AT_ONCE)
-        lease_write(keys, 'lost:' .. args[3] .. ':' .. text(taken),
+        lease_write(keys, 'lost:' .. args[2] .. ':' .. text(taken),
                     {owner = args[1], incarnation = args[2], hand = args[3], kind = 'list', first = taken,
                      count = count, call = '0'})
         taken = taken + count

@@ -93,6 +93,18 @@ static bool ends_with(const char *key, const char *end)
     return n >= m && strcmp(key + n - m, end) == 0;
 }
 
+static unsigned number_of_hand(struct conformance *c, int side, const char *name)
+{
+    unsigned hand = 0;
+    while (hand < c->known[side] && strcmp(c->known_hands[side][hand], name) != 0)
+        hand++;
+    if (hand == HANDS)
+        conformance_fail(c, "more hands than stores: %s", name);
+    if (hand == c->known[side])
+        snprintf(c->known_hands[side][c->known[side]++], 20, "%s", name);
+    return hand;
+}
+
 /* "owner incarnation kind first count hand call closing": hands are random, so they are numbered as they are met. */
 static void add_lease(struct conformance *c, int side, const redisReply *entry, struct text *text)
 {
@@ -103,22 +115,37 @@ static void add_lease(struct conformance *c, int side, const redisReply *entry, 
         words[count++] = word;
     if (count != 8)
         conformance_fail(c, "this is no lease: %s", entry->str);
-    unsigned hand = 0;
-    while (hand < c->known[side] && strcmp(c->known_hands[side][hand], words[5]) != 0)
-        hand++;
-    if (hand == c->known[side] && strcmp(words[5], "-") != 0) {
-        if (hand == HANDS)
-            conformance_fail(c, "more hands than stores: %s", entry->str);
-        snprintf(c->known_hands[side][c->known[side]++], 20, "%s", words[5]);
-    }
+    bool nobody = strcmp(words[5], "-") == 0;
+    unsigned hand = nobody ? 0 : number_of_hand(c, side, words[5]);
     addf(text, "%s %s %s %s %s %s%u %s %s", words[0], words[1], words[2], words[3], words[4],
-         strcmp(words[5], "-") == 0 ? "-" : "", hand, words[6], words[7]);
+         nobody ? "-" : "", hand, words[6], words[7]);
+}
+
+/* "take work hour" of each hand. The hour of one side may be over already. */
+static void dump_steps(struct conformance *c, int side, const redisReply *all, struct text *text)
+{
+    unsigned long long counts[HANDS][2] = {{0}};
+    bool has[HANDS] = {false};
+    for (size_t i = 0; i < all->elements; i += 2) {
+        unsigned hand = number_of_hand(c, side, all->element[i]->str);
+        has[hand] = true;
+        if (sscanf(all->element[i + 1]->str, "%llu %llu ", &counts[hand][0], &counts[hand][1]) != 2)
+            conformance_fail(c, "these are no numbers of steps: %s", all->element[i + 1]->str);
+    }
+    for (unsigned hand = 0; hand < HANDS; hand++)
+        if (has[hand])
+            addf(text, "  %u = %llu %llu\n", hand, counts[hand][0], counts[hand][1]);
 }
 
 static void dump_hash(struct conformance *c, int side, const char *key, struct text *text)
 {
     redisReply *all = ASK_SIDE(c, side, "HGETALL", key);
     sort(all, 2);
+    if (ends_with(key, ":steps")) {
+        dump_steps(c, side, all, text);
+        freeReplyObject(all);
+        return;
+    }
     for (size_t i = 0; i < all->elements; i += 2) {
         bool is_instant = ends_with(key, ":status") && ends_with(all->element[i]->str, "_at");
         addf(text, "  %s = ", all->element[i]->str);

@@ -369,7 +369,7 @@ def judge(case, campaign, n, sink=None, open_doubt=False):
             case.assertEqual(own[-1], finals[0])
     case.assertEqual(campaign.totals(), dict(count_by(events, "type")))
     case.assertEqual(campaign.redis("XLEN", campaign.key("events")), len(events))
-    rest = {"campaign", "status", "events", "totals", "unique", *(["held"] if open_doubt else [])}
+    rest = {"campaign", "status", "events", "totals", "unique", "steps", *(["held"] if open_doubt else [])}
     case.assertEqual(campaign.keys() - rest, set())
     if sink:
         copies = collections.Counter(int(row["seq"]) for row in sink.accepted(campaign.name))
