@@ -292,6 +292,7 @@ struct config {
     char *zone_name;
     unsigned day_starts; /* o'clock */
     nsec day_length;     /* 0: civil days */
+    nsec redis_keeps;    /* what it acknowledged so long ago is not forgotten */
     nsec warmup_settle;  /* a piece is used so long after Redis acknowledged it */
     struct zone_days days; /* made of these */
     char *zone_bytes;      /* that its zone is read from */

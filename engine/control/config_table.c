@@ -168,6 +168,10 @@ static const struct config_row table[] = {
     ROW(TOP(warmup_settle), "warmup_settle", CONFIG_DURATION, 0, HOUR, "3s", NULL,
         "How long after Redis acknowledged a part of a warm-up's cap it is used: so long that Redis cannot forget it any "
         "more when it dies. 3s is for appendfsync everysec, which loses 2s at most; 0 is for appendfsync always."),
+    ROW(TOP(redis_keeps), "redis_keeps", CONFIG_DURATION, 0, HOUR, "3s", NULL,
+        "What Redis acknowledged so long ago it does not forget when it dies. What is younger is kept in memory, and done "
+        "again when Redis comes back without it; for ten seconds nothing is leased then. 3s is for appendfsync everysec, "
+        "which loses 2s at most; 0 is for appendfsync always."),
     ROW_WORD(TOP(log_level), "log_level", log_levels, "info",
         "What is logged: error, warning, info or debug, each with all before it."),
     ROW(TOP(shipped_rules), "shipped_rules", CONFIG_BOOL, 0, 1, "yes", NULL,
