@@ -1,5 +1,6 @@
 /* sluice config: is this file good, and what does it come to? */
 #include "cli/cli.h"
+#include "cli/promised.h"
 #include "control/redis_access.h"
 #include "control/relays.h"
 #include "net/tls.h"
@@ -11,7 +12,8 @@ static void print_help(void)
 {
     puts("usage: sluice config [-c FILE] --check | --print | --manual\n\n"
          "  --check    says whether the file is good, or where it is not and what is allowed there; reads the keys\n"
-         "             and secrets that it names, so whoever asks should be who runs the engine\n"
+         "             and secrets that it names, so whoever asks should be who runs the engine; and asks Redis\n"
+         "             whether its settings keep what Sluice promises\n"
          "  --print    prints every key with the value in force, as a file that can be read again; the password of\n"
          "             Redis is not shown: it is read from SLUICE_REDIS_PASSWORD then\n"
          "  --manual   prints sluice.conf(5): man -l <(sluice config --manual)");
@@ -46,6 +48,8 @@ static int check(const struct config *config)
                config->source_count, config->isp_count, config->relay_count, sign_keys_count(keys));
     else
         cli_error("%s", error);
+    if (keys && config->redis[0])
+        promised_print(config);
     relays_close(relays);
     sign_keys_release(keys);
     return keys ? CLI_OK : CLI_FAILED;

@@ -229,6 +229,8 @@ nsec shard_turn(struct shard *shard, nsec until)
         press_sweep(&shard->press, io_wall(shard->io));
         lanes_forget(&shard->lanes, now);
         watch_redis(shard, now);
+        if (shard->index == 0)
+            promise_tick(&shard->promised);
         published_tick(&shard->published, now);
         metrics_set(shard->metrics, METRIC_DKIM_WRONG, shard->published.wrong);
     }
@@ -283,6 +285,7 @@ static bool open_parts(struct shard *shard, const struct shard_config *config)
     if (!rules_reader_open(&shard->rules, shard->config->rules) || !hand_open(shard) || !adapt_open(shard) ||
         !carry_open_budget(shard))
         return false;
+    promise_open(&shard->promised, shard->store, &shard->log);
     shard->lanes.made = on_lane_made;
     shard->lanes.made_context = shard;
     signer_log(shard->press.signer, &shard->log);
@@ -295,6 +298,17 @@ static bool open_parts(struct shard *shard, const struct shard_config *config)
     shard->lanes.total_context = shard;
     return shard->reload.let_go && totals_open(shard) && beat_open(shard);
 }
+
+/* Redis is back without what no one can do again: from an old copy, or empty. */
+static void on_lost(void *context, struct slice campaign)
+{
+    struct shard *shard = context;
+    log_error(&shard->log, "Redis has lost a campaign: what was leased of it counts as in doubt",
+              log_slice("campaign", campaign));
+}
+
+/* Longer than it takes any engine to come back to a Redis that was restarted: it tries every five seconds. */
+static const nsec settle = 10 * NSEC_PER_S;
 
 static bool open_connections(struct shard *shard, const struct shard_config *config, char *error, size_t error_cap)
 {
@@ -315,9 +329,14 @@ static bool open_connections(struct shard *shard, const struct shard_config *con
                                  .access = &shard->config->redis_access,
                                  .prefix = shard->config->prefix,
                                  .engine = shard->config->engine,
-                                 .incarnation = config->incarnation};
+                                 .incarnation = config->incarnation,
+                                 .keeps = shard->config->redis_keeps,
+                                 .settle = settle};
     shard->store = store_open(shard->io, shard->resolver, &store, error, error_cap);
-    return shard->store != NULL;
+    if (!shard->store)
+        return false;
+    store_on_lost(shard->store, on_lost, shard);
+    return true;
 }
 
 static struct tls_config tls_of(const struct shard_config *config)

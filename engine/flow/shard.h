@@ -20,6 +20,7 @@
 #include "flow/lane.h"
 #include "flow/ledger.h"
 #include "flow/press.h"
+#include "flow/promise.h"
 #include "flow/relay.h"
 #include "flow/route.h"
 #include "flow/session.h"
@@ -107,9 +108,11 @@ struct shard {
     struct shard_source *sources; /* shard 0: one for each of the configuration's */
     struct shard_reloading reload;
     struct totals totals;
+    struct promise_watch promised; /* shard 0 */
     struct published published;   /* shard 0: what DNS holds for the keys */
     struct neighbours neighbours;
     struct store_request heartbeat;
+    bool lapsed; /* others may think us dead */
     struct log_trouble twin_trouble; /* another engine has our id */
     nsec heartbeat_asked, beat_at, lapse_at;
     uint64_t previous; /* the engine's incarnation before this one, which is dead; 0: not known */

@@ -82,17 +82,20 @@ bool greeting_answer(enum greeting *step, const struct resp_node *answer, char *
     return true;
 }
 
-struct slice greeting_server(const struct resp_node *answer)
+struct slice greeting_info(struct slice text, struct slice name)
 {
-    static const char name[] = "run_id:";
-    struct slice text = answer->type == RESP_STRING ? answer->text : SLICE("");
-    for (size_t at = 0; at + sizeof name - 1 < text.n; at++) {
-        if ((at && text.p[at - 1] != '\n') || memcmp(text.p + at, name, sizeof name - 1) != 0)
+    for (size_t at = 0; at + name.n < text.n; at++) {
+        if ((at && text.p[at - 1] != '\n') || memcmp(text.p + at, name.p, name.n) != 0 || text.p[at + name.n] != ':')
             continue;
-        size_t from = at + sizeof name - 1, to = from;
+        size_t from = at + name.n + 1, to = from;
         while (to < text.n && text.p[to] != '\r' && text.p[to] != '\n')
             to++;
         return (struct slice){text.p + from, to - from};
     }
     return SLICE("");
+}
+
+struct slice greeting_server(const struct resp_node *answer)
+{
+    return greeting_info(answer->type == RESP_STRING ? answer->text : SLICE(""), SLICE("run_id"));
 }

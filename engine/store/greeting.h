@@ -23,5 +23,7 @@ must_use bool greeting_answer(enum greeting *step, const struct resp_node *answe
 /* Of the answer to GREETING_SERVER: what tells the server's process from all others, borrowed from it; empty where we
  * are not told (an ACL may forbid INFO). */
 struct slice greeting_server(const struct resp_node *answer);
+/* Of what INFO answers: the value behind "name:" at the beginning of a line, borrowed from it; empty: there is none. */
+struct slice greeting_info(struct slice text, struct slice name);
 
 #endif
