@@ -20,6 +20,7 @@ SERVERS = {
     "near": "tls = starttls  latency { body = 50ms }",
     "far": "tls = starttls  latency { body = 900ms }",
     "far-plain": "latency { body = 900ms }",
+    "late": "latency { greeting = 20ms  mail = 20ms  rcpt = 20ms  body = 20ms }",
 }
 
 

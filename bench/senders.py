@@ -5,6 +5,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -74,6 +75,8 @@ class Sending:
     signer: str = ""  # dkim_engine; "": unsigned
     shards: int = 1
     per_connection: int = 0
+    program: str = "sluice"
+    counted: bool = False  # instructions too
 
     @property
     def cores(self):
@@ -99,7 +102,7 @@ class Engine:
                 file.write(f"dkim_engine = {sending.signer}\n")
                 file.write(f"dkim shop.example {{ selector = s1 key = {room.dkim_key} }}\n")
         room.place("0" if sending.shards == 1 else sending.cores)
-        self.process = Process(self.state, "engine", sending.cores, *wrapper, f"{room.build}/sluice", "-c", path, "run")
+        self.process = Process(self.state, "engine", sending.cores, *wrapper, f"{room.build}/{sending.program}", "-c", path, "run")
 
     def send(self, campaign, count):
         """Returns seconds from the word to begin to the last event."""
@@ -157,6 +160,22 @@ def share_in_lanes(engine, count):
     return engine.metric("sluice_signatures_in_lanes_total") * 100 / engine.metric("sluice_signatures_total")
 
 
+class Instructions:
+    """What perf counts for a process from now on; nothing where there is no perf, or no counter (most virtual machines)."""
+
+    def __init__(self, pid):
+        perf = shutil.which("perf")
+        command = [perf, "stat", "-x", ",", "-e", "instructions", "-p", str(pid)]
+        self.perf = subprocess.Popen(command, stderr=subprocess.PIPE, text=True) if perf else None
+
+    def per(self, count):
+        if not self.perf:
+            return None
+        self.perf.send_signal(signal.SIGINT)
+        counted = self.perf.communicate()[1].split(",")[0]
+        return int(counted) / count if counted.isdigit() else None
+
+
 def run_engine(room, extra, sending, count, warm=2000):
     engine = Engine(room, sending, extra)
     name = f"b{time.monotonic_ns()}"
@@ -164,10 +183,12 @@ def run_engine(room, extra, sending, count, warm=2000):
         if warm:
             engine.send(name + "w", warm)  # sessions come up, templates are compiled
             engine.forget(name + "w")
+        counter = Instructions(engine.process.pid) if sending.counted else None
         watch, cpu = Watch(room, sending.server), cpu_of(engine.process.pid)
         wall = engine.send(name, count)
         cpu = (cpu_of(engine.process.pid) - cpu) * 1e6 / count
         result = {"per_second": count / wall, "cpu": cpu, **watch.per_message(count, **expectations(sending, count))}
+        result["instructions"] = counter.per(count) if counter else None
         result["in_lanes"] = share_in_lanes(engine, warm + count) if sending.signer else None
         ms = engine.milliseconds(name)
         engine.forget(name)
