@@ -141,7 +141,7 @@ static void ask_scan(struct store *store, struct store_request *r, struct slice 
     resp_joined(&store->command, pattern, countof(pattern));
     step_text(store, "COUNT");
     resp_unsigned(&store->command, SCAN_COUNT);
-    step_ask(store, r, read_scan, 0);
+    step_ask_server(store, r, (unsigned)r->number, read_scan);
 }
 
 static void read_scan(struct store *store, struct store_request *r, const struct resp_node *reply, bool repeated)
@@ -152,8 +152,11 @@ static void read_scan(struct store *store, struct store_request *r, const struct
     (void)repeated;
     for (unsigned i = 0; keys && i < keys->count; i++)
         scanned(store, resp_to_text(resp_member(keys, i)));
-    if (cursor.n && !slice_equal(cursor, SLICE("0"))) {
-        ask_scan(store, r, cursor);
+    bool more = cursor.n && !slice_equal(cursor, SLICE("0"));
+    if (!more)
+        r->number++;
+    if (more || r->number < link_servers(store->link)) {
+        ask_scan(store, r, more ? cursor : SLICE("0"));
         link_flush(store->link);
         return;
     }
@@ -166,6 +169,7 @@ static void read_scan(struct store *store, struct store_request *r, const struct
 void store_all_campaigns(struct store *store, struct store_request *r)
 {
     store->scanned_n = 0;
+    r->number = 0; /* the server that is being asked */
     ask_scan(store, r, SLICE("0"));
 }
 

@@ -2,6 +2,8 @@
 #include "store/link.h"
 
 #include "io/arena.h"
+#include "store/cluster.h"
+#include "store/sentinel.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,6 +16,8 @@ struct link {
     struct access access;       /* copies */
     struct arena arena;         /* of TLS */
     struct tls *tls;
+    struct cluster *cluster;   /* NULL: it is none, and all goes to `redis` */
+    struct sentinel *sentinel; /* NULL: nobody need be asked where that is */
     struct redis *redis;
     struct redis *wake; /* NULL until somebody subscribes */
 };
@@ -73,7 +77,12 @@ struct link *link_open(struct io *io, const struct link_config *config, char *er
     }
     link->config.tls = link->tls;
     link->config.tls_name = link->access.name;
-    link->redis = redis_open(io, &link->config);
+    if (link->config.url.kind == URL_CLUSTER)
+        link->cluster = cluster_open(io, &link->config);
+    else if (link->config.url.kind == URL_SENTINEL)
+        link->sentinel = sentinel_open(io, &link->config, &link->access);
+    if (!link->cluster)
+        link->redis = link->sentinel ? sentinel_lead(link->sentinel, &link->config) : redis_open(io, &link->config);
     return link;
 }
 
@@ -83,12 +92,20 @@ void link_subscribe(struct link *link, const char *channel)
     sluice_assert(!link->wake);
     config.library = config.library_source = NULL;
     config.channel = channel;
-    link->wake = redis_open(link->io, &config);
+    if (link->cluster)
+        link->wake = cluster_subscribe(link->cluster, &config);
+    else
+        link->wake = link->sentinel ? sentinel_lead(link->sentinel, &config) : redis_open(link->io, &config);
 }
 
 void link_close(struct link *link)
 {
-    redis_close(link->redis);
+    if (link->cluster)
+        cluster_close(link->cluster);
+    if (link->sentinel)
+        sentinel_close(link->sentinel);
+    if (link->redis)
+        redis_close(link->redis);
     if (link->wake)
         redis_close(link->wake);
     forget(link);
@@ -96,38 +113,74 @@ void link_close(struct link *link)
 
 void link_ask(struct link *link, unsigned slot, const struct resp_command *command, void *owner, unsigned flags)
 {
-    redis_ask(link->redis, command, owner, slot, flags);
+    if (link->cluster)
+        cluster_ask(link->cluster, slot, command, owner, flags);
+    else
+        redis_ask(link->redis, command, owner, slot, 0, flags);
 }
 
 unsigned link_servers(const struct link *link)
 {
-    (void)link;
-    return 1;
+    unsigned servers = link->cluster ? cluster_servers(link->cluster) : 1;
+    return servers ? servers : 1;
 }
 
 void link_ask_server(struct link *link, unsigned server, const struct resp_command *command, void *owner,
                      unsigned flags)
 {
-    (void)server;
-    redis_ask(link->redis, command, owner, SLOT_NONE, flags);
+    if (link->cluster)
+        cluster_ask_server(link->cluster, server, command, owner, flags);
+    else
+        redis_ask(link->redis, command, owner, SLOT_NONE, 0, flags);
 }
 
-void link_flush(struct link *link) { redis_flush(link->redis); }
-bool link_connected(const struct link *link) { return redis_connected(link->redis); }
-const char *link_trouble(const struct link *link) { return redis_trouble(link->redis); }
-size_t link_unanswered(const struct link *link) { return redis_unanswered(link->redis); }
-uint64_t link_epoch(const struct link *link) { return redis_epoch(link->redis); }
-nsec link_alive_at(const struct link *link) { return redis_alive_at(link->redis); }
-bool link_knows_server(const struct link *link) { return redis_knows_server(link->redis); }
+void link_flush(struct link *link)
+{
+    if (link->cluster)
+        cluster_flush(link->cluster);
+    else
+        redis_flush(link->redis);
+}
+
+bool link_connected(const struct link *link)
+{
+    return link->cluster ? cluster_connected(link->cluster) : redis_connected(link->redis);
+}
+
+const char *link_trouble(const struct link *link)
+{
+    if (link->cluster)
+        return cluster_trouble(link->cluster);
+    const char *unknown = link->sentinel ? sentinel_trouble(link->sentinel) : "";
+    return unknown[0] ? unknown : redis_trouble(link->redis);
+}
+
+size_t link_unanswered(const struct link *link)
+{
+    return link->cluster ? cluster_unanswered(link->cluster) : redis_unanswered(link->redis);
+}
+
+uint64_t link_epoch(const struct link *link)
+{
+    return link->cluster ? cluster_epoch(link->cluster) : redis_epoch(link->redis);
+}
+
+nsec link_alive_at(const struct link *link)
+{
+    return link->cluster ? cluster_alive_at(link->cluster) : redis_alive_at(link->redis);
+}
+
+bool link_knows_server(const struct link *link)
+{
+    return link->cluster ? cluster_knows_server(link->cluster) : redis_knows_server(link->redis);
+}
 
 uint64_t link_epoch_of(const struct link *link, unsigned slot)
 {
-    (void)slot;
-    return link_epoch(link);
+    return link->cluster ? cluster_epoch_of(link->cluster, slot) : redis_epoch(link->redis);
 }
 
 nsec link_alive_at_of(const struct link *link, unsigned slot)
 {
-    (void)slot;
-    return link_alive_at(link);
+    return link->cluster ? cluster_alive_at_of(link->cluster, slot) : redis_alive_at(link->redis);
 }

@@ -116,6 +116,8 @@ static void opened(struct redis *redis)
         redis->reconnect_delay = 0;
     redis->trouble[0] = 0;
     redis_flush(redis);
+    if (redis->config.hooks && redis->config.hooks->opened)
+        redis->config.hooks->opened(redis->config.hook_context, redis);
 }
 
 /* Sends the next command of the greeting, if there is one left. */
@@ -330,7 +332,7 @@ const struct stream_events redis_stream_events = {.connected = redis_on_connecte
 
 static void on_reconnect(struct io_timer *timer) { redis_connect(container_of(timer, struct redis, reconnect)); }
 
-struct redis *redis_open(struct io *io, const struct redis_config *config)
+struct redis *redis_open_at_rest(struct io *io, const struct redis_config *config)
 {
     struct redis *redis = calloc(1, sizeof *redis);
     sluice_assert(redis);
@@ -340,6 +342,13 @@ struct redis *redis_open(struct io *io, const struct redis_config *config)
     redis->reconnect.fire = on_reconnect;
     redis->retry.fire = on_retry;
     redis_say(redis, "not connected to Redis yet");
+    redis->state = REDIS_RESTING;
+    return redis;
+}
+
+struct redis *redis_open(struct io *io, const struct redis_config *config)
+{
+    struct redis *redis = redis_open_at_rest(io, config);
     redis_connect(redis);
     return redis;
 }
@@ -355,7 +364,7 @@ void redis_close(struct redis *redis)
 }
 
 /* At rest nobody connects but for something. */
-static void wake(struct redis *redis)
+void redis_wake(struct redis *redis)
 {
     if (redis->state == REDIS_RESTING) {
         redis->state = REDIS_WAITING;
@@ -363,21 +372,25 @@ static void wake(struct redis *redis)
     }
 }
 
-void redis_ask(struct redis *redis, const struct resp_command *command, void *owner, unsigned slot, unsigned flags)
+void redis_ask(struct redis *redis, const struct resp_command *command, void *owner, unsigned slot, uint64_t number,
+               unsigned flags)
 {
     struct queue_entry *entry = queue_add(
         &redis->asked,
-        (struct queue_entry){.owner = owner, .asked_at = io_now(redis->io), .slot = slot, .once = flags & REDIS_ONCE});
+        (struct queue_entry){
+            .owner = owner, .asked_at = io_now(redis->io), .number = number, .slot = slot, .once = flags & REDIS_ONCE});
     entry->size = resp_out_command(&redis->asked.out, command);
-    wake(redis);
+    redis_wake(redis);
 }
 
 void redis_ask_again(struct redis *redis, const struct queue *taken, unsigned i)
 {
     queue_copy(&redis->asked, taken, i);
-    wake(redis);
+    redis_wake(redis);
 }
 
+bool redis_is_open(const struct redis *redis) { return redis->state == REDIS_OPEN; }
+const struct url_host *redis_at(const struct redis *redis) { return &redis->at; }
 bool redis_connected(const struct redis *redis) { return redis->state == REDIS_OPEN && !redis->trouble[0]; }
 const char *redis_trouble(const struct redis *redis) { return redis->trouble; }
 uint64_t redis_epoch(const struct redis *redis) { return redis->epoch; }

@@ -37,9 +37,10 @@ struct redis_hooks {
     bool (*refused)(void *context, struct redis *redis, const struct queue *asked, struct slice error);
     /* A command of this slot was answered, or given up (REDIS_ONCE); comes before `answer`. */
     void (*settled)(void *context, struct redis *redis, unsigned slot);
-    /* A connection broke, or could not be made. `asked` is all that was not answered, in its order; the callee takes it
-     * over (and empties it). */
+    /* A connection broke, or could not be made. `asked` is all that was not answered, in its order, perhaps nothing; the
+     * callee takes it over (and empties it). */
     void (*lost)(void *context, struct redis *redis, struct queue *asked);
+    void (*opened)(void *context, struct redis *redis); /* may be used from now on */
 };
 
 struct redis_config {
@@ -68,11 +69,15 @@ enum { REDIS_SILENCE_S = 30 }; /* a connection that owes answers and says nothin
 
 /* Starts connecting. Owns nothing of the config. */
 must_use struct redis *redis_open(struct io *io, const struct redis_config *config);
+/* The same, without connecting before something is asked, or redis_wake. */
+must_use struct redis *redis_open_at_rest(struct io *io, const struct redis_config *config);
 /* Forgets every command, frees. Requires that `io` is closed (io_close_all): the connection's operations are in it. */
 void redis_close(struct redis *redis);
 
-/* Encodes at once; leaves with the next flush. `owner` is handed back with the answer, `slot` with `settled`. */
-void redis_ask(struct redis *redis, const struct resp_command *command, void *owner, unsigned slot, unsigned flags);
+/* Encodes at once; leaves with the next flush. `owner` is handed back with the answer, `slot` with `settled`;
+ * `number` stays with it (queue.h). */
+void redis_ask(struct redis *redis, const struct resp_command *command, void *owner, unsigned slot, uint64_t number,
+               unsigned flags);
 /* The same for entry `i` of what was taken over from a connection. */
 void redis_ask_again(struct redis *redis, const struct queue *taken, unsigned i);
 /* All that was asked leaves in one write; what is asked while a write is under way leaves behind it by itself. */
@@ -86,6 +91,9 @@ void redis_found(struct redis *redis, const struct url_host *host);
 void redis_leave(struct redis *redis, const char *why);
 /* No connection until something is asked again. Requires that nothing is unanswered. */
 void redis_rest(struct redis *redis);
+void redis_wake(struct redis *redis); /* from rest */
+bool redis_is_open(const struct redis *redis);
+const struct url_host *redis_at(const struct redis *redis); /* where the last connection was made to */
 /* True: it is at rest, nothing is in flight, and redis_move may follow. */
 bool redis_at_rest(const struct redis *redis);
 void redis_move(struct redis *redis, const struct url_host *host);

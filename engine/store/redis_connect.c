@@ -28,7 +28,7 @@ void redis_wait_to_reconnect(struct redis *redis)
     const struct redis_hooks *hooks = redis->config.hooks;
     io_timer_clear(redis->io, &redis->watch);
     redis->state = REDIS_WAITING;
-    if (hooks && hooks->lost && redis->asked.count) {
+    if (hooks && hooks->lost) {
         struct queue taken = redis->asked;
         redis->asked = (struct queue){0};
         redis->sent_to = 0;

@@ -115,6 +115,15 @@ void step_ask(struct store *store, struct store_request *r,
     link_ask(store->link, store->slot, &store->command, r, flags);
 }
 
+void step_ask_server(struct store *store, struct store_request *r, unsigned server,
+                     void (*read)(struct store *store, struct store_request *r, const struct resp_node *reply,
+                                  bool repeated))
+{
+    r->state = STEP_ASKED;
+    r->read = read;
+    link_ask_server(store->link, server, &store->command, r, 0);
+}
+
 void step_ask_numbered(struct store *store, struct store_request *r,
                        void (*read)(struct store *store, struct store_request *r, const struct resp_node *reply,
                                     bool repeated),

@@ -72,6 +72,11 @@ void step_ask(struct store *store, struct store_request *r,
               void (*read)(struct store *store, struct store_request *r, const struct resp_node *reply, bool repeated),
               unsigned flags);
 
+/* The same of one server of several (link.h). */
+void step_ask_server(struct store *store, struct store_request *r, unsigned server,
+                     void (*read)(struct store *store, struct store_request *r, const struct resp_node *reply,
+                                  bool repeated));
+
 enum replay_step;
 /* The same for a change to a campaign by this hand: it gets a number (replay.h). */
 void step_ask_numbered(struct store *store, struct store_request *r,
