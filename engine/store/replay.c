@@ -500,6 +500,28 @@ static void send_again(struct replay_track *track)
     track->held = false;
 }
 
+/* Another process answers: what it knows is found out before anything else. */
+static void meet(struct replay *replay)
+{
+    bool first = !replay->epoch;
+    if (replay->epoch == link_epoch(replay->store->link))
+        return;
+    replay->epoch = link_epoch(replay->store->link);
+    if (!first)
+        wait_for_others(replay);
+    for (unsigned i = 0; i < TRACKS; i++)
+        for (struct replay_track *track = replay->tracks[i]; track; track = track->next) {
+            uint64_t epoch = link_epoch_of(replay->store->link, track->slot);
+            if (epoch == track->epoch)
+                continue;
+            track->server_known = false;
+            if (track->epoch && track->log)
+                hold(track);
+            track->epoch = epoch;
+            find_out(track);
+        }
+}
+
 static void on_counts(struct store_request *request, const struct store_answer *answer)
 {
     struct replay_track *track = container_of(request, struct replay_track, query);
@@ -509,7 +531,8 @@ static void on_counts(struct store_request *request, const struct store_answer *
         find_out(track);
         return;
     }
-    track->server_known = true;
+    meet(track->store->replay);
+    track->server_known = true; /* it is the one that has answered just now */
     if (track->held && !track->works_in_flight && !store_request_busy(&track->doubt)) {
         if (track->query_take < track->settled_take || track->query_work < track->settled_work)
             give_up(track);
@@ -625,32 +648,11 @@ void replay_answered(struct store *store, void *owner, const struct resp_node *r
 
 /* ---- a turn ---- */
 
-/* Another process answers: what it knows is found out before anything else. */
-static void met(struct replay *replay)
-{
-    bool first = !replay->epoch;
-    replay->epoch = link_epoch(replay->store->link);
-    if (!first)
-        wait_for_others(replay);
-    for (unsigned i = 0; i < TRACKS; i++)
-        for (struct replay_track *track = replay->tracks[i]; track; track = track->next) {
-            uint64_t epoch = link_epoch_of(replay->store->link, track->slot);
-            if (epoch == track->epoch)
-                continue;
-            track->server_known = false;
-            if (track->epoch && track->log)
-                hold(track);
-            track->epoch = epoch;
-            find_out(track);
-        }
-}
-
 void replay_turn(struct store *store)
 {
     struct replay *replay = store->replay;
     nsec now = io_now(store->io);
-    if (replay->epoch != link_epoch(store->link))
-        met(replay);
+    meet(replay);
     if (now - replay->swept_at < sweep_every)
         return;
     replay->swept_at = now;

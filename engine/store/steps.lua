@@ -101,10 +101,10 @@ end
 -- Does nothing but count: in the place of a step that changed nothing, or cannot be done again.
 local function skip(keys) return {OK, state_of(keys)} end
 
--- args: hand. Which steps are done, by what process, and how many recipients were leased so far.
+-- args: hand. Which steps are done, and what process answers.
 local function counts(keys, args)
     local known = counts_read(keys, args[1])
-    return {OK, state_of(keys), known[TAKE], known[WORK], process(), redis.call('EXISTS', keys[STATUS])}
+    return {OK, state_of(keys), known[TAKE], known[WORK], process()}
 end
 
 -- ---- leases ----
@@ -345,7 +345,6 @@ local function doubt(keys, args)
     local known = redis.call('HMGET', keys[STATUS], 'taken', 'trimmed')
     local taken, trimmed = tonumber(known[1] or 0), tonumber(known[2] or 0)
     local upto = math.min(tonumber(args[4]), trimmed + redis.call('LLEN', keys[RECIPIENTS]))
-    if redis.call('EXISTS', keys[STATUS]) == 0 then upto = 0 end -- another campaign by the same name
     while taken < upto do
         local count = math.min(upto - taken, DOUBT_AT_ONCE)
         lease_write(keys, 'lost:' .. args[2] .. ':' .. text(taken),

@@ -143,6 +143,13 @@ struct fake_redis *fake_redis_new(nsec keeps)
     return fake;
 }
 
+void fake_redis_keep(struct fake_redis *fake, nsec keeps)
+{
+    sluice_assert(!fake->keeps && keeps);
+    fake->keeps = keeps;
+    fake->durable = fake_keys_copy(&fake->keys);
+}
+
 static void writes_drop(struct fake_redis *fake)
 {
     while (fake->writes) {
@@ -223,6 +230,37 @@ char *fake_redis_do(struct fake_redis *fake, const char *format, ...)
     char *reply = do_words(fake, format, list);
     va_end(list);
     return reply;
+}
+
+static bool is_step(const struct fake_write *write, const char *step)
+{
+    size_t n = strlen(step);
+    struct slice name = write->count > 1 ? fake_text_slice(write->args[1]) : SLICE("");
+    return fake_word(fake_text_slice(write->args[0]), "FCALL") && name.n > n && name.p[name.n - n - 1] == '_' &&
+           memcmp(name.p + name.n - n, step, n) == 0;
+}
+
+bool fake_redis_late(struct fake_redis *fake, const char *step, unsigned back)
+{
+    unsigned count = 0, at = 0;
+    for (const struct fake_write *write = fake->writes; write; write = write->next)
+        count += is_step(write, step);
+    if (count <= back)
+        return false;
+    for (const struct fake_write *write = fake->writes; write; write = write->next) {
+        if (!is_step(write, step) || at++ != count - 1 - back)
+            continue;
+        struct slice *args = calloc(write->count, sizeof *args);
+        size_t n;
+        sluice_assert(args);
+        for (unsigned i = 0; i < write->count; i++)
+            args[i] = fake_text_slice(write->args[i]);
+        char *reply = fake_redis_argv(fake, args, write->count, &n);
+        free(reply);
+        free(args);
+        break;
+    }
+    return true;
 }
 
 int64_t fake_redis_number(struct fake_redis *fake, const char *format, ...)

@@ -15,6 +15,8 @@ struct fake_redis;
 
 /* `keeps`: writes of so long may be lost later (fake_redis_lose); 0: none. */
 must_use struct fake_redis *fake_redis_new(nsec keeps);
+/* From now on; what it holds already is not lost. */
+void fake_redis_keep(struct fake_redis *fake, nsec keeps);
 void fake_redis_free(struct fake_redis *fake); /* requires that its io is closed, or that it was stopped */
 
 /* Serves at an address. Requires that it is not served already. */
@@ -69,6 +71,9 @@ const struct fake_redis_counts *fake_redis_counts(const struct fake_redis *fake)
 must_use char *fake_redis_argv(struct fake_redis *fake, const struct slice *args, unsigned count, size_t *n);
 /* Words split at spaces. */
 printf_like(2, 3) must_use char *fake_redis_do(struct fake_redis *fake, const char *format, ...);
+/* Bytes of a connection that was given up arrive late: a step by this name ("lease_list") among the writes that may be
+ * lost, the last one but `back`, is run once more, and nobody is answered. False: there is none. */
+must_use bool fake_redis_late(struct fake_redis *fake, const char *step, unsigned back);
 /* A command whose answer is a number. An error or anything else ends the test. */
 printf_like(2, 3) int64_t fake_redis_number(struct fake_redis *fake, const char *format, ...);
 
