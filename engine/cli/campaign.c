@@ -1,8 +1,10 @@
 /* sluice campaign: which campaigns there are, how far they got, and the hand on the brake. */
 #include "cli/ask.h"
 #include "cli/counts.h"
+#include "cli/doubt.h"
 #include "cli/text.h"
 #include "proto/event.h"
+#include "proto/number.h"
 
 #include <getopt.h>
 #include <jansson.h>
@@ -12,12 +14,18 @@ static void print_help(void)
 {
     puts("usage: sluice campaign list [--json]\n"
          "       sluice campaign show ID [--json]\n"
-         "       sluice campaign pause | resume | cancel ID\n\n"
+         "       sluice campaign pause | resume | cancel ID\n"
+         "       sluice campaign in-doubt ID [--json]\n"
+         "       sluice campaign resolve ID --resend | --drop [--id ID ...] [--seq N ...]\n\n"
          "  list     all campaigns whose keys still exist, also those that are done\n"
          "  show     one campaign: its settings, its phase and why, its counts\n"
          "  pause    no message of it is started from a second after; what is in flight ends\n"
          "  resume   goes on with a paused campaign\n"
-         "  cancel   ends it: what was not sent ends as `cancelled`; there is no way back");
+         "  cancel   ends it: what was not sent ends as `cancelled`; there is no way back\n"
+         "  in-doubt who is held because nobody knows whether they had their message\n"
+         "  resolve  decides about them: those with these ids or seqs, or else all\n"
+         "           --resend  they are sent again, and may have two copies\n"
+         "           --drop    they are not, and may have none: they end as `cancelled`, rule in-doubt");
 }
 
 static int by_name(const void *a, const void *b)
@@ -176,10 +184,27 @@ static int set_state(struct ask *ask, const char *id, const char *state)
 
 static const struct {
     const char *name, *state;
-} verbs[] = {{"list", NULL}, {"show", NULL}, {"pause", "paused"}, {"resume", "running"}, {"cancel", "cancelled"}};
-enum { VERB_LIST = 0, VERB_SHOW };
+} verbs[] = {{"list", NULL},      {"show", NULL},        {"in-doubt", NULL},     {"resolve", NULL},
+             {"pause", "paused"}, {"resume", "running"}, {"cancel", "cancelled"}};
+enum { VERB_LIST = 0, VERB_SHOW, VERB_DOUBTS, VERB_RESOLVE };
 
-static int act(struct cli *cli, size_t verb, const char *id, bool as_json)
+/* What the options say, for all verbs. */
+struct said {
+    bool as_json, resend, drop;
+    struct doubt_choice choice;
+};
+
+static int with_one(struct ask *ask, size_t verb, const char *id, const struct said *said)
+{
+    struct counts counts = {0};
+    int code = CLI_FAILED;
+    if (look_at_one(ask, id, &counts))
+        code = verb == VERB_DOUBTS ? doubt_list(ask, id, said->as_json) : doubt_resolve(ask, id, &said->choice);
+    counts_free(&counts);
+    return code;
+}
+
+static int act(struct cli *cli, size_t verb, const char *id, const struct said *said)
 {
     struct ask ask;
     int code = CLI_FAILED;
@@ -187,26 +212,50 @@ static int act(struct cli *cli, size_t verb, const char *id, bool as_json)
         return CLI_USAGE;
     struct config *config = cli_config(cli);
     if (config && ask_open(&ask, config)) {
-        code = verb == VERB_LIST   ? list(&ask, as_json)
-               : verb == VERB_SHOW ? show(&ask, id, as_json)
-                                   : set_state(&ask, id, verbs[verb].state);
+        code = verb == VERB_LIST     ? list(&ask, said->as_json)
+               : verb == VERB_SHOW   ? show(&ask, id, said->as_json)
+               : verbs[verb].state   ? set_state(&ask, id, verbs[verb].state)
+                                     : with_one(&ask, verb, id, said);
         ask_close(&ask);
     }
     config_free(config);
     return code;
 }
 
-int cli_campaign(struct cli *cli, int argc, char **argv)
+/* False: one is wrong, and that was said. */
+static bool take_options(struct cli *cli, int argc, char **argv, struct said *said)
 {
-    static const struct option options[] = {
-        CLI_CONFIG_OPTION, CLI_HELP_OPTION, {"json", no_argument, NULL, 'j'}, {NULL, 0, NULL, 0}};
-    bool as_json = false;
-    while (cli_option(cli, argc, argv, "c:h", options, print_help) > 0)
-        as_json = true; /* its only one */
-    if (cli->code != CLI_GO_ON)
+    static const struct option options[] = {CLI_CONFIG_OPTION,
+                                            CLI_HELP_OPTION,
+                                            {"json", no_argument, NULL, 'j'},
+                                            {"resend", no_argument, NULL, 'r'},
+                                            {"drop", no_argument, NULL, 'd'},
+                                            {"id", required_argument, NULL, 'i'},
+                                            {"seq", required_argument, NULL, 's'},
+                                            {NULL, 0, NULL, 0}};
+    struct doubt_choice *choice = &said->choice;
+    int option;
+    while ((option = cli_option(cli, argc, argv, "c:h", options, print_help)) > 0) {
+        said->as_json |= option == 'j';
+        said->resend |= option == 'r';
+        said->drop |= option == 'd';
+        if (option == 'i')
+            choice->ids[choice->id_count++] = optarg;
+        if (option == 's' && !number_parse(slice_of(optarg), UINT64_MAX, &choice->seqs[choice->seq_count++])) {
+            cli->code = cli_usage("campaign", "--seq %s: a seq is a number from 0 on", optarg);
+            return false;
+        }
+    }
+    choice->resend = said->resend;
+    return cli->code == CLI_GO_ON;
+}
+
+static int command(struct cli *cli, int argc, char **argv, struct said *said)
+{
+    if (!take_options(cli, argc, argv, said))
         return cli->code;
     if (optind == argc)
-        return cli_usage("campaign", "one of list, show, pause, resume and cancel is needed");
+        return cli_usage("campaign", "one of list, show, pause, resume, cancel, in-doubt and resolve is needed");
     size_t verb = 0;
     while (verb < countof(verbs) && strcmp(argv[optind], verbs[verb].name) != 0)
         verb++;
@@ -215,7 +264,24 @@ int cli_campaign(struct cli *cli, int argc, char **argv)
     int wanted = verb == VERB_LIST ? 1 : 2;
     if (argc - optind != wanted)
         return cli_usage("campaign", "%s takes %s", verbs[verb].name, wanted == 1 ? "no campaign" : "one campaign id");
-    if (as_json && verbs[verb].state)
-        return cli_usage("campaign", "--json goes with list and show");
-    return act(cli, verb, wanted == 2 ? argv[optind + 1] : NULL, as_json);
+    if (said->as_json && (verbs[verb].state || verb == VERB_RESOLVE))
+        return cli_usage("campaign", "--json goes with list, show and in-doubt");
+    bool decides = said->resend || said->drop || said->choice.id_count || said->choice.seq_count;
+    if (decides && verb != VERB_RESOLVE)
+        return cli_usage("campaign", "--resend, --drop, --id and --seq go with resolve");
+    if (verb == VERB_RESOLVE && said->resend == said->drop)
+        return cli_usage("campaign", "resolve takes one of --resend and --drop");
+    return act(cli, verb, wanted == 2 ? argv[optind + 1] : NULL, said);
+}
+
+int cli_campaign(struct cli *cli, int argc, char **argv)
+{
+    struct said said = {0};
+    said.choice.ids = calloc((size_t)argc + 1, sizeof *said.choice.ids);
+    said.choice.seqs = calloc((size_t)argc + 1, sizeof *said.choice.seqs);
+    sluice_assert(said.choice.ids && said.choice.seqs);
+    int code = command(cli, argc, argv, &said);
+    free(said.choice.ids);
+    free(said.choice.seqs);
+    return code;
 }

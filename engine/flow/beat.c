@@ -1,5 +1,6 @@
 /* An engine works while its heart beats, and with the sources that it holds: shard 0 keeps both alive in Redis, and
  * tells all shards until when. */
+#include "flow/lease.h"
 #include "flow/shard.h"
 
 #include <stdio.h>
@@ -57,6 +58,9 @@ nsec beat_watch(struct shard *shard, nsec now)
         next = session->next;
         end_bereft(session);
     }
+    if (shard->lapsed && !lapsed) /* our heart beats again */
+        lease_check_all(&shard->intake);
+    shard->lapsed = lapsed;
     if (now >= shard->lapse_at) {
         shard->lapse_at = now + NSEC_PER_S;
         for (unsigned i = 0; shard->sessions && i < shard->config->source_count; i++)

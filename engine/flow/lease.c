@@ -354,12 +354,37 @@ static void lease_close(struct intake *intake, struct lease *lease)
 
 void lease_give_back(struct intake *intake, struct lease *lease)
 {
-    if (lease->releasing || (!lease->open && !lease->refused))
-        return;
+    if (lease->releasing || (!lease->open && !lease->refused) || store_request_busy(&lease->give_back))
+        return; /* whoever wants it given back asks again and again */
     lease->releasing = true;
     lease->give_back.done = returned;
     lease->unanswered++;
     store_release(intake->store, &lease->give_back, slice_of(lease->campaign_id), slice_of(lease->id));
+}
+
+static void checked(struct store_request *request, const struct store_answer *answer)
+{
+    struct lease *lease = container_of(request, struct lease, give_back);
+    struct intake *intake = lease->campaign->intake;
+    if (answer->result != STORE_OK) {
+        lease->lost = true;
+        lease->refused |= answer->result == STORE_REFUSED;
+        intake->on->stopped(intake->context, lease->campaign); /* what waits of it is let go */
+    }
+    lease->unanswered--;
+    intake_answered(intake, lease);
+}
+
+void lease_check_all(struct intake *intake)
+{
+    for (struct lease *lease = intake->leases; lease; lease = lease->next) {
+        if (!lease->open || lease->lost || store_request_busy(&lease->give_back))
+            continue;
+        lease->give_back.done = checked;
+        lease->unanswered++;
+        store_permit(intake->store, &lease->give_back, slice_of(lease->campaign_id), slice_of(lease->id), NULL, 0, NULL,
+                     0);
+    }
 }
 
 void lease_stepped(struct store_request *request, const struct store_answer *answer)

@@ -15,5 +15,7 @@ void lease_stepped(struct store_request *request, const struct store_answer *ans
 /* Lets whoever looks adopt the rest of it. */
 void lease_give_back(struct intake *intake, struct lease *lease);
 void lease_free(struct intake *intake, struct lease *lease);
+/* Asks Redis whether each of the leases is still ours: after a while in which another engine may have taken them over. */
+void lease_check_all(struct intake *intake);
 
 #endif
