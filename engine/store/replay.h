@@ -5,14 +5,14 @@
  * kind that this hand had done, in the step itself, so that
  *   - a step that comes again (its answer was lost; the bytes of a connection that was given up reach Redis after all)
  *     changes nothing, and answers what is still known of its outcome;
- *   - a step before which another is missing does not run: Redis has forgotten what it acknowledged (it was killed, or a
- *     replica took its place). The steps of the last `keeps` are kept here for that: they are sent again, in their
- *     order, before anything new; whoever has asked meanwhile waits. All of them are also checked whenever another
- *     process answers. Behind `keeps` an acknowledged step is taken for safe (appendfsync everysec; 0: always).
+ *   - a step before which another is missing does not run: Redis has forgotten what it acknowledged (it was killed, or
+ * a replica took its place). The steps of the last `keeps` are kept here for that: they are sent again, in their order,
+ * before anything new; whoever has asked meanwhile waits. All of them are also checked whenever another process
+ * answers. Behind `keeps` an acknowledged step is taken for safe (appendfsync everysec; 0: always).
  *
- * Two kinds are counted apart. A *take* leases, adopts, or marks addresses as used; a *work* is what happens in a lease.
- * A take waits for all works before it, one take at a time; a work waits for all works and for the takes that were
- * answered before it. So what was leased is brought to its end by a Redis that gives out nothing new (OOM).
+ * Two kinds are counted apart. A *take* leases, adopts, or marks addresses as used; a *work* is what happens in a
+ * lease. A take waits for all works before it, one take at a time; a work waits for all works and for the takes that
+ * were answered before it. So what was leased is brought to its end by a Redis that gives out nothing new (OOM).
  *
  * A lease that Redis has forgotten is claimed: the very same recipients or none. They may be on their way back (another
  * hand has to repeat the step that put them there), so a claim is tried for CLAIM_S; then, or if another has them, it
