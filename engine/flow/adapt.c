@@ -405,7 +405,7 @@ unsigned adapt_per_connection(struct shard *shard, const struct lane *lane, unsi
 bool adapt_shuts_out(struct shard *shard, const struct backlog *backlog, struct outcome *outcome)
 {
     const struct adapt_scope *scope = NULL;
-    nsec now = io_now(shard->io);
+    nsec now = io_lately(shard->io);
     if (backlog->lane_count < shard->config->pools[backlog->pool].source_count)
         return false;
     for (unsigned i = 0; i < backlog->lane_count; i++) {

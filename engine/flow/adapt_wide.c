@@ -67,10 +67,10 @@ void adapt_end_wide(struct shard *shard, const struct campaign *campaign, struct
 bool adapt_holds(struct shard *shard, const struct campaign *campaign, struct slice isp, bool probe)
 {
     static const enum rule_scope kinds[] = {RULE_FROM_DOMAIN, RULE_CAMPAIGN};
-    nsec now = io_now(shard->io);
     struct adapt_scope *asks[countof(kinds)] = {NULL};
     if (!shard->adaptation.wide)
         return false;
+    nsec now = io_now(shard->io);
     for (size_t i = 0; i < countof(kinds); i++) {
         struct adapt_scope *scope = wide_scope(shard, campaign, isp, kinds[i]);
         if (!scope || scope->state.mode == ADAPT_OPEN)

@@ -144,7 +144,7 @@ static bool has_place(struct shard *shard, const struct attempt *attempt, const 
 {
     bool reserved = attempt->lease->list >= 0 && attempt->site->list[0] != '~';
     unsigned waiting = attempt->campaign->high ? backlog->high : backlog->waiting;
-    return reserved || waiting < backlog_room(backlog, io_now(shard->io));
+    return reserved || waiting < backlog_room(backlog, io_lately(shard->io));
 }
 
 /* Whoever has more there than its share goes back to Redis for one who has less. True: there is a place now. */
@@ -243,7 +243,7 @@ void carry_place(struct shard *shard, struct attempt *attempt, bool front)
         park(shard, attempt);
         return;
     }
-    nsec now = io_now(shard->io);
+    nsec now = io_lately(shard->io);
     struct backlog *backlog = lanes_backlog(&shard->lanes, (unsigned)attempt->campaign->pool, slice_of(site->isp),
                                             site->isp_hash, now);
     if (carry_held(shard, attempt, false) || (backlog && shut_out(shard, attempt, backlog)))

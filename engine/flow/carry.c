@@ -122,11 +122,11 @@ static void not_signed(struct shard *shard, struct attempt *attempt, struct slic
 }
 
 /* Hands the attempt to the session with its message. True: the session has a message. */
-static bool start(struct shard *shard, struct lane *lane, struct session *session, struct attempt *attempt)
+static bool start(struct shard *shard, struct lane *lane, struct session *session, struct attempt *attempt, nsec now)
 {
     struct slice reason;
     struct outcome outcome;
-    if (!budget_reserve(lane, attempt, io_now(shard->io))) { /* the gate has shut since it was asked */
+    if (!budget_reserve(lane, attempt, now)) { /* the gate has shut since it was asked */
         carry_place(shard, attempt, true);
         return true;
     }
@@ -149,7 +149,7 @@ static bool start(struct shard *shard, struct lane *lane, struct session *sessio
         carry_settle(shard, attempt, &outcome);
         return false;
     }
-    nsec now = io_now(shard->io);
+    now = io_now(shard->io); /* to press takes time */
     lane_start(lane, now);
     lane_charge(lane, attempt->campaign);
     session_offer(session, attempt, press_take(&shard->press, attempt), now, io_wall(shard->io));
@@ -169,16 +169,17 @@ static void on_wants(void *context, struct session *session)
     if (!carry_may_start(shard) || session->one_too_many || is_too_many(shard, lane, session) ||
         adapt_waits(lane) || !security_suffices(&session->security) || crowd_leaves(&shard->crowd, lane, session))
         return;
-    if (lane_ask(&shard->lanes, lane, io_now(shard->io), &when) != LANE_READY && !carry_relay_probes(shard, session)) {
+    nsec now = io_now(shard->io);
+    if (lane_ask(&shard->lanes, lane, now, &when) != LANE_READY && !carry_relay_probes(shard, session)) {
         if (lane_waited_for(lane))
             carry_wake_at(shard, lane, when);
         return;
     }
     struct attempt *attempt;
-    while ((attempt = lane_take(&shard->lanes, lane, session->site, io_now(shard->io)))) {
+    while ((attempt = lane_take(&shard->lanes, lane, session->site, now))) {
         if (carry_stopped(shard, attempt) || carry_held(shard, attempt, true) || carry_set_aside(shard, attempt))
             continue;
-        if (start(shard, lane, session, attempt))
+        if (start(shard, lane, session, attempt, now))
             break;
     }
     if (attempt)

@@ -69,7 +69,7 @@ bool carry_open_list(struct shard *shard)
 
 void carry_admit(struct shard *shard, struct attempt *attempt)
 {
-    if (suppress_due(&shard->suppress, attempt, io_now(shard->io)))
+    if (suppress_due(&shard->suppress, attempt, io_lately(shard->io)))
         suppress_give(&shard->suppress, attempt);
     else
         carry_route(shard, attempt);
@@ -77,7 +77,7 @@ void carry_admit(struct shard *shard, struct attempt *attempt)
 
 bool carry_set_aside(struct shard *shard, struct attempt *attempt)
 {
-    if (!suppress_due(&shard->suppress, attempt, io_now(shard->io)))
+    if (!suppress_due(&shard->suppress, attempt, io_lately(shard->io)))
         return false;
     suppress_give(&shard->suppress, attempt);
     return true;

@@ -309,7 +309,7 @@ enum route_result route_attempt(struct route *route, struct attempt *attempt, in
         slice_copy(failure->text, sizeof failure->text, SLICE("too many domains are being looked up"));
         return ROUTE_FAILED;
     }
-    nsec now = io_now(route->io);
+    nsec now = io_lately(route->io);
     if (domain->state == DOMAIN_BROKEN ||
         ((domain->expires <= now || (domain->site && domain->site->stale)) &&
          (domain->state == DOMAIN_READY || domain->state == DOMAIN_FAILED)))

@@ -141,7 +141,7 @@ static nsec patience(const struct session *session)
 /* A timer that is set too early looks at the deadline when it fires; so a session that goes on moves no timer. */
 static void watch(struct session *session)
 {
-    session->deadline = io_now(session->io) + patience(session);
+    session->deadline = io_lately(session->io) + patience(session);
     if (!io_timer_is_set(&session->timer) || session->timer.at > session->deadline)
         io_timer_set(session->io, &session->timer, session->deadline);
 }

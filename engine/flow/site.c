@@ -342,7 +342,7 @@ static bool is_usable(const struct site *site, const struct host *host)
 
 bool sites_known(struct sites *sites, struct site *site)
 {
-    nsec now = io_now(sites->io);
+    nsec now = io_lately(sites->io);
     for (unsigned i = 0; i < site->route.count; i++) {
         struct host *host = site->hosts[i];
         bool unknown = !host->asked || host->expires <= now || sites_dane(site, host) == HOST_DANE_BROKEN;

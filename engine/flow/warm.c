@@ -139,9 +139,9 @@ void carry_warm_ended(struct shard *shard, struct attempt *attempt, const struct
                       const struct verdict *verdict)
 {
     struct budget_counter *counter = attempt->counter;
-    nsec now = io_now(shard->io);
     if (!attempt->unit)
         return;
+    nsec now = io_now(shard->io);
     if (!outcome->mail_left) {
         budget_release(attempt, now);
         return;

@@ -68,6 +68,10 @@ must_use struct io *io_open(const struct io_config *config, char *error, size_t 
 void io_close_all(struct io *io);
 
 nsec io_now(struct io *io);        /* monotonic, read freshly at each call; never goes back */
+/* What the clock said when it was read last, in a callback no earlier than when the turn's callbacks began: <= io_now, by
+ * no more than what was done since. To read the clock costs more than to look up a domain; so whoever only asks
+ * whether seconds have passed asks this. Starts and their limits ask io_now. */
+nsec io_lately(struct io *io);
 nsec io_wall(struct io *io);       /* UTC since the Unix epoch; may jump */
 uint64_t io_random(struct io *io); /* 64 random bits; in the simulation from the seed */
 

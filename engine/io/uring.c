@@ -30,9 +30,10 @@ static nsec clock_of(clockid_t clock)
 
 nsec io_now(struct io *io)
 {
-    (void)io;
-    return clock_of(CLOCK_MONOTONIC);
+    return io->lately = clock_of(CLOCK_MONOTONIC);
 }
+
+nsec io_lately(struct io *io) { return io->lately; }
 
 nsec io_wall(struct io *io)
 {
@@ -184,6 +185,7 @@ static void deliver_posts(struct io *io)
 
 static void run_callbacks(struct io *io)
 {
+    (void)io_now(io); /* for io_lately */
     unsigned ready = io->operations.ready_count; /* those that become ready meanwhile have their turn later */
     while (io->batch_next < io->batch_count)
         completed(io, &io->batch[io->batch_next++]);
@@ -273,6 +275,7 @@ struct io *io_open(const struct io_config *config, char *error, size_t error_cap
     }
     /* Waits end when they are due, not up to 50 microseconds later. */
     (void)prctl(PR_SET_TIMERSLACK, 1UL, 0UL, 0UL, 0UL);
+    (void)io_now(io); /* for io_lately */
     post_join(io->group, io->shard, io->ring.uring.ring_fd);
     return io;
 }

@@ -53,6 +53,7 @@ struct io {
     unsigned batch_count, batch_next;
     unsigned callbacks; /* run in this turn */
     bool turning;
+    nsec lately;
 
     struct io_group *group;
     unsigned shard, wakes_wanted;

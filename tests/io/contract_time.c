@@ -24,7 +24,7 @@ static void on_fire(struct io_timer *timer)
     stage_enter(ticker->stage);
     assert_false(io_timer_is_set(timer));
     ticker->fired++;
-    ticker->fired_at = io_now(ticker->stage->io);
+    ticker->fired_at = io_lately(ticker->stage->io);
     if (ticker->log)
         ticker->log[(*ticker->logged)++] = ticker;
     if (ticker->also)
@@ -49,6 +49,21 @@ static void the_clock_never_goes_back(void **state)
         last = now;
     }
     assert_true(io_wall(stage->io) > 0);
+}
+
+static void the_last_look_at_the_clock(void **state)
+{
+    struct stage *stage = *state;
+    for (int i = 0; i < 1000; i++) {
+        nsec before = io_now(stage->io);
+        stage_turn(stage, 0);
+        nsec lately = io_lately(stage->io);
+        assert_true(before <= lately && lately <= io_now(stage->io));
+    }
+    /* A turn in which nothing happens looks at the clock behind its wait all the same. */
+    nsec until = io_now(stage->io) + 5 * NSEC_PER_MS;
+    stage_turn(stage, until);
+    assert_true(io_lately(stage->io) >= until);
 }
 
 static void random_bits_differ(void **state)
@@ -209,6 +224,7 @@ static void many_random_timers_agree_with_a_sorted_list(void **state)
 
 const struct CMUnitTest contract_time[CONTRACT_TESTS_MAX] = {
     cmocka_unit_test(the_clock_never_goes_back),
+        cmocka_unit_test(the_last_look_at_the_clock),
     cmocka_unit_test(random_bits_differ),
     cmocka_unit_test(a_turn_ends_at_until_and_waits_no_longer),
     cmocka_unit_test(a_turn_waits_for_the_next_timer),
