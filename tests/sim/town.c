@@ -227,9 +227,10 @@ static void write_config(char *text, size_t cap, unsigned engine, unsigned shard
     bool own_pool = strstr(settings, "pool p {");
     int n = snprintf(
         text, cap,
-        "shards = %u\nengine = %s\nstate_dir = \"/nowhere\"\nredis = \"redis://192.0.2.1:6379\"\nhttp = \"\"\n"
+        "shards = %u\n%s%s\nstate_dir = \"/nowhere\"\nredis = \"redis://192.0.2.1:6379\"\nhttp = \"\"\n"
         "hostname = town.example\n%s%s%skeep = 1d\n%s",
-        shards, name, strstr(settings, "sessions_max") ? "" : "sessions_max = 256\n",
+        shards, strstr(settings, "engine = ") ? "" : "engine = ", strstr(settings, "engine = ") ? "" : name,
+        strstr(settings, "sessions_max") ? "" : "sessions_max = 256\n",
         /* Each engine that starts would read some hundred rules, which takes longer than a story. */
         strstr(settings, "shipped_rules") ? "" : "shipped_rules = no\n",
         strstr(settings, "press_bytes") ? "" : "press_bytes = 4MiB\n", own_pool ? "" : "pool p {\n");
@@ -267,6 +268,7 @@ static void add_engine(struct town *town, unsigned shards, const char *settings)
     }
     write_config(text, sizeof text, n, shards, settings);
     one->engine = sim_engine_new(one->host, text, getenv("SIM_LOG") ? 2 : -1);
+    one->engine->incarnation = 1000 * n; /* no two are alike, whatever they are called */
 }
 
 struct town *town_new(uint64_t seed, unsigned shards, const char *settings)

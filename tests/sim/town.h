@@ -49,7 +49,8 @@ struct town {
 struct town *town_new(uint64_t seed, unsigned shards, const char *settings);
 /* The same, and all that it sends is signed twice, with RSA and with Ed25519. */
 struct town *town_new_signing(uint64_t seed, unsigned shards, const char *settings);
-/* With several engines, each with TOWN_SOURCES sources of its own in its pool "p": "town" has s0..s3, "town1" s4..s7. */
+/* With several engines, each with TOWN_SOURCES sources of its own in its pool "p": "town" has s0..s3, "town1" s4..s7.
+ * Settings that name an `engine` name all of them so. */
 struct town *town_new_shared(uint64_t seed, unsigned engines, unsigned shards, const char *settings);
 void town_free(struct town *town);
 

@@ -1,5 +1,6 @@
 /* The oracles: what the engine promised, held against what the providers and the stream of events say. */
 #include "town.h"
+#include "town_reading.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -22,28 +23,6 @@ struct fate {
     uint64_t last_at_ms;
     enum event_type last; /* the final one */
 };
-
-struct reading {
-    const char *p, *end;
-};
-
-static long long read_number(struct reading *r, char kind)
-{
-    if (r->p >= r->end || *r->p != kind)
-        fail_msg("RESP: expected %c at %.40s", kind, r->p);
-    char *after;
-    long long n = strtoll(r->p + 1, &after, 10);
-    r->p = after + 2;
-    return n;
-}
-
-static struct slice read_text(struct reading *r)
-{
-    long long n = read_number(r, '$');
-    struct slice text = {r->p, (size_t)n};
-    r->p += n + 2;
-    return text;
-}
 
 static uint64_t stream_ms(struct slice id) { return strtoull(id.p, NULL, 10); }
 
