@@ -100,6 +100,8 @@ void link_subscribe(struct link *link, const char *channel)
 
 void link_close(struct link *link)
 {
+    tls_close(link->tls); /* before its connections' memory goes */
+    link->tls = NULL;
     if (link->cluster)
         cluster_close(link->cluster);
     if (link->sentinel)
