@@ -168,7 +168,7 @@ static void refuse_chunks(struct sim_world *world, struct mx_personality *p)
 {
     mx_personality_rule(p, MX_MAIL, draw_chance(world), "451 4.7.1 later");
     mx_personality_rule(p, MX_RCPT, draw_chance(world), "450 4.2.1 later");
-    p->latency[MX_BODY] = (struct mx_latency){20 * NSEC_PER_MS, 20 * NSEC_PER_MS};
+    p->latency[MX_RCPT] = p->latency[MX_BODY] = (struct mx_latency){20 * NSEC_PER_MS, 20 * NSEC_PER_MS};
 }
 
 static void give(struct sim_world *world, struct mx_personality *p, enum weather_trait trait)
