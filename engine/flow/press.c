@@ -1,24 +1,15 @@
 /* Rendering and signing cost more than sending: they are done in one place, with scratch memory that stays warm, and
  * their results live in one budget that no campaign can overrun. */
-#include "flow/press.h"
+#include "flow/press_draft.h"
 
 #include <stdio.h>
 
 #include "proto/recipient.h"
-
-enum { JOBS = PRESS_BATCH * DKIM_SIGNATURES_MAX };
+#include "sign/sha_pair.h"
 
 static const nsec good_for = PRESS_GOOD_FOR_S * NSEC_PER_S;
 
 static const char too_large[] = "the message is larger than press_bytes";
-
-/* A signature that is being had, and where it goes. */
-struct press_field {
-    struct dkim_field field;
-    struct pressed *pressed;
-    const char *name; /* of the key's block */
-    uint8_t signature[DKIM_SIGNATURE_BYTES];
-};
 
 /* ---- what waits ---- */
 
@@ -212,129 +203,15 @@ static struct pressed *stuff(struct press *press, struct pressed *plain, const s
     return stuffed;
 }
 
-/* ---- signing ---- */
-
-/* The domain of the message's own id is the sender's (message.h). */
-static unsigned look_up(const struct press *press, struct slice message_id,
-                        const struct sign_identity *signers[DKIM_SIGNATURES_MAX])
-{
-    const char *at = memrchr(message_id.p, '@', message_id.n);
-    sluice_assert(at);
-    struct slice domain = {at + 1, (size_t)(message_id.p + message_id.n - at - 2)};
-    return sign_keys_for(press->keys, domain, signers);
-}
-
-/* Whether the sender is the same for all, and so who signs, is looked at once for an edition. */
-static unsigned signers_of(const struct press *press, struct edition *edition, const struct pressed *pressed,
-                           const struct sign_identity *signers[DKIM_SIGNATURES_MAX])
-{
-    if (!press->keys || !sign_keys_count(press->keys))
-        return 0;
-    if (!message_plan_sender(edition->plan).n)
-        return look_up(press, pressed->message_id, signers);
-    if (edition->keys_version != press->keys_version)
-        edition->signer_count = look_up(press, pressed->message_id, edition->signers);
-    edition->keys_version = press->keys_version;
-    memcpy(signers, edition->signers, sizeof edition->signers);
-    return edition->signer_count;
-}
-
-/* Where an edition has not been pressed from yet it is not known: then one of its messages is pressed alone. */
-bool press_signs(struct press *press, const struct attempt *attempt)
-{
-    const struct edition *edition = attempt->campaign->edition;
-    if (!press->keys || !sign_keys_count(press->keys))
-        return false;
-    return !message_plan_sender(edition->plan).n ||
-           (edition->keys_version == press->keys_version && edition->signer_count > 0);
-}
-
-/* Writes the fields without their signatures to `to`, where DKIM_SIGNATURES_MAX of the longest have room, and puts
- * their digests among the jobs. Returns the octets; SIZE_MAX: the message cannot be signed. */
-static size_t write_fields(struct press *press, const struct edition *edition, struct pressed *pressed,
-                           const struct sign_identity *const *signers, unsigned count, char *to)
-{
-    struct dkim_body body = edition->body;
-    struct dkim_header header;
-    uint8_t hash[DKIM_HASH];
-    dkim_body_update(&body, pressed->parts[2]);
-    dkim_body_final(&body, hash);
-    if (!dkim_header_read(&header, pressed->parts[0]))
-        return SIZE_MAX;
-    uint64_t now_s = (uint64_t)(pressed->wall / NSEC_PER_S);
-    size_t n = 0;
-    for (unsigned i = 0; i < count; i++) {
-        const struct sign_identity *signer = signers[i];
-        struct press_field *field = &press->fields[press->job_count + i];
-        struct sign_job *job = &press->jobs[press->job_count + i];
-        struct dkim_signing signing = {.domain = signer->domain,
-                                       .selector = signer->selector,
-                                       .algorithm = sign_key_algorithm(signer->key),
-                                       .body_hash = hash,
-                                       .signed_s = now_s,
-                                       .expires_s =
-                                           signer->expire ? now_s + (uint64_t)(signer->expire / NSEC_PER_S) : 0,
-                                       .signature_bytes = sign_key_signature_bytes(signer->key)};
-        *job = (struct sign_job){.key = signer->key, .signature = field->signature};
-        if (!dkim_field_write(&header, &signing, to + n, DKIM_FIELD_MAX, &field->field, job->digest))
-            return SIZE_MAX;
-        field->name = signer->name;
-        n += field->field.n;
-    }
-    return n;
-}
-
-/* The fields move to where they belong, above the header. */
-static void place_fields(struct press *press, struct pressed *pressed, unsigned count, const char *from, size_t n)
-{
-    char *to = (char *)pressed->parts[0].p - n;
-    memcpy(to, from, n);
-    for (unsigned i = 0; i < count; i++) {
-        struct press_field *field = &press->fields[press->job_count + i];
-        field->field.p = to + (field->field.p - from);
-        field->pressed = pressed;
-    }
-    press->job_count += count;
-    pressed->parts[0] = (struct slice){to, pressed->parts[0].n + n};
-    pressed->size += n;
-}
-
-/* Fills the signatures in. Messages that lack one are thrown away; returns the name of a block whose key failed. */
-static const char *sign(struct press *press)
-{
-    const char *name = NULL;
-    if (!press->job_count)
-        return NULL;
-    press->signatures += press->job_count;
-    if (sign_batch(press->signer, press->jobs, press->job_count) == 0) {
-        for (unsigned i = 0; i < press->job_count; i++)
-            dkim_field_finish(&press->fields[i].field, press->jobs[i].signature,
-                              sign_key_signature_bytes(press->jobs[i].key));
-        return NULL;
-    }
-    for (unsigned i = 0; i < press->job_count; i++) {
-        struct press_field *field = &press->fields[i];
-        field->pressed->failed |= press->jobs[i].failed;
-        if (press->jobs[i].failed)
-            name = field->name;
-        else
-            dkim_field_finish(&field->field, press->jobs[i].signature, sign_key_signature_bytes(press->jobs[i].key));
-        bool last = i + 1 == press->job_count || press->fields[i + 1].pressed != field->pressed;
-        if (last && field->pressed->failed)
-            press_forget(press, field->pressed->attempt);
-    }
-    return name;
-}
-
 /* ---- pressing ---- */
 
-/* All but the signatures, which are had for the whole batch; attempt->pressed waits for them. */
-static enum press_result add(struct press *press, struct attempt *attempt, nsec wall, bool wanted)
+/* Renders the message and finds out who signs it. */
+static enum press_result begin(struct press *press, struct press_draft *draft, struct attempt *attempt, nsec wall,
+                               bool wanted)
 {
-    char room[RECIPIENT_ROOM], token[16], fields[DKIM_SIGNATURES_MAX * DKIM_FIELD_MAX];
+    char room[RECIPIENT_ROOM], token[16];
     struct recipient parsed;
     struct recipient_fault fault;
-    struct edition *edition = attempt->campaign->edition;
     if (!recipient_parse(attempt->raw, press->tokens, RECIPIENT_TOKENS, room, &parsed, &fault)) {
         slice_copy(press->reason, sizeof press->reason, slice_of(fault.reason));
         return PRESS_INVALID;
@@ -345,58 +222,105 @@ static enum press_result add(struct press *press, struct attempt *attempt, nsec 
                                           .seq = attempt->seq,
                                           .token = {token, sizeof token},
                                           .wall = wall};
-    for (;;) {
-        struct pressed *pressed;
-        enum press_result result = render(press, attempt, &recipient, wanted, &pressed);
-        if (result != PRESS_DONE)
-            return result;
-        const struct sign_identity *signers[DKIM_SIGNATURES_MAX];
-        unsigned count = signers_of(press, edition, pressed, signers);
-        pressed->wall = wall;
-        size_t n = count ? write_fields(press, edition, pressed, signers, count, fields) : 0;
+    struct edition *edition = attempt->campaign->edition;
+    enum press_result result = render(press, attempt, &recipient, wanted, &draft->pressed);
+    if (result != PRESS_DONE)
+        return result;
+    draft->attempt = attempt;
+    draft->room = edition->field_room;
+    draft->pressed->wall = wall;
+    draft->count = press_draft_signers(press, edition, draft->pressed, draft->signers);
+    return PRESS_DONE;
+}
+
+/* All that is left but the signatures, which are had for the whole batch; attempt->pressed waits for them. Whatever it
+ * returns, the draft is used up. */
+static enum press_result complete(struct press *press, struct press_draft *draft, bool wanted)
+{
+    char fields[DKIM_SIGNATURES_MAX * DKIM_FIELD_MAX];
+    struct attempt *attempt = draft->attempt;
+    struct edition *edition = attempt->campaign->edition;
+    nsec wall = draft->pressed->wall;
+    size_t n;
+    while ((n = draft->count ? press_draft_fields(press, draft, fields) : 0) > draft->room) {
+        buddy_give(&press->memory, draft->pressed);
         if (n == SIZE_MAX) {
-            buddy_give(&press->memory, pressed);
             slice_copy(press->reason, sizeof press->reason, SLICE("the message has too many headers to be signed"));
             return PRESS_UNSIGNED;
         }
-        if (n > edition->field_room) {
-            buddy_give(&press->memory, pressed);
+        if (edition->field_room < n)
             edition->field_room = n + n / 8;
-            continue;
-        }
-        struct pressed *whole = message_plan_dotted(edition->plan) ? stuff(press, pressed, edition, wanted) : pressed;
-        if (!whole) {
-            buddy_give(&press->memory, pressed);
-            slice_copy(press->reason, sizeof press->reason, slice_of(too_large));
-            return press->memory.used ? PRESS_NO_ROOM : PRESS_INVALID;
-        }
-        place_fields(press, whole, count, fields, n);
-        whole->edition = edition_hold(edition);
-        whole->attempt = attempt;
-        attempt->pressed = whole;
-        link_last(press, whole);
-        press->rendered++;
-        return PRESS_DONE;
+        enum press_result result = begin(press, draft, attempt, wall, wanted);
+        if (result != PRESS_DONE)
+            return result;
+        press_draft_hash(press, draft, 1);
     }
+    struct pressed *pressed = draft->pressed;
+    struct pressed *whole = message_plan_dotted(edition->plan) ? stuff(press, pressed, edition, wanted) : pressed;
+    if (!whole) {
+        buddy_give(&press->memory, pressed);
+        slice_copy(press->reason, sizeof press->reason, slice_of(too_large));
+        return press->memory.used ? PRESS_NO_ROOM : PRESS_INVALID;
+    }
+    press_draft_place(press, whole, draft->count, fields, n);
+    whole->edition = edition_hold(edition);
+    whole->attempt = attempt;
+    attempt->pressed = whole;
+    link_last(press, whole);
+    press->rendered++;
+    return PRESS_DONE;
+}
+
+/* Begins messages that are signed with the one that is wanted, while half of the budget is free. Returns how many. */
+static unsigned begin_others(struct press *press, struct press_draft *drafts, struct attempt *const *others,
+                             unsigned count, nsec wall)
+{
+    unsigned begun = 0;
+    for (unsigned i = 0; i < count; i++) {
+        size_t more = others[i]->campaign->edition->own_guess;
+        if (press->memory.used + more > press->memory.size / 2)
+            break;
+        /* Why it could not be had is told when it is wanted. */
+        begun += begin(press, &drafts[begun], others[i], wall, false) == PRESS_DONE;
+    }
+    return begun;
+}
+
+/* The drafts of a batch; the first is wanted. Whether that one can be had may depend on what the others take up. */
+static enum press_result complete_all(struct press *press, struct press_draft *drafts, unsigned count)
+{
+    struct attempt *wanted = drafts->attempt;
+    nsec wall = drafts->pressed->wall;
+    press_draft_hash(press, drafts, count);
+    enum press_result result = complete(press, drafts, true);
+    for (unsigned i = 1; i < count; i++) {
+        if (result == PRESS_DONE)
+            (void)complete(press, &drafts[i], false);
+        else
+            buddy_give(&press->memory, drafts[i].pressed);
+    }
+    if (result != PRESS_NO_ROOM || count == 1)
+        return result;
+    result = begin(press, drafts, wanted, wall, true);
+    return result == PRESS_DONE ? complete_all(press, drafts, 1) : result;
 }
 
 enum press_result press_batch(struct press *press, struct attempt *wanted, struct attempt *const *others,
                               unsigned count, nsec wall, struct slice *reason)
 {
+    struct press_draft drafts[PRESS_BATCH];
     sluice_assert(!wanted->pressed && count < PRESS_BATCH);
     press->job_count = 0;
-    enum press_result result = add(press, wanted, wall, true);
+    enum press_result result = begin(press, drafts, wanted, wall, true);
+    if (result == PRESS_DONE) {
+        unsigned more = drafts->count ? begin_others(press, drafts + 1, others, count, wall) : 0;
+        result = complete_all(press, drafts, 1 + more);
+    }
     *reason = slice_of(press->reason);
     press->unsigned_ += result == PRESS_UNSIGNED;
     if (result != PRESS_DONE)
         return result;
-    for (unsigned i = 0; i < count && press->job_count; i++) {
-        size_t more = others[i]->campaign->edition->own_guess;
-        if (press->memory.used + more > press->memory.size / 2)
-            break;
-        (void)add(press, others[i], wall, false); /* why it could not be had is told when it is wanted */
-    }
-    const char *name = sign(press);
+    const char *name = press_draft_sign(press);
     if (wanted->pressed)
         return PRESS_DONE;
     press->unsigned_++;
@@ -415,9 +339,10 @@ bool press_open(struct press *press, struct arena *arena, size_t budget, struct 
     void *memory = arena_take(arena, size, 4096);
     uint8_t *tags = arena_take(arena, buddy_tags_size(size), 1);
     press->tokens = arena_take(arena, RECIPIENT_TOKENS * sizeof *press->tokens, sizeof(uint64_t));
-    press->fields = arena_take(arena, JOBS * sizeof *press->fields, sizeof(uint64_t));
-    press->jobs = arena_take(arena, JOBS * sizeof *press->jobs, sizeof(uint64_t));
+    press->fields = arena_take(arena, PRESS_JOBS * sizeof *press->fields, sizeof(uint64_t));
+    press->jobs = arena_take(arena, PRESS_JOBS * sizeof *press->jobs, sizeof(uint64_t));
     press->signer = signer_open();
+    press->pair = sha_pair();
     press->keys = keys ? sign_keys_hold(keys) : NULL;
     press->keys_version = 1;
     if (!memory || !tags || !press->tokens || !press->fields || !press->jobs || !press->signer)

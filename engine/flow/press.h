@@ -57,6 +57,7 @@ struct press {
     struct sign_keys *keys; /* held; NULL: nothing is signed */
     uint64_t keys_version;
     struct signer *signer;        /* owned */
+    const struct dkim_pair *pair; /* NULL: bodies are hashed one after the other */
     struct pressed *first, *last; /* that wait, the oldest first */
     struct press_field *fields;   /* of the batch that is being made: signatures and where they go */
     struct sign_job *jobs;

@@ -48,6 +48,15 @@ struct dkim_body {
 void dkim_body_init(struct dkim_body *body);
 /* The next piece, without stuffed dots. A CR or LF alone counts as any other octet; Sluice writes none. */
 void dkim_body_update(struct dkim_body *body, struct slice piece);
+/* Who hashes two messages side by side. */
+struct dkim_pair {
+    /* `count` blocks of 64 octets each: from `p` on into `a`, from `q` on into `b`. Both stand at the end of a block;
+     * their `h` is all that changes. */
+    void (*blocks)(SHA256_CTX *a, const char *p, SHA256_CTX *b, const char *q, size_t count);
+};
+/* The next pieces of two bodies: as dkim_body_update for each. `pair` NULL: one after the other. */
+void dkim_body_update_two(struct dkim_body *a, struct slice piece_a, struct dkim_body *b, struct slice piece_b,
+                          const struct dkim_pair *pair);
 /* Ends it; `body` is of no use afterwards. An empty body, or one of empty lines, has the hash of nothing. */
 void dkim_body_final(struct dkim_body *body, uint8_t hash[DKIM_HASH]);
 

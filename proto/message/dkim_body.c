@@ -73,19 +73,21 @@ void dkim_body_init(struct dkim_body *body)
     SHA256_Init(&body->sha);
 }
 
-void dkim_body_update(struct dkim_body *body, struct slice piece)
+/* Goes on to the next span that is long enough to be hashed where it lies, and takes it off; what stands before it goes
+ * through `gather`. Empty: the piece is at its end. */
+static struct slice next_span(struct dkim_body *body, struct gather *gather, struct slice *piece)
 {
-    struct gather gather;
-    gather_start(&gather, &body->sha);
-    for (const char *p = piece.p, *end = p + piece.n; p < end;) {
+    const char *p = piece->p, *end = p + piece->n;
+    struct slice span = {0};
+    while (p < end && !span.n) {
         if (body->cr && *p == '\n') {
             body->cr = body->space = false;
             body->line_ends++;
             p++;
         } else if (body->cr) { /* a CR alone */
             body->cr = false;
-            write_held(body, &gather);
-            gather_write(&gather, "\r", 1);
+            write_held(body, gather);
+            gather_write(gather, "\r", 1);
         } else if (*p == '\r') {
             body->cr = true;
             p++;
@@ -94,13 +96,97 @@ void dkim_body_update(struct dkim_body *body, struct slice piece)
             p++;
         } else {
             /* A LF alone is not looked behind: thousands in a row would be looked at again each time. */
-            size_t span = *p == '\n' ? 1 : canonical_span(p, (size_t)(end - p));
-            write_held(body, &gather);
-            gather_write(&gather, p, span);
-            p += span;
+            size_t n = *p == '\n' ? 1 : canonical_span(p, (size_t)(end - p));
+            write_held(body, gather);
+            if (n >= GATHER_DIRECT)
+                span = (struct slice){p, n};
+            else
+                gather_write(gather, p, n);
+            p += n;
         }
     }
-    gather_flush(&gather);
+    gather_flush(gather);
+    *piece = (struct slice){p, (size_t)(end - p)};
+    return span;
+}
+
+void dkim_body_update(struct dkim_body *body, struct slice piece)
+{
+    struct gather gather;
+    gather_start(&gather, &body->sha);
+    for (struct slice span; (span = next_span(body, &gather, &piece)).n;)
+        SHA256_Update(&body->sha, span.p, span.n);
+}
+
+/* ---- two at once ---- */
+
+/* One of two bodies, and what of it is to be hashed next. */
+struct half {
+    struct dkim_body *body;
+    struct gather gather;
+    struct slice piece, span;
+};
+
+static void half_start(struct half *half, struct dkim_body *body, struct slice piece)
+{
+    half->body = body;
+    gather_start(&half->gather, &body->sha);
+    half->piece = piece;
+    half->span = next_span(body, &half->gather, &half->piece);
+}
+
+/* Hashes the next `n` octets of the span, and goes on to the next one behind its end. */
+static void half_hash(struct half *half, size_t n)
+{
+    SHA256_Update(&half->body->sha, half->span.p, n);
+    half->span = (struct slice){half->span.p + n, half->span.n - n};
+    if (!half->span.n)
+        half->span = next_span(half->body, &half->gather, &half->piece);
+}
+
+/* As SHA256_Update counts, in bits. */
+static void half_skip(struct half *half, size_t blocks)
+{
+    SHA256_CTX *sha = &half->body->sha;
+    uint64_t bits = ((uint64_t)sha->Nh << 32 | sha->Nl) + blocks * SHA256_CBLOCK * 8;
+    sha->Nl = (SHA_LONG)bits;
+    sha->Nh = (SHA_LONG)(bits >> 32);
+    half->span = (struct slice){half->span.p + blocks * SHA256_CBLOCK, half->span.n - blocks * SHA256_CBLOCK};
+    if (half->span.n < SHA256_CBLOCK)
+        half_hash(half, half->span.n);
+}
+
+/* A span is longer than a block (gather.h), so of a block that was begun the rest is there. */
+static void half_align(struct half *half)
+{
+    _Static_assert((int)GATHER_DIRECT > 2 * (int)SHA256_CBLOCK, "the rest of a block, and a block");
+    if (half->body->sha.num)
+        half_hash(half, SHA256_CBLOCK - half->body->sha.num);
+}
+
+void dkim_body_update_two(struct dkim_body *a, struct slice piece_a, struct dkim_body *b, struct slice piece_b,
+                          const struct dkim_pair *pair)
+{
+    struct half x, y;
+    if (!pair) {
+        dkim_body_update(a, piece_a);
+        dkim_body_update(b, piece_b);
+        return;
+    }
+    half_start(&x, a, piece_a);
+    half_start(&y, b, piece_b);
+    while (x.span.n && y.span.n) {
+        half_align(&x);
+        half_align(&y);
+        size_t n = (x.span.n < y.span.n ? x.span.n : y.span.n) / SHA256_CBLOCK;
+        pair->blocks(&a->sha, x.span.p, &b->sha, y.span.p, n);
+        half_skip(&x, n);
+        half_skip(&y, n);
+    }
+    while (x.span.n)
+        half_hash(&x, x.span.n);
+    while (y.span.n)
+        half_hash(&y, y.span.n);
 }
 
 void dkim_body_final(struct dkim_body *body, uint8_t hash[DKIM_HASH])

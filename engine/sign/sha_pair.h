@@ -1,0 +1,16 @@
+/* sha_pair.h - SHA-256 of two messages at once.
+ *
+ * The CPU's instructions for SHA-256 wait for each other: two rounds take four cycles, of which the next two must wait
+ * for all, and the unit could have begun another pair after two. So two hashes side by side take little longer than
+ * one. Which is worth much to a batch of messages that are to be signed (flow/press.c), for their bodies are hashed.
+ *
+ * Guarantee: what it computes is what OpenSSL computes; a CPU for which that is not so is not used. */
+#ifndef SIGN_SHA_PAIR_H
+#define SIGN_SHA_PAIR_H
+
+#include "proto/message/dkim.h"
+
+/* For dkim_body_update_two. NULL: the CPU has no such instructions, or they do not stand the trial. */
+const struct dkim_pair *sha_pair(void);
+
+#endif
