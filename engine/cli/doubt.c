@@ -15,10 +15,10 @@ static void list_one(const struct held *held, struct text_table *table, json_t *
     const struct slice to = held->to, id = held->id;
     char address[LIMIT_ADDRESS + 1], name[LIMIT_RECIPIENT_ID + 1], first[32];
     if (array) {
-        json_array_append_new(array, json_pack("{s:I, s:s%, s:s%, s:I, s:I}", "seq", (json_int_t)held->record.seq, "id",
-                                               id.p, id.n, "to", to.p, to.n, "attempts",
-                                               (json_int_t)held->record.attempt, "first_ms",
-                                               (json_int_t)held->record.first_ms));
+        json_array_append_new(array,
+                              json_pack("{s:I, s:s%, s:s%, s:I, s:I}", "seq", (json_int_t)held->record.seq, "id", id.p,
+                                        id.n, "to", to.p, to.n, "attempts", (json_int_t)held->record.attempt,
+                                        "first_ms", (json_int_t)held->record.first_ms));
         return;
     }
     slice_copy(address, sizeof address, to);
@@ -109,8 +109,8 @@ static void take(struct decision *decision, const struct held *held)
                                          .stage = SLICE("body"),
                                          .rule = SLICE("in-doubt"),
                                          .reply = SLICE("in doubt, and by hand not sent again")};
-    decision->list[i] =
-        (struct store_resolution){.record = held->text, .event = decision->choice->resend ? NULL : &decision->events[i]};
+    decision->list[i] = (struct store_resolution){.record = held->text,
+                                                  .event = decision->choice->resend ? NULL : &decision->events[i]};
 }
 
 /* Those that are decided about leave the list, so the next page begins behind those that stay. */

@@ -1,6 +1,8 @@
 /* Spares people the set-up of a Redis when all they want is to send. */
 #include "control/embedded.h"
 
+#include "proto/number.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -81,12 +83,25 @@ static int take_lock(const char *dir, const char *name, const char *in_use, char
     return -1;
 }
 
-int embedded_lock(const char *state_dir, const char *engine, char *error, size_t error_cap)
+int embedded_lock(const char *state_dir, const char *engine, uint64_t incarnation, uint64_t *previous, char *error,
+                  size_t error_cap)
 {
-    char name[PATH_BYTES];
+    char name[PATH_BYTES], before[32], now[32];
     snprintf(name, sizeof name, "engine-%s", engine);
-    return take_lock(state_dir, name, "an engine with this id runs already; each has an id (engine = ...) of its own",
-                     error, error_cap);
+    int fd = take_lock(state_dir, name, "an engine with this id runs already; each has an id (engine = ...) of its own",
+                       error, error_cap);
+    *previous = 0;
+    if (fd < 0)
+        return -1;
+    ssize_t n = pread(fd, before, sizeof before, 0);
+    if (n <= 0 || !number_parse((struct slice){before, (size_t)n}, UINT64_MAX, previous))
+        *previous = 0; /* the first with this id here */
+    int length = snprintf(now, sizeof now, "%llu", (unsigned long long)incarnation);
+    if (pwrite(fd, now, (size_t)length, 0) == length && ftruncate(fd, length) == 0)
+        return fd;
+    snprintf(error, error_cap, "cannot write %s/%s.lock: %s", state_dir, name, strerror(errno));
+    close(fd);
+    return -1;
 }
 
 /* ---- talking to the server: one command, one answer, no library ---- */

@@ -27,7 +27,10 @@ void embedded_tend(struct embedded *embedded);
 void embedded_close(struct embedded *embedded);
 
 /* Makes state_dir (mode 700) if it is missing, and takes the lock of the engine's id in it. The descriptor, to be kept
- * while the engine runs (the kernel frees the lock with the process), or -1 with a sentence in `error`. */
-must_use int embedded_lock(const char *state_dir, const char *engine, char *error, size_t error_cap);
+ * while the engine runs (the kernel frees the lock with the process), or -1 with a sentence in `error`. The file holds
+ * the incarnation that had the lock last, which is dead therefore: `previous`, 0 if there was none. From now on it holds
+ * `incarnation`. */
+must_use int embedded_lock(const char *state_dir, const char *engine, uint64_t incarnation, uint64_t *previous,
+                           char *error, size_t error_cap);
 
 #endif

@@ -41,7 +41,7 @@ struct engine {
     atomic_uint reloads_failed;
     struct relays *relays;
     char redis[1200];
-    uint64_t incarnation;
+    uint64_t incarnation, previous; /* previous: the one before, which is dead; 0: not known */
     unsigned shards;
     atomic_int stopping; /* 1: finish, 2: now */
     atomic_int opened, failed, gone;
@@ -155,7 +155,8 @@ static struct shard *thread_open(struct engine_thread *thread)
                                       .relays = thread->relays,
                                       .index = thread->index,
                                       .shards = engine->shards,
-                                      .incarnation = engine->incarnation};
+                                      .incarnation = engine->incarnation,
+                                      .previous = engine->previous};
         shard = shard_open(&config, error, sizeof error);
     }
     if (!shard)
@@ -371,7 +372,8 @@ static bool engine_open(struct engine *engine, char *error, size_t cap)
         snprintf(error, cap, "not started");
         return false;
     }
-    engine->lock = embedded_lock(engine->config->state_dir, engine->config->engine, error, cap);
+    engine->lock = embedded_lock(engine->config->state_dir, engine->config->engine, engine->incarnation,
+                                 &engine->previous, error, cap);
     if (engine->lock < 0)
         return false;
     engine->metrics = metrics_create(engine->shards);
