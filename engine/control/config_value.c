@@ -384,6 +384,10 @@ static void warmup_allowed(const struct config_row *row, char *text, size_t cap)
                  row->type == CONFIG_DATE ? "a date, such as 2026-11-01" : "a share from 0% to 100%, such as 0.5%");
 }
 
+static const char url_allowed[] =
+    "unix:/path, redis://[user:password@]host[:port][/db], sentinel://[user:password@]host[:port],.../name[/db] and "
+    "cluster://[user:password@]host[:port],..., with TLS rediss://, sentinels:// and clusters://";
+
 void config_row_allowed(const struct config_row *row, char *text, size_t cap)
 {
     char least[64], most[64];
@@ -431,11 +435,7 @@ void config_row_allowed(const struct config_row *row, char *text, size_t cap)
         snprintf(text, cap, "a host name, or a suffix of host names such as .example.com");
         break;
     case CONFIG_URL:
-        snprintf(text, cap,
-                 "unix:/path, redis://[user:password@]host[:port][/db], "
-                 "sentinel://[user:password@]host[:port],.../name[/db] and cluster://[user:password@]host[:port],..., "
-                 "with TLS rediss://, sentinels:// and clusters://%s",
-                 empty);
+        snprintf(text, cap, "%s%s", url_allowed, empty);
         break;
     case CONFIG_AT:
         snprintf(text, cap, "address:port, such as 127.0.0.1:9125 or [::1]:9125%s", empty);
