@@ -92,10 +92,10 @@ static void drop(struct shard *shard, struct attempt *attempt)
     intake_answered(&shard->intake, lease);
 }
 
-static void cancel(struct shard *shard, struct attempt *attempt)
+static void end_unsent(struct shard *shard, struct attempt *attempt, enum happening happening, const char *why)
 {
     struct outcome outcome;
-    outcome_make(&outcome, STAGE_RECIPIENT, HAPPENING_CANCELLED, SLICE("the campaign was cancelled"));
+    outcome_make(&outcome, STAGE_RECIPIENT, happening, slice_of(why));
     carry_settle(shard, attempt, &outcome);
 }
 
@@ -103,10 +103,15 @@ static void cancel(struct shard *shard, struct attempt *attempt)
 bool carry_stopped(struct shard *shard, struct attempt *attempt)
 {
     struct campaign *campaign = attempt->campaign;
+    int64_t now_ms = io_wall(shard->io) / NSEC_PER_MS;
+    if (campaign_clock_is_due(campaign, now_ms))
+        campaign_clock(campaign, now_ms);
     if (attempt->lease->lost)
         drop(shard, attempt);
     else if (campaign->state == STORE_CANCELLED)
-        cancel(shard, attempt);
+        end_unsent(shard, attempt, HAPPENING_CANCELLED, "the campaign was cancelled");
+    else if (campaign_ends(campaign))
+        end_unsent(shard, attempt, HAPPENING_EXPIRED, "not_after has passed");
     else if (!campaign_runs(campaign) || campaign->pool < 0 || !lanes_serve(&shard->lanes, (unsigned)campaign->pool))
         park(shard, attempt);
     else

@@ -4,8 +4,12 @@
 
 #include "flow/turns.h"
 
+#include "control/zone_file.h"
+
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
 
 static struct slice field(const struct slice *items, unsigned count, const char *name)
 {
@@ -83,6 +87,29 @@ static int word(struct campaign *campaign, struct slice value, const char *name,
     return -1;
 }
 
+static void forget_windows(struct campaign *campaign)
+{
+    free(campaign->zone_bytes);
+    campaign->zone_bytes = NULL;
+    campaign->windows.count = 0;
+    campaign->clock_ms = 0;
+    campaign->shut = campaign->over = false;
+}
+
+static bool take_windows(struct campaign *campaign, struct slice value)
+{
+    struct slice named;
+    char why[256], name[64];
+    forget_windows(campaign);
+    if (!value.n)
+        return true;
+    if (!windows_parse(&campaign->windows, value, &named, why, sizeof why))
+        return incomplete(campaign, "windows: %s", why);
+    slice_copy(name, sizeof name, named.n ? named : SLICE("UTC"));
+    return zone_file_read(name, &campaign->zone, &campaign->zone_bytes, why, sizeof why) ||
+           incomplete(campaign, "windows: %s", why);
+}
+
 static bool take_settings(struct campaign *campaign, const struct config *config, const struct slice *items,
                           unsigned count)
 {
@@ -99,6 +126,8 @@ static bool take_settings(struct campaign *campaign, const struct config *config
         !number(campaign, keep, "keep", &campaign->keep_s) || !weight(campaign, field(items, count, "weight")) ||
         !number(campaign, field(items, count, "not_before"), "not_before", &not_before) ||
         !number(campaign, field(items, count, "not_after"), "not_after", &not_after))
+        return false;
+    if (!take_windows(campaign, field(items, count, "windows")))
         return false;
     if (verp && !config->token_key[0])
         return incomplete(campaign, "verp: the engine's configuration names no token_key");
@@ -172,7 +201,50 @@ void campaign_refused(struct campaign *campaign, struct slice error)
     campaign->version = 0; /* the next look that is answered compiles it again */
 }
 
-void campaign_drop(struct campaign *campaign) { forget_edition(campaign); }
+void campaign_drop(struct campaign *campaign)
+{
+    forget_edition(campaign);
+    forget_windows(campaign);
+}
+
+/* ---- the hour ---- */
+
+static void say_shut(struct campaign *campaign, const char *what, int64_t until_ms)
+{
+    time_t seconds = (time_t)(until_ms / 1000);
+    struct tm tm;
+    char until[32] = "later";
+    if (gmtime_r(&seconds, &tm))
+        strftime(until, sizeof until, "%Y-%m-%dT%H:%M:%SZ", &tm);
+    snprintf(campaign->shut_why, sizeof campaign->shut_why, "%s%s", what, until);
+}
+
+void campaign_clock(struct campaign *campaign, int64_t now_ms)
+{
+    int64_t now_s = now_ms / 1000 - (now_ms % 1000 < 0), change_s = INT64_MAX;
+    campaign->shut = campaign->over = false;
+    campaign->clock_ms = INT64_MAX;
+    if (!campaign->complete)
+        return;
+    if (campaign->not_after_ms) {
+        campaign->over = now_ms > campaign->not_after_ms;
+        campaign->clock_ms = campaign->over ? INT64_MAX : campaign->not_after_ms + 1;
+    }
+    if (campaign->windows.count)
+        change_s = windows_change(&campaign->windows, &campaign->zone, now_s);
+    int64_t change_ms = change_s == INT64_MAX ? INT64_MAX : change_s * 1000;
+    if (!windows_open(&campaign->windows, &campaign->zone, now_s)) {
+        campaign->shut = true;
+        say_shut(campaign, "outside its windows until ", change_ms);
+    }
+    if (campaign->not_before_ms > now_ms) {
+        campaign->shut = true;
+        change_ms = campaign->not_before_ms;
+        say_shut(campaign, "not_before has not come: ", change_ms);
+    }
+    if (change_ms < campaign->clock_ms)
+        campaign->clock_ms = change_ms;
+}
 
 bool campaign_owes_nothing(const struct campaign *campaign)
 {
@@ -193,7 +265,7 @@ static bool only_held_is_left(const struct store_view *view)
     return view->held && view->taken == view->pushed && !view->leases && !view->parked && !view->retry;
 }
 
-const char *campaign_phase(const struct campaign *campaign, int64_t now_ms, struct slice *reason)
+const char *campaign_phase(const struct campaign *campaign, struct slice *reason)
 {
     bool cancelled = campaign->state == STORE_CANCELLED;
     *reason = slice_of(campaign->reason);
@@ -205,8 +277,8 @@ const char *campaign_phase(const struct campaign *campaign, int64_t now_ms, stru
         return waits(reason, campaign->held_why);
     if (!cancelled && campaign->pool < 0)
         return "waiting";
-    if (!cancelled && campaign->not_before_ms > now_ms)
-        return waits(reason, "not_before has not come");
+    if (!campaign_ends(campaign) && campaign->shut)
+        return waits(reason, campaign->shut_why);
     *reason = SLICE("");
     if (campaign_owes_nothing(campaign))
         return cancelled ? "cancelled" : campaign->sealed ? "done" : "idle";

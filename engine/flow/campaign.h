@@ -7,6 +7,7 @@
 
 #include "control/config.h"
 #include "flow/edition.h"
+#include "proto/window.h"
 #include "store/store.h"
 
 enum campaign_doubt { DOUBT_HOLD = 1, DOUBT_RESEND, DOUBT_DROP };
@@ -44,17 +45,30 @@ struct campaign {
     enum campaign_doubt doubt;
     uint64_t keep_s;
     int64_t not_before_ms, not_after_ms; /* UTC; 0: none */
+    struct windows windows;
+    struct zone zone;  /* of the windows; borrows from zone_bytes */
+    char *zone_bytes;  /* owned */
+    bool shut, over;   /* campaign_clock: it is outside its windows or before not_before; behind not_after */
+    int64_t clock_ms;  /* until when that holds, UTC; 0: it was never asked */
+    char shut_why[80];
     struct edition *edition;             /* held: the newest; not NULL while complete */
 
     unsigned attempts; /* in this shard's memory */
     unsigned carried;  /* of them, in sessions */
     unsigned leases;   /* open here */
+    size_t bytes;      /* of their entries */
+    struct {           /* portion.h: what it was counted with */
+        unsigned count, weight;
+        bool high;
+        uint32_t lists[countof(((struct store_view *)0)->parked_lists)];
+    } wanted;
     bool leasing;      /* a lease step is in flight: its kind (a metric) and the lease's id */
     unsigned leasing_kind;
     char leasing_id[LIMIT_LEASE_ID + 1];
     unsigned parked_turn;                                                   /* which parked list comes first */
     uint16_t parked_index[countof(((struct store_view *)0)->parked_lists)]; /* of the lists in `view`, within a pool */
     int leasing_list;                                                       /* of intake; -1: none */
+    bool leasing_high;
     unsigned leasing_most;
     nsec rest_until; /* no range lease before: everything was parked */
     char said[16];   /* phase and reason that were logged last */
@@ -69,13 +83,29 @@ void campaign_update(struct campaign *campaign, const struct config *config, str
 void campaign_refused(struct campaign *campaign, struct slice error);
 /* Lets go of what it holds. */
 void campaign_drop(struct campaign *campaign);
-/* May recipients of it be started now? */
-static inline bool campaign_runs(const struct campaign *campaign)
+/* Works out what the hour means for it. */
+void campaign_clock(struct campaign *campaign, int64_t now_ms);
+/* Does what was worked out last not hold any more? */
+static inline bool campaign_clock_is_due(const struct campaign *campaign, int64_t now_ms)
+{
+    return now_ms >= campaign->clock_ms;
+}
+static inline bool campaign_is_on(const struct campaign *campaign)
 {
     return campaign->complete && campaign->state == STORE_RUNNING && !campaign->held;
 }
+/* May recipients of it be started now? */
+static inline bool campaign_runs(const struct campaign *campaign)
+{
+    return campaign_is_on(campaign) && !campaign->shut && !campaign->over;
+}
+/* Is all of it to end now, without being sent? */
+static inline bool campaign_ends(const struct campaign *campaign)
+{
+    return campaign->state == STORE_CANCELLED || (campaign_is_on(campaign) && campaign->over);
+}
 /* The phase as people should see it, with the reason or "". */
-const char *campaign_phase(const struct campaign *campaign, int64_t now_ms, struct slice *reason);
+const char *campaign_phase(const struct campaign *campaign, struct slice *reason);
 bool campaign_owes_nothing(const struct campaign *campaign);
 
 #endif

@@ -48,7 +48,7 @@ static void session_forget_idle(struct shard *shard, struct lane *lane, struct s
         session->idle_next->idle_prev = session->idle_prev;
 }
 
-static void end_idle(struct shard *shard, struct session *session)
+void carry_end_idle(struct shard *shard, struct session *session)
 {
     session_forget_idle(shard, session->owner, session);
     session_quit(session);
@@ -72,7 +72,7 @@ void carry_send_away(struct shard *shard, struct session *session)
     }
     session->astray = true;
     if (session->in_idle)
-        end_idle(shard, session);
+        carry_end_idle(shard, session);
 }
 
 /* More are open than the lane may have now. */
@@ -83,14 +83,6 @@ static bool is_too_many(struct shard *shard, struct lane *lane, struct session *
                              (total && total->open - total->ending > total->connections)))
         carry_send_away(shard, session);
     return session->astray;
-}
-
-/* Idle sessions make room for lanes that stand in line. */
-static void make_room(struct shard *shard)
-{
-    for (struct session *session = shard->sessions; session && crowd_is_short(&shard->crowd); session = session->next)
-        if (session->in_idle && crowd_leaves(&shard->crowd, session->owner, session))
-            end_idle(shard, session);
 }
 
 static void on_lane_timer(struct io_timer *timer)
@@ -175,6 +167,8 @@ static void on_wants(void *context, struct session *session)
             carry_wake_at(shard, lane, when);
         return;
     }
+    if (carry_yields(shard, lane, session))
+        return;
     struct attempt *attempt;
     while ((attempt = lane_take(&shard->lanes, lane, session->site, now))) {
         if (carry_stopped(shard, attempt) || carry_held(shard, attempt, true) || carry_set_aside(shard, attempt))
@@ -194,7 +188,7 @@ static void on_idle(void *context, struct session *session)
     struct lane *lane = session->owner;
     if (shard->phase != SHARD_RUNNING || session->leaves || session->astray || session->one_too_many ||
         !security_suffices(&session->security)) {
-        end_idle(shard, session);
+        carry_end_idle(shard, session);
         return;
     }
     if (session->in_idle)
@@ -354,7 +348,7 @@ bool carry_open_session(struct shard *shard, struct lane *lane, struct site *sit
         carry_wake_at(shard, lane, alive_at);
         return false;
     }
-    if (!crowd_may_open(&shard->crowd, lane))
+    if (!crowd_may_open(&shard->crowd, lane, lane_waits_high_at(lane, site)))
         return false;
     struct session *session = pool_take(&shard->session_pool);
     sluice_assert(session);
@@ -384,90 +378,6 @@ bool carry_open_session(struct shard *shard, struct lane *lane, struct site *sit
     lane_opened(lane, io_now(shard->io));
     link_session(shard, lane, session);
     return true;
-}
-
-/* ---- the pump ---- */
-
-/* Does this site want one more session of the lane? One for each that waits, but no more ahead than are of use. */
-static bool wants_session(void *context, struct lane *lane, struct site *site, unsigned waiting)
-{
-    unsigned coming = 0;
-    if (!carry_warm_has_place(context, lane))
-        return false;
-    for (const struct session *session = lane->sessions; session; session = session->lane_next)
-        coming += session->site == site && (!session->ready || session->in_idle);
-    return coming < waiting && coming < lane_sessions_ahead(lane);
-}
-
-static bool site_waits(const struct lane *lane, const struct site *site) { return lane_waiting_at(lane, site) > 0; }
-
-/* Idle sessions first: those whose site waits are asked; at the limit, one that serves nobody makes room. */
-static void kick_idle(struct shard *shard, struct lane *lane)
-{
-    struct session *quits = NULL;
-    for (struct session *session = lane->idle, *next; session; session = next) {
-        next = session->idle_next;
-        nsec when;
-        if (!site_waits(lane, session->site)) {
-            quits = session;
-            continue;
-        }
-        if (lane_ask(&shard->lanes, lane, io_now(shard->io), &when) != LANE_READY &&
-            !carry_relay_probes(shard, session)) { /* whose message was asked about for a while (carry_set_aside) */
-            carry_wake_at(shard, lane, when);
-            return;
-        }
-        session_kick(session);
-    }
-    if (quits && lane->open >= lane->allowed && lane_waited_for(lane)) {
-        end_idle(shard, quits);
-    }
-}
-
-static void pump(struct shard *shard, struct lane *lane)
-{
-    kick_idle(shard, lane);
-    nsec when;
-    while (lane_waited_for(lane)) {
-        if (!lane_may_open(&shard->lanes, lane, io_now(shard->io), &when)) {
-            carry_wake_at(shard, lane, when);
-            return;
-        }
-        struct site *site = lane_site(lane, wants_session, shard);
-        if (!site || !carry_open_session(shard, lane, site, false))
-            return;
-    }
-}
-
-void carry_pump(struct shard *shard)
-{
-    if (shard->intake.editions.retired)
-        press_sweep(&shard->press, io_wall(shard->io));
-    shard->intake.editions.retired = false;
-    if (press_used(&shard->press) < shard->starved_at)
-        shard->starved = false;
-    bool may = carry_may_start(shard);
-    if (may && !shard->could_start)
-        carry_mark_all(shard);
-    shard->could_start = may;
-    if (!may)
-        return; /* the marks stay */
-    for (struct lane *lane; (lane = crowd_call(&shard->crowd));) {
-        pump(shard, lane);
-        lane->called = false;
-    }
-    struct backlog *marked = shard->marked;
-    shard->marked = NULL; /* what is marked from here on has its turn next time */
-    while (marked) {
-        struct backlog *backlog = marked;
-        marked = backlog->marked_next;
-        backlog->marked = false;
-        if (backlog->owner)
-            pump(shard, backlog->owner);
-        for (unsigned i = 0; i < backlog->lane_count; i++)
-            pump(shard, backlog->lanes[i]);
-    }
-    make_room(shard);
 }
 
 /* ---- the end ---- */

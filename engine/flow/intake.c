@@ -2,6 +2,7 @@
 #include "flow/intake.h"
 
 #include "flow/lease.h"
+#include "flow/portion.h"
 #include "flow/turns.h"
 #include "io/table.h"
 
@@ -9,7 +10,7 @@
 
 enum {
     CAMPAIGNS = 1024,
-    LOW_WATER = 3000,   /* recipients that wait below which a new range is leased */
+    LOW_WATER = PORTION_LOW_WATER,
     RECORDS_MOST = 500, /* of one lease from a parked list or the retry set */
     LISTS_A_TURN = 8,   /* parked lists that are considered in one turn of a campaign */
     LEASE_MEMORY = 64 << 20,
@@ -77,6 +78,12 @@ static uint16_t list_index(const struct config *config, struct slice name)
     return (uint16_t)(CONFIG_ISPS_MAX + bucket % BUCKETS);
 }
 
+uint32_t intake_list_of(const struct campaign *campaign, unsigned n)
+{
+    sluice_assert(campaign->pool >= 0 && n < campaign->view.parked_count);
+    return (uint32_t)campaign->pool * LISTS_OF_POOL + campaign->parked_index[n];
+}
+
 static bool is_bucket(int list) { return (unsigned)list % LISTS_OF_POOL >= CONFIG_ISPS_MAX; }
 
 /* What was lost to us because Redis refused a step is taken over anew, with all that its ledger says. */
@@ -103,7 +110,9 @@ static void campaign_looked(struct store_request *request, const struct store_an
     } else {
         campaign_refused(campaign, answer->error);
     }
+    campaign_clock(campaign, io_wall(intake->io) / NSEC_PER_MS);
     intake_state(intake, campaign, answer->state);
+    portion_looked(intake, campaign);
     intake->on->looked(intake->context, campaign);
 }
 
@@ -145,6 +154,7 @@ static void campaign_free(struct intake *intake, struct campaign *campaign)
     if (campaign->next)
         campaign->next->prev = campaign->prev;
     campaign_drop(campaign);
+    portion_forget(intake, campaign);
     pool_give(&intake->campaign_pool, campaign);
 }
 
@@ -208,15 +218,17 @@ static unsigned waiting(const struct intake *intake)
     return intake_attempts(intake) - intake->on->carried(intake->context) + intake->asked * LIMIT_LEASE_RECIPIENTS;
 }
 
-static bool room_for_lease(const struct intake *intake, unsigned most)
+static bool room_for_lease(const struct intake *intake, const struct campaign *campaign, unsigned most)
 {
-    return intake->lease_count + intake->asked < INTAKE_LEASES && waiting(intake) + most <= INTAKE_ATTEMPTS &&
-           buddy_has(&intake->memory, (intake->asked + 1) * (size_t)LEASE_MOST);
+    unsigned leases = campaign->high ? 0 : PORTION_KEPT_LEASES, attempts = campaign->high ? 0 : PORTION_KEPT_ATTEMPTS;
+    return intake->lease_count + intake->asked + leases < INTAKE_LEASES &&
+           waiting(intake) + most + attempts <= INTAKE_ATTEMPTS &&
+           buddy_has(&intake->memory, (intake->asked + (campaign->high ? 1 : 2)) * (size_t)LEASE_MOST);
 }
 
 static bool lease_orphan(struct intake *intake, struct campaign *campaign)
 {
-    if (!campaign->view.orphan_count || !room_for_lease(intake, LIMIT_LEASE_RECIPIENTS))
+    if (!campaign->view.orphan_count || !room_for_lease(intake, campaign, LIMIT_LEASE_RECIPIENTS))
         return false;
     /* What another engine has left is shared by all that live: nobody takes more than it is through with soon. */
     unsigned i = campaign->view.orphan_count - 1;
@@ -237,8 +249,8 @@ static unsigned want_of(struct intake *intake, struct campaign *campaign, unsign
     const struct intake_list *list = &intake->lists[campaign->leasing_list];
     if (!parked->records || list->rest_until > now)
         return 0;
-    unsigned room = intake->on->room(intake->context, campaign, slice_of(parked->isp));
-    unsigned want = room > list->here ? room - list->here : 0;
+    unsigned room, all = intake->on->room(intake->context, campaign, slice_of(parked->isp));
+    unsigned want = portion_parked(intake, campaign, all, &room);
     if (2 * want < room && want < parked->records)
         return 0;
     return want < RECORDS_MOST ? want : RECORDS_MOST;
@@ -247,15 +259,15 @@ static unsigned want_of(struct intake *intake, struct campaign *campaign, unsign
 static bool lease_parked(struct intake *intake, struct campaign *campaign, nsec now)
 {
     struct store_view *view = &campaign->view;
-    bool all = campaign->state == STORE_CANCELLED;
+    bool all = campaign_ends(campaign);
     unsigned look_at = view->parked_count < LISTS_A_TURN ? view->parked_count : LISTS_A_TURN;
     for (unsigned i = 0; i < look_at; i++) {
         unsigned n = campaign->parked_turn++ % view->parked_count;
         struct store_parked *parked = &view->parked_lists[n];
         campaign->leasing_list =
-            all ? -1 : campaign->pool * (int)LISTS_OF_POOL + campaign->parked_index[n];
+            all ? -1 : (int)intake_list_of(campaign, n);
         unsigned most = all ? (parked->records ? RECORDS_MOST : 0) : want_of(intake, campaign, n, now);
-        if (!most || !room_for_lease(intake, most))
+        if (!most || !room_for_lease(intake, campaign, most))
             continue;
         parked->records -= most < parked->records ? most : parked->records;
         lease_records(intake, campaign, slice_of(parked->isp), most);
@@ -267,9 +279,9 @@ static bool lease_parked(struct intake *intake, struct campaign *campaign, nsec 
 static bool lease_retry(struct intake *intake, struct campaign *campaign)
 {
     int64_t now_ms = io_wall(intake->io) / NSEC_PER_MS;
-    bool all = campaign->state == STORE_CANCELLED;
+    bool all = campaign_ends(campaign);
     if (!campaign->view.retry || (!all && campaign->view.retry_due_ms > now_ms) ||
-        !room_for_lease(intake, RECORDS_MOST))
+        !room_for_lease(intake, campaign, RECORDS_MOST))
         return false;
     lease_due(intake, campaign, all ? INT64_MAX / 2 : now_ms, RECORDS_MOST);
     return true;
@@ -277,29 +289,46 @@ static bool lease_retry(struct intake *intake, struct campaign *campaign)
 
 static bool lease_range(struct intake *intake, struct campaign *campaign, nsec now)
 {
-    if (campaign->view.taken >= campaign->view.pushed || campaign->rest_until > now || waiting(intake) >= LOW_WATER ||
-        !room_for_lease(intake, LIMIT_LEASE_RECIPIENTS))
+    unsigned most;
+    if (campaign->view.taken >= campaign->view.pushed || campaign->rest_until > now)
         return false;
-    lease_list(intake, campaign, LIMIT_LEASE_RECIPIENTS);
+    most = campaign_ends(campaign) ? LIMIT_LEASE_RECIPIENTS : portion_range(intake, campaign, waiting(intake));
+    if (!most || !room_for_lease(intake, campaign, LIMIT_LEASE_RECIPIENTS))
+        return false;
+    lease_list(intake, campaign, most);
     return true;
 }
 
-static bool may_lease(const struct intake *intake, struct campaign *campaign, int64_t now_ms)
+static bool may_lease(const struct intake *intake, struct campaign *campaign)
 {
     if (!campaign->looked || campaign->leasing || campaign->unread || store_request_busy(&campaign->trim))
         return false;
-    if (campaign->state == STORE_CANCELLED)
+    if (campaign_ends(campaign))
         return true;
-    return campaign_runs(campaign) && campaign->pool >= 0 && campaign->not_before_ms <= now_ms &&
+    return campaign_runs(campaign) && campaign->pool >= 0 &&
            intake->on->serves(intake->context, campaign);
 }
 
-static void feed(struct intake *intake, struct campaign *campaign, nsec now)
+static void feed(struct intake *intake, struct campaign *campaign, bool high, nsec now)
 {
-    if (!may_lease(intake, campaign, io_wall(intake->io) / NSEC_PER_MS))
+    if (campaign->high != high || !may_lease(intake, campaign))
         return;
     if (!lease_orphan(intake, campaign) && !lease_parked(intake, campaign, now) && !lease_retry(intake, campaign))
         lease_range(intake, campaign, now);
+}
+
+/* A window opens or shuts at its second. Returns when that is next to be looked at. */
+static nsec by_the_clock(struct intake *intake, struct campaign *campaign, nsec now)
+{
+    int64_t now_ms = io_wall(intake->io) / NSEC_PER_MS;
+    if (!campaign->looked)
+        return NSEC_NEVER;
+    if (campaign_clock_is_due(campaign, now_ms)) {
+        campaign_clock(campaign, now_ms);
+        intake_state(intake, campaign, STORE_STATE_NONE);
+    }
+    int64_t left_ms = campaign->clock_ms - now_ms;
+    return left_ms < 1000 ? now + left_ms * NSEC_PER_MS : NSEC_NEVER; /* a look comes before, and asks again */
 }
 
 nsec intake_turn(struct intake *intake, bool may)
@@ -317,6 +346,7 @@ nsec intake_turn(struct intake *intake, bool may)
         store_campaigns(intake->store, &intake->list);
     }
     for (struct campaign *campaign = intake->campaigns; campaign; campaign = campaign->next) {
+        next = nsec_min(next, by_the_clock(intake, campaign, now));
         nsec due = campaign->looked_at + look_every;
         if (store_request_busy(&campaign->look))
             continue; /* its answer will turn the shard */
@@ -328,12 +358,15 @@ nsec intake_turn(struct intake *intake, bool may)
     }
     if (!may)
         return next;
-    /* Another campaign is first each turn. */
+    /* Another campaign is first each turn, of those of priority high and then of the others. */
     struct campaign *first = intake->turn ? intake->turn : intake->campaigns;
-    for (struct campaign *campaign = first; campaign; campaign = campaign->next)
-        feed(intake, campaign, now);
-    for (struct campaign *campaign = intake->campaigns; campaign != first; campaign = campaign->next)
-        feed(intake, campaign, now);
+    portion_count(intake, now);
+    for (unsigned high = 2; high-- > 0;) {
+        for (struct campaign *campaign = first; campaign; campaign = campaign->next)
+            feed(intake, campaign, high, now);
+        for (struct campaign *campaign = intake->campaigns; campaign != first; campaign = campaign->next)
+            feed(intake, campaign, high, now);
+    }
     intake->turn = first ? first->next : NULL;
     return next;
 }
@@ -342,8 +375,10 @@ nsec intake_turn(struct intake *intake, bool may)
 
 void intake_left(struct intake *intake, const struct attempt *attempt)
 {
-    if (attempt->lease->list >= 0)
-        intake->lists[attempt->lease->list].here--;
+    if (attempt->lease->list < 0)
+        return;
+    intake->lists[attempt->lease->list].here--;
+    intake->lists[attempt->lease->list].high -= attempt->lease->high;
 }
 
 void intake_ended(struct intake *intake, struct attempt *attempt)

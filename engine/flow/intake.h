@@ -42,6 +42,8 @@ struct intake_events {
 /* What was leased from a pool's parked list, over all campaigns. */
 struct intake_list {
     unsigned here;         /* in memory, or on their way to it */
+    unsigned high;         /* of them, those of campaigns of priority high */
+    unsigned wanting[2];   /* portion.h: how much those weigh together that have records there; high ones apart */
     nsec rest, rest_until; /* of a list of several ISPs: not before, for most of it was parked again */
 };
 
@@ -56,6 +58,7 @@ struct intake {
     unsigned shard;
     uint64_t incarnation, lease_number, campaign_number;
     struct campaign *campaigns, *turn;
+    unsigned wanting[2]; /* portion.h: the same of those that want a range of the list */
     struct editions editions;
     struct pool campaign_pool, lease_pool, attempt_pool;
     struct lease *leases;
@@ -106,6 +109,8 @@ static inline unsigned intake_attempts_max(const struct config *config)
 {
     return INTAKE_ATTEMPTS + 2 * config->sessions_max;
 }
+/* The index among intake->lists of the n-th parked list in the campaign's view. Requires a pool. */
+uint32_t intake_list_of(const struct campaign *campaign, unsigned n);
 /* Frees what campaigns have compiled; when nothing is in flight any more. */
 void intake_drop(struct intake *intake);
 

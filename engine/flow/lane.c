@@ -29,6 +29,19 @@ static void next_turn(struct lane *lane)
     lane->backlogs[lane->backlog_count - 1] = first;
 }
 
+const struct turn *lane_turn_at(const struct lane *lane, const struct site *site)
+{
+    const struct queue *queue = backlog_queue(&lane->own, site);
+    const struct turn *first = queue ? queue_next(queue)->turn : NULL;
+    for (unsigned i = 0; i < shared_backlogs(lane); i++) {
+        queue = backlog_queue(lane->backlogs[i], site);
+        const struct turn *turn = queue ? queue_next(queue)->turn : NULL;
+        if (turn && (!first || turns_before(turn, first)))
+            first = turn;
+    }
+    return first;
+}
+
 struct attempt *lane_take(struct lanes *lanes, struct lane *lane, const struct site *site, nsec now)
 {
     struct backlog *from = NULL;
@@ -86,18 +99,10 @@ bool lane_waits_high(const struct lane *lane)
     return high > 0;
 }
 
-static bool is_high_at(const struct backlog *backlog, const struct site *site)
-{
-    const struct queue *queue = backlog->high ? backlog_queue(backlog, site) : NULL;
-    return queue && queue_next(queue)->turn->high;
-}
-
 bool lane_waits_high_at(const struct lane *lane, const struct site *site)
 {
-    bool high = is_high_at(&lane->own, site);
-    for (unsigned i = 0; i < shared_backlogs(lane) && !high; i++)
-        high = is_high_at(lane->backlogs[i], site);
-    return high;
+    const struct turn *first = lane_waits_high(lane) ? lane_turn_at(lane, site) : NULL;
+    return first && first->high;
 }
 
 unsigned lane_waiting_at(const struct lane *lane, const struct site *site)

@@ -154,7 +154,7 @@ struct lane {
     unsigned ending; /* of `sessions`, those that take no further message because they are too many */
     struct session *sessions, *idle;
     struct lane *line_next; /* crowd.h */
-    bool in_line, called;
+    bool in_line, in_line_high, called;
     struct io_timer timer; /* when it may start again */
     void *context;
 };
@@ -210,6 +210,8 @@ struct site *lane_site(struct lane *lane,
 /* The queue of a site, or NULL. */
 struct queue *backlog_queue(const struct backlog *backlog, const struct site *site);
 struct row *queue_next(const struct queue *queue); /* whose turn it is; there is one */
+/* Of whom waits for this lane at the site, whose turn it is; NULL: nobody does. */
+const struct turn *lane_turn_at(const struct lane *lane, const struct site *site);
 /* Somebody of priority high waits for this lane; at this site. */
 bool lane_waits_high(const struct lane *lane);
 bool lane_waits_high_at(const struct lane *lane, const struct site *site);

@@ -39,12 +39,19 @@ void lease_list(struct intake *intake, struct campaign *campaign, unsigned most)
                      most);
 }
 
+static void count_here(struct intake_list *list, int n, bool high)
+{
+    list->here += (unsigned)n;
+    list->high += high ? (unsigned)n : 0;
+}
+
 void lease_records(struct intake *intake, struct campaign *campaign, struct slice list, unsigned most)
 {
     begin(intake, campaign, METRIC_LEASED_PARKED);
     campaign->leasing_most = most;
+    campaign->leasing_high = campaign->high;
     if (campaign->leasing_list >= 0)
-        intake->lists[campaign->leasing_list].here += most;
+        count_here(&intake->lists[campaign->leasing_list], (int)most, campaign->high);
     store_lease_parked(intake->store, &campaign->step, slice_of(campaign->id),
                        new_lease_id(intake, campaign->leasing_id), list, most);
 }
@@ -104,6 +111,7 @@ void lease_free(struct intake *intake, struct lease *lease)
     if (lease->next)
         lease->next->prev = lease->prev;
     lease->campaign->leases--;
+    lease->campaign->bytes -= lease->size;
     intake->lease_count--;
     metrics_set(intake->metrics, METRIC_LEASES, intake->lease_count);
     pool_give(&intake->lease_pool, lease);
@@ -121,6 +129,8 @@ static struct lease *lease_make(struct intake *intake, struct campaign *campaign
     lease->campaign = campaign;
     lease->campaign_id = campaign->id;
     lease->bytes = memory;
+    lease->size = bytes;
+    campaign->bytes += bytes;
     lease->count = answer->item_count;
     lease->first = answer->first;
     slice_copy(lease->id, sizeof lease->id, slice_of(campaign->leasing_id));
@@ -395,7 +405,7 @@ void lease_stepped(struct store_request *request, const struct store_answer *ans
     intake->asked--;
     bool parked = campaign->leasing_kind == METRIC_LEASED_PARKED;
     if (parked && campaign->leasing_list >= 0)
-        intake->lists[campaign->leasing_list].here -= campaign->leasing_most;
+        count_here(&intake->lists[campaign->leasing_list], -(int)campaign->leasing_most, campaign->leasing_high);
     if (answer->result == STORE_REFUSED) {
         campaign_refused(campaign, answer->error);
         return;
@@ -408,10 +418,11 @@ void lease_stepped(struct store_request *request, const struct store_answer *ans
         lease->batch = campaign->leasing_kind == METRIC_LEASED_ADOPTED ? answer->is_batch
                                                                        : campaign->leasing_kind != METRIC_LEASED_LIST;
         lease->list = parked ? campaign->leasing_list : -1;
+        lease->high = campaign->leasing_high;
         metrics_add(intake->metrics, campaign->leasing_kind, answer->item_count);
         struct attempt *attempts = read_items(intake, lease, answer);
         if (lease->list >= 0)
-            intake->lists[lease->list].here += lease->open;
+            count_here(&intake->lists[lease->list], (int)lease->open, lease->high);
         intake_state(intake, campaign, answer->state);
         if (attempts)
             hand_over(intake, lease, attempts);

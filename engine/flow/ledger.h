@@ -21,6 +21,8 @@ struct lease {
     const char *campaign_id; /* the campaign's */
     char id[LIMIT_LEASE_ID + 1];
     bool batch;          /* of records, not a range of the list */
+    bool high;           /* counted so in `list` */
+    size_t size;         /* bytes of its entries */
     int list;            /* of intake: the parked list that it was leased from; -1: none. Their place is reserved */
     bool lost;           /* fenced: it is another's now */
     bool refused;        /* Redis refused a step on it for good: it is given back as soon as that is possible */

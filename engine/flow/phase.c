@@ -27,7 +27,7 @@ void carry_say_phase(struct shard *shard, struct campaign *campaign)
     if (!campaign->listed && campaign_owes_nothing(campaign))
         return; /* it has been ended, and told so; a look that was on its way then must not tell it again */
     struct slice reason;
-    const char *phase = campaign_phase(campaign, io_wall(shard->io) / NSEC_PER_MS, &reason);
+    const char *phase = campaign_phase(campaign, &reason);
     campaign->phase.done = on_phase;
     if (strcmp(phase, "done") == 0 || strcmp(phase, "cancelled") == 0) {
         campaign->finishing = true;

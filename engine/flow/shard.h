@@ -165,6 +165,9 @@ bool carry_may_start(struct shard *shard);
 void carry_mark(struct shard *shard, struct backlog *backlog);
 void carry_mark_all(struct shard *shard);
 void carry_pump(struct shard *shard);
+/* A session that would have a message: must it not, because somebody of priority high waits elsewhere? */
+must_use bool carry_yields(struct shard *shard, struct lane *lane, struct session *session);
+void carry_end_idle(struct shard *shard, struct session *session);
 /* A new attempt: the suppression list is asked about it, then it is routed, and then it waits. */
 void carry_admit(struct shard *shard, struct attempt *attempt);
 void carry_route(struct shard *shard, struct attempt *attempt);

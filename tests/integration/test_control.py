@@ -131,7 +131,7 @@ class Control(house.Case):
         self.assertEqual(past.totals(), {"expired": 10})
         self.assertEqual(soon.totals(), {"expired": 1, "delivered": 1})  # its retry would come too late
         future.wait_for("waiting")
-        self.assertEqual(future.status()["reason"], "not_before has not come")
+        self.assertRegex(future.status()["reason"], r"^not_before has not come: \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$")
         self.assertEqual(future.totals(), {})
         future.set(not_before=now - 1).announce().wait_for("done")
         for c, n in ((future, 10), (past, 10), (soon, 2)):
