@@ -37,7 +37,7 @@ bool press_signs(struct press *press, const struct attempt *attempt)
            (edition->keys_version == press->keys_version && edition->signer_count > 0);
 }
 
-/* Two at a time, for that is much faster than one by one (sign/sha_pair.h). */
+/* Two at a time, for that is faster than one by one (sign/sha_pair.h). */
 void press_draft_hash(const struct press *press, struct press_draft *drafts, unsigned count)
 {
     struct press_draft *waits = NULL;

@@ -1,4 +1,4 @@
-/* Two streams of SHA-256 (FIPS 180-4 §6.2) keep the unit busy that one leaves idle half of the time. */
+/* Two streams of SHA-256 (FIPS 180-4 §6.2) keep the unit busy that one leaves idle at times. */
 #define OPENSSL_SUPPRESS_DEPRECATED
 #include "sign/sha_pair.h"
 
