@@ -15,10 +15,11 @@ static void list_one(const struct held *held, struct text_table *table, json_t *
     const struct slice to = held->to, id = held->id;
     char address[LIMIT_ADDRESS + 1], name[LIMIT_RECIPIENT_ID + 1], first[32];
     if (array) {
-        json_array_append_new(array,
-                              json_pack("{s:I, s:s%, s:s%, s:I, s:I}", "seq", (json_int_t)held->record.seq, "id", id.p,
-                                        id.n, "to", to.p, to.n, "attempts", (json_int_t)held->record.attempt,
-                                        "first_ms", (json_int_t)held->record.first_ms));
+        json_t *json = json_pack("{s:I, s:I, s:I}", "seq", (json_int_t)held->record.seq, "attempts",
+                                 (json_int_t)held->record.attempt, "first_ms", (json_int_t)held->record.first_ms);
+        json_object_set_new(json, "id", json_stringn(id.n ? id.p : "", id.n));
+        json_object_set_new(json, "to", json_stringn(to.n ? to.p : "", to.n));
+        json_array_append_new(array, json);
         return;
     }
     slice_copy(address, sizeof address, to);
