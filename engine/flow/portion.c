@@ -44,17 +44,28 @@ void portion_forget(struct intake *intake, struct campaign *campaign)
     campaign->wanted.count = 0;
 }
 
+/* Lists of several names may meet in one place: a campaign does not compete with itself. */
+static bool wants(const struct campaign *campaign, uint32_t list)
+{
+    for (unsigned i = 0; i < campaign->wanted.count; i++)
+        if (campaign->wanted.lists[i] == list)
+            return true;
+    return false;
+}
+
 void portion_looked(struct intake *intake, struct campaign *campaign)
 {
     portion_forget(intake, campaign);
     if (!campaign_runs(campaign) || campaign->pool < 0)
         return;
-    campaign->wanted.count = campaign->view.parked_count;
     campaign->wanted.weight = campaign->weight;
     campaign->wanted.high = campaign->high;
-    for (unsigned i = 0; i < campaign->wanted.count; i++) {
-        campaign->wanted.lists[i] = intake_list_of(campaign, i);
-        intake->lists[campaign->wanted.lists[i]].wanting[campaign->high] += campaign->weight;
+    for (unsigned i = 0; i < campaign->view.parked_count; i++) {
+        uint32_t list = intake_list_of(campaign, i);
+        if (wants(campaign, list))
+            continue;
+        campaign->wanted.lists[campaign->wanted.count++] = list;
+        intake->lists[list].wanting[campaign->high] += campaign->weight;
     }
 }
 

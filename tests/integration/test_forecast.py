@@ -58,7 +58,8 @@ class Forecast(house.Case):
             self.assertGreater(took, 0.9 * forecast - slack)
             self.assertLess(took, 3 * forecast + slack + 5)
         self.assertEqual([said["a big"]["bound"], said["b few"]["bound"]], ["rate", "connections"])
-        self.assertIn("warm-up", said["n big"]["bound"])
+        # Which of the two holds it up longest depends on where in a day of five seconds the question was asked.
+        self.assertRegex(said["n big"]["bound"], "warm-up|connections")
 
     def test_a_list_needs_no_redis_but_its_domains_do_dns(self):
         self.house.isps(big="")

@@ -41,7 +41,7 @@ class Keys(house.Case):
             self.assertEqual((ended.returncode, ended.stdout), (1, ""), ended.stderr)
             for word in (f"refused.conf:{line}: dkim ", *said):
                 self.assertIn(word, ended.stderr)
-            self.assertEqual(len(ended.stderr.splitlines()), 1, ended.stderr)
+            self.assertEqual(len([line for line in ended.stderr.splitlines() if " dkim " in line]), 1, ended.stderr)
 
     def test_bad_keys_are_refused(self):
         good, _ = self.make_key("good")
@@ -66,7 +66,7 @@ class Keys(house.Case):
         self.assertEqual(ended.returncode, 0, ended.stderr)
         self.assertIn("3 dkim keys", ended.stdout)
         self.assertIn("dkim weak.example: the key has 1024 bits; 2048 are advised", ended.stderr)
-        self.assertEqual(len(ended.stderr.splitlines()), 1, ended.stderr)
+        self.assertEqual(len([line for line in ended.stderr.splitlines() if " dkim " in line]), 1, ended.stderr)
 
     def metric(self, port, name):
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:

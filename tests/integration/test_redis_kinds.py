@@ -4,6 +4,7 @@ over and while a slot moves, and what is not to be trusted gets nothing.
 
 usage: test_redis_kinds.py SLUICE SLUICE-SINK [unittest's options]
 """
+import os
 import re
 import subprocess
 import time
@@ -20,7 +21,7 @@ TLS_FILES = "--tls-cert-file", "--tls-key-file", "--tls-ca-cert-file"
 
 def rights():
     """The ACL rules that sluice(1) tells people to give."""
-    with open("deploy/sluice.1") as file:
+    with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../deploy/sluice.1")) as file:
         text = file.read().replace("\\-", "-").replace("\\(ti", "~")
     return re.search(r"(?s)\.\\\" ACL\n\.nf\n(.*?)\n\.fi", text)[1].replace("\\e\n", " ").split()
 

@@ -85,8 +85,9 @@ class WarmUp(house.Case):
             self.assertGreater(seen[others[1]], cap_of[3] // 2, (isp, seen, days))
         self.assertEqual([o["to"] for o in self.ops() if o["isp"] == "big"][:4], ["1", "2", "3", "4"])
         plot = self.sluice("plot", "s1", "big").splitlines()
-        self.assertRegex(plot[2], r"1 of 5 +10 +10 +10 +[0-9]+ +#+")
-        self.assertRegex(plot[4], r"3 of 5 +40 +40 +40 +[0-9]+ +#+")
+        # "#" is what was accepted: of a day that ends with a kill nobody may have been left to report it.
+        self.assertRegex(plot[2], r"1 of 5 +10 +10 +10 +[0-9]+ +[#+]+")
+        self.assertRegex(plot[4], r"3 of 5 +40 +40 +40 +[0-9]+ +[#+]+")
         report = sink.report()
         self.assertEqual(report["violation_total"], 0, report)
         self.check_audit(c, len(self.history("big")) + len(self.history("other")))
