@@ -66,6 +66,9 @@ enum {
     REDIS_ONCE = 1, /* must not run twice */
 };
 enum { REDIS_SILENCE_S = 30 }; /* a connection that owes answers and says nothing for so long is given up */
+/* One that is not open yet is given up sooner: with the longest delay between two tries it must stay below the time for
+ * which nobody leases from a server that was started anew (replay.h), or others take what this one has to claim. */
+enum { REDIS_OPENING_S = 3 };
 
 /* Starts connecting. Owns nothing of the config. */
 must_use struct redis *redis_open(struct io *io, const struct redis_config *config);

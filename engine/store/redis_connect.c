@@ -76,7 +76,9 @@ static bool is_waiting(const struct redis *redis)
 
 static nsec silent_until(const struct redis *redis)
 {
-    return redis->waiting_since + (redis->config.silence ? redis->config.silence : REDIS_SILENCE_S * NSEC_PER_S);
+    bool opens = redis->state == REDIS_CONNECTING || redis->state == REDIS_GREETING;
+    nsec silence = redis->config.silence ? redis->config.silence : REDIS_SILENCE_S * NSEC_PER_S;
+    return redis->waiting_since + (opens ? nsec_min(silence, REDIS_OPENING_S * NSEC_PER_S) : silence);
 }
 
 static void on_watch(struct io_timer *timer)

@@ -79,6 +79,8 @@ static bool parse_unix(struct url *url, struct slice rest, char *error, size_t e
     }
     if (!rest.n || rest.p[0] != '/')
         return refuse(error, error_cap, "the path of a Unix socket must begin with /");
+    while (slice_starts_with(rest, SLICE("//"))) /* the same path, which can be said again behind "unix:" */
+        rest = (struct slice){rest.p + 1, rest.n - 1};
     if (rest.n > URL_PATH_MAX)
         return refuse(error, error_cap, "the path of a Unix socket is longer than 107 bytes");
     slice_copy(url->path, sizeof url->path, rest);

@@ -52,6 +52,7 @@ static void test_accepts_unix(void **state)
         {"unix:///run/redis.sock", "/run/redis.sock", "", ""},
         {"unix:/odd@path", "/odd@path", "", ""},
         {"unix://ann:pw@/run/r", "/run/r", "ann", "pw"},
+        {"unix:////run//r", "/run//r", "", ""},
     };
     (void)state;
     for (unsigned i = 0; i < countof(rows); i++) {
