@@ -103,9 +103,11 @@ static void end_unsent(struct shard *shard, struct attempt *attempt, enum happen
 bool carry_stopped(struct shard *shard, struct attempt *attempt)
 {
     struct campaign *campaign = attempt->campaign;
-    int64_t now_ms = io_wall(shard->io) / NSEC_PER_MS;
-    if (campaign_clock_is_due(campaign, now_ms))
-        campaign_clock(campaign, now_ms);
+    if (campaign->clock_ms != INT64_MAX) { /* for most no hour matters, and no clock is read */
+        int64_t now_ms = io_wall(shard->io) / NSEC_PER_MS;
+        if (campaign_clock_is_due(campaign, now_ms))
+            campaign_clock(campaign, now_ms);
+    }
     if (attempt->lease->lost)
         drop(shard, attempt);
     else if (campaign->state == STORE_CANCELLED)

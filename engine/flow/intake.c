@@ -318,9 +318,8 @@ static void feed(struct intake *intake, struct campaign *campaign, bool high, ns
 }
 
 /* A window opens or shuts at its second. Returns when that is next to be looked at. */
-static nsec by_the_clock(struct intake *intake, struct campaign *campaign, nsec now)
+static nsec by_the_clock(struct intake *intake, struct campaign *campaign, nsec now, int64_t now_ms)
 {
-    int64_t now_ms = io_wall(intake->io) / NSEC_PER_MS;
     if (!campaign->looked)
         return NSEC_NEVER;
     if (campaign_clock_is_due(campaign, now_ms)) {
@@ -345,8 +344,9 @@ nsec intake_turn(struct intake *intake, bool may)
         next = now + intake->config->poll;
         store_campaigns(intake->store, &intake->list);
     }
+    int64_t now_ms = io_wall(intake->io) / NSEC_PER_MS;
     for (struct campaign *campaign = intake->campaigns; campaign; campaign = campaign->next) {
-        next = nsec_min(next, by_the_clock(intake, campaign, now));
+        next = nsec_min(next, by_the_clock(intake, campaign, now, now_ms));
         nsec due = campaign->looked_at + look_every;
         if (store_request_busy(&campaign->look))
             continue; /* its answer will turn the shard */
