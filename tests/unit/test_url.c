@@ -8,6 +8,15 @@
 
 #include <cmocka.h>
 
+static struct url accepted(const char *text)
+{
+    struct url url;
+    char error[URL_ERROR] = "";
+    if (!url_parse(&url, text, error, sizeof error))
+        fail_msg("%s: %s", text, error);
+    return url;
+}
+
 static void test_accepts(void **state)
 {
     static const struct {
@@ -27,10 +36,8 @@ static void test_accepts(void **state)
     };
     (void)state;
     for (unsigned i = 0; i < countof(rows); i++) {
-        struct url url;
-        char text[300], error[URL_ERROR] = "";
-        if (!url_parse(&url, rows[i].text, error, sizeof error))
-            fail_msg("%s: %s", rows[i].text, error);
+        char text[300];
+        struct url url = accepted(rows[i].text);
         assert_int_equal(url.kind, URL_REDIS);
         assert_int_equal(url.host_count, 1);
         assert_string_equal(url.hosts[0].name, rows[i].host);
@@ -56,10 +63,8 @@ static void test_accepts_unix(void **state)
     };
     (void)state;
     for (unsigned i = 0; i < countof(rows); i++) {
-        struct url url;
-        char text[300], error[URL_ERROR] = "";
-        if (!url_parse(&url, rows[i].text, error, sizeof error))
-            fail_msg("%s: %s", rows[i].text, error);
+        char text[300];
+        struct url url = accepted(rows[i].text);
         assert_int_equal(url.kind, URL_UNIX);
         assert_string_equal(url.path, rows[i].path);
         assert_string_equal(url.user, rows[i].user);
@@ -93,10 +98,8 @@ static void test_accepts_several(void **state)
     };
     (void)state;
     for (unsigned i = 0; i < countof(rows); i++) {
-        struct url url;
-        char text[300], error[URL_ERROR] = "";
-        if (!url_parse(&url, rows[i].text, error, sizeof error))
-            fail_msg("%s: %s", rows[i].text, error);
+        char text[300];
+        struct url url = accepted(rows[i].text);
         url_text(&url, text, sizeof text);
         assert_string_equal(text, rows[i].shown);
         assert_int_equal(url.kind, rows[i].kind);
