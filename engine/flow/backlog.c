@@ -277,7 +277,7 @@ static struct attempt *sheddable(const struct row *row)
     return attempt;
 }
 
-/* Has row `a`, of which `more` come, at least as much for its weight as `b`? */
+/* Is `a` at least as much for its weight as `b`? */
 static bool as_much(unsigned a, unsigned weight_a, unsigned b, unsigned weight_b)
 {
     return (uint64_t)a * weight_b >= (uint64_t)b * weight_a;
