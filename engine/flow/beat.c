@@ -77,9 +77,10 @@ static void hold_source(struct shard *shard, const struct held_post *held)
 {
     if (held->index >= shard->config->source_count || shard->config->sources[held->index].removed)
         return; /* of a configuration that this shard has not taken yet, or has taken already */
-    nsec before = shard->lanes.held_until[held->index];
+    nsec before = shard->lanes.held_until[held->index], now = io_now(shard->io);
     shard->lanes.held_until[held->index] = held->until;
-    if (held->until && before <= io_now(shard->io)) {
+    if (held->until && before <= now) {
+        lanes_begin(&shard->lanes, (unsigned)held->index, now);
         adapt_source_ours(shard, (unsigned)held->index); /* another engine may have learned what we do not know */
         budget_source(&shard->budget, (unsigned)held->index, true);
         carry_mark_all(shard);
@@ -100,14 +101,53 @@ void beat_told(struct shard *shard, const void *bytes)
     hold_source(shard, &held);
 }
 
+/* No session is begun any more. With the last one in all shards a source is free, and whoever waits for it need not wait
+ * for the sessions of the others. */
+void beat_part(struct shard *shard)
+{
+    bool busy[CONFIG_SOURCES_MAX] = {false}, all = true;
+    if (shard->parted_at == shard->session_count + 1)
+        return;
+    for (const struct session *session = shard->sessions; session; session = session->next)
+        busy[((const struct lane *)session->owner)->source] = true;
+    for (uint64_t i = 0; i < shard->config->source_count; i++)
+        if (!busy[i] && !shard->parted[i])
+            all &= shard->parted[i] = shard_post(shard, 0, SHARD_POST_PARTED, &i, sizeof i);
+    shard->parted_at = all ? shard->session_count + 1 : 0;
+}
+
 /* ---- shard 0 ---- */
+
+static bool has_parted(const struct shard *shard, unsigned index)
+{
+    return shard->sources[index].parted >= shard->shards;
+}
+
+/* Behind what was asked for it before: its request is not busy. */
+static void release_source(struct shard *shard, unsigned index)
+{
+    struct shard_source *source = &shard->sources[index];
+    if (source->released)
+        return;
+    source->released = true;
+    store_source_release(shard->store, &source->request, slice_of(shard->config->sources[index].name));
+}
+
+void beat_parted(struct shard *shard, const void *bytes)
+{
+    uint64_t index;
+    memcpy(&index, bytes, sizeof index);
+    shard->sources[index].parted++;
+    if (has_parted(shard, (unsigned)index) && !store_request_busy(&shard->sources[index].request))
+        release_source(shard, (unsigned)index);
+}
 
 /* Only behind a heartbeat that was accepted: who is taken for dead has no source either. */
 static void hold_sources(struct shard *shard, nsec now)
 {
     for (unsigned i = 0; i < shard->config->source_count; i++) {
         struct shard_source *source = &shard->sources[i];
-        if (store_request_busy(&source->request) || shard_let_go_of_source(shard, i))
+        if (store_request_busy(&source->request) || has_parted(shard, i) || shard_let_go_of_source(shard, i))
             continue;
         source->asked_at = now;
         store_source_hold(shard->store, &source->request, slice_of(shard->config->sources[i].name), life);
@@ -151,6 +191,10 @@ static void on_source(struct store_request *request, const struct store_answer *
     }
     if (shard->config->sources[index].removed)
         return;
+    if (has_parted(shard, (unsigned)index)) {
+        release_source(shard, (unsigned)index);
+        return;
+    }
     bool ours = answer->result == STORE_OK && answer->number == 1;
     struct held_post held = {.until = ours ? source->asked_at + life / 2 : 0, .index = index};
     shard_post_all(shard, SHARD_POST_SOURCE, &held, sizeof held);
@@ -178,9 +222,10 @@ void beat_keep(struct shard *shard, nsec now)
 void beat_end(struct shard *shard)
 {
     for (unsigned i = 0; i < shard->config->source_count; i++) {
-        shard->leaving++;
-        if (!store_request_busy(&shard->sources[i].request))
-            store_source_release(shard->store, &shard->sources[i].request, slice_of(shard->config->sources[i].name));
+        bool busy = store_request_busy(&shard->sources[i].request);
+        shard->leaving += busy || !shard->sources[i].released;
+        if (!busy)
+            release_source(shard, i);
     }
     shard->leaving++;
     if (!store_request_busy(&shard->heartbeat))
@@ -197,5 +242,6 @@ bool beat_open(struct shard *shard)
         shard->sources[i].request.done = on_source;
         shard->sources[i].shard = shard;
     }
-    return shard->sources != NULL;
+    shard->parted = arena_take(&shard->arena, CONFIG_SOURCES_MAX * sizeof *shard->parted, 1);
+    return shard->sources && shard->parted;
 }

@@ -294,6 +294,9 @@ void lanes_reload(struct lanes *lanes, const struct config *config, nsec now);
 bool lanes_let_go(const struct lanes *lanes);
 /* All shards have let go: those lanes begin, empty. */
 void lanes_settle(struct lanes *lanes, nsec now);
+/* The source is ours from now on, and was or may have been another engine's until now: what its lanes saved up while
+ * they waited is nothing that they may spend. They begin empty. */
+void lanes_begin(struct lanes *lanes, unsigned source, nsec now);
 /* Forgets lanes and backlogs that hold nothing and owe nothing. Returns how many. */
 unsigned lanes_forget(struct lanes *lanes, nsec now);
 const char *lane_why_text(enum lane_why why);

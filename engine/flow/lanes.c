@@ -332,6 +332,22 @@ bool lanes_let_go(const struct lanes *lanes)
     return true;
 }
 
+static void begin_empty(struct lane *lane, nsec now)
+{
+    throttle_init(&lane->throttle, lane->throttle.interval_ns, lane->throttle.burst, now);
+    throttle_init(&lane->connects, lane->connects.interval_ns, lane->connects.burst, now);
+}
+
+void lanes_begin(struct lanes *lanes, unsigned source, nsec now)
+{
+    for (uint64_t i = 0; i <= lanes->lane_table.mask; i++)
+        for (struct table_link *link = lanes->lane_table.buckets[i]; link; link = link->next) {
+            struct lane *lane = container_of(link, struct lane, link);
+            if (lane->source == source)
+                begin_empty(lane, now);
+        }
+}
+
 void lanes_settle(struct lanes *lanes, nsec now)
 {
     lanes->settling = false;
@@ -341,8 +357,7 @@ void lanes_settle(struct lanes *lanes, nsec now)
             if (!lane->settles)
                 continue;
             lane->settles = false;
-            throttle_init(&lane->throttle, lane->throttle.interval_ns, lane->throttle.burst, now);
-            throttle_init(&lane->connects, lane->connects.interval_ns, lane->connects.burst, now);
+            begin_empty(lane, now);
             lane_gate(lane, LANE_RELOAD, 0);
         }
 }

@@ -42,6 +42,9 @@ static void on_post(void *context, unsigned from, const struct io_post *post)
     case SHARD_POST_LET_GO:
         memcpy(&shard->reload.let_go[from], post->bytes, sizeof shard->reload.let_go[from]);
         break;
+    case SHARD_POST_PARTED:
+        beat_parted(shard, post->bytes);
+        break;
     case SHARD_POST_GONE:
         shard->gone++;
         break;
@@ -163,6 +166,7 @@ static void finish(struct shard *shard, nsec now)
 {
     if (shard->phase == SHARD_FINISHING) {
         carry_finish(shard, now >= shard->finish_by);
+        beat_part(shard);
         if (shard->sessions)
             return;
         shard->phase = SHARD_RETURNING;

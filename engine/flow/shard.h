@@ -47,7 +47,8 @@ struct shard_source {
     struct store_request request;
     struct shard *shard;
     nsec asked_at;
-    bool released; /* a reload took it away, and Redis was told */
+    bool released;   /* it was given up, by a reload or at the end, and Redis was told */
+    unsigned parted; /* shards that have begun to end and have no session of it any more */
     struct log_trouble trouble;
 };
 
@@ -106,6 +107,8 @@ struct shard {
     struct log_trouble redis_trouble, socket_trouble, sign_trouble, list_trouble;
 
     struct shard_source *sources; /* shard 0: one for each of the configuration's */
+    bool *parted;       /* by source: this shard ends, and has told shard 0 that its last session of the source has */
+    unsigned parted_at; /* when it had so many sessions and one more; 0: not yet, or not all was told */
     struct shard_reloading reload;
     struct totals totals;
     struct promise_watch promised; /* shard 0 */
@@ -289,6 +292,7 @@ enum shard_post {
     SHARD_POST_SOURCE, /* uint32_t index, nsec: held until */
     SHARD_POST_GONE,
     SHARD_POST_LET_GO, /* uint64_t: nothing of mine goes beyond this generation of the configuration */
+    SHARD_POST_PARTED,  /* uint64_t index: I end, and have no session of this source any more */
     SHARD_POST_CONTROL, /* read anew what people said by hand */
     SHARD_POST_ADAPT,   /* adapt_post.c: this and those behind it */
     SHARD_POST_ADAPT_LAST = SHARD_POST_ADAPT + 3,
@@ -297,6 +301,8 @@ enum shard_post {
 must_use bool beat_open(struct shard *shard);
 void beat_keep(struct shard *shard, nsec now); /* shard 0, every beat_at */
 void beat_told(struct shard *shard, const void *bytes); /* of SHARD_POST_SOURCE */
+void beat_part(struct shard *shard); /* each turn of a shard that ends */
+void beat_parted(struct shard *shard, const void *bytes); /* shard 0, of SHARD_POST_PARTED */
 void beat_end(struct shard *shard);            /* shard 0: gives up both */
 /* May a body leave by this session now? Not when others may think us dead, or may have its source. */
 bool beat_may_leave(const struct shard *shard, const struct session *session);
