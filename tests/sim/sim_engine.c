@@ -177,14 +177,19 @@ static bool somebody_is_there(void *context)
     return false;
 }
 
+void sim_engine_finish(struct sim_engine *engine, nsec grace)
+{
+    sluice_assert(sim_engine_runs(engine));
+    for (unsigned i = 0; i < engine->shard_count; i++) {
+        shard_finish(engine->shards[i].shard, sim_now(engine->world) + grace);
+        sim_on_turn(engine->shards[i].shard->io, turn, &engine->shards[i]); /* the signal wakes it */
+    }
+}
+
 bool sim_engine_stop(struct sim_engine *engine, nsec grace, nsec limit)
 {
     nsec now = sim_now(engine->world);
-    sluice_assert(sim_engine_runs(engine));
-    for (unsigned i = 0; i < engine->shard_count; i++) {
-        shard_finish(engine->shards[i].shard, now + grace);
-        sim_on_turn(engine->shards[i].shard->io, turn, &engine->shards[i]); /* the signal wakes it */
-    }
+    sim_engine_finish(engine, grace);
     if (!sim_run_while(engine->world, somebody_is_there, engine, now + limit))
         return false;
     end(engine, io_close_all);

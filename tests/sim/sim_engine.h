@@ -40,6 +40,8 @@ bool sim_engine_runs(const struct sim_engine *engine);
 void sim_engine_crash(struct sim_engine *engine);
 /* SIGSTOP, and SIGCONT so much later. */
 void sim_engine_freeze(struct sim_engine *engine, nsec duration);
+/* SIGTERM, and no more than that: sim_engine_stop sees it through. */
+void sim_engine_finish(struct sim_engine *engine, nsec grace);
 /* SIGTERM: lets the world go on until all shards have left, at most `limit` from now. False: they have not; it runs. */
 must_use bool sim_engine_stop(struct sim_engine *engine, nsec grace, nsec limit);
 

@@ -244,6 +244,135 @@ static void one_id_is_one_engine(void **unused)
     close_town(town);
 }
 
+/* ---- a new binary beside the old one ---- */
+
+static struct mx_ip source_ip(const struct config_source *source) { return sim_mx_ip(&source->address); }
+
+static unsigned sessions_of(const struct sim_engine *engine, const struct config_source *source)
+{
+    unsigned count = 0;
+    for (unsigned i = 0; sim_engine_runs(engine) && i < engine->shard_count; i++)
+        for (const struct session *s = engine->shards[i].shard->sessions; s; s = s->next)
+            count += strcmp(engine->config->sources[((const struct lane *)s->owner)->source].name, source->name) == 0;
+    return count;
+}
+
+/* Connections of this source that are open by the network's own account. */
+static unsigned open_from(const struct town *town, const struct config_source *source)
+{
+    struct mx_ip ip = source_ip(source);
+    unsigned open = 0;
+    for (const struct sim_isp *isp = town->mail->isps; isp; isp = isp->next)
+        for (unsigned i = 0; i < isp->caller_count; i++)
+            open += memcmp(&isp->callers[i].ip, &ip, sizeof ip) == 0 ? isp->callers[i].open : 0;
+    return open;
+}
+
+struct move {
+    struct town *town;
+    unsigned from, to; /* engines */
+    uint64_t beside;   /* instants at which one source had moved and another had not */
+    bool ends;         /* `from` is on its way out */
+};
+
+/* After every event: a source has connections of one engine alone. True while `from` is there. */
+static bool moves(void *context)
+{
+    struct move *move = context;
+    struct town *town = move->town;
+    const struct sim_engine *from = town->engines[move->from].engine, *to = town->engines[move->to].engine;
+    unsigned of_from = 0, of_to = 0; /* sessions */
+    for (unsigned i = 0; i < to->config->source_count; i++) {
+        const struct config_source *source = &to->config->sources[i];
+        unsigned open = open_from(town, source), old = sessions_of(from, source), new = sessions_of(to, source);
+        if (open && old && new)
+            fail_msg("seed %llu: %s has %u connections: %u of the old engine, %u of the new one",
+                     (unsigned long long)town->seed, source->name, open, old, new);
+        if (new && open > new)
+            fail_msg("seed %llu: %s has %u connections, the engine that holds it knows of %u",
+                     (unsigned long long)town->seed, source->name, open, new);
+        of_from += old;
+        of_to += new;
+    }
+    move->beside += of_from && of_to;
+    for (unsigned i = 0; move->ends && i < from->shard_count; i++)
+        if (!shard_is_gone(from->shards[i].shard))
+            return true;
+    return !move->ends;
+}
+
+/* The new one is there before the old one is asked to end. Bodies take from one second to twelve. */
+static void sources_move_one_by_one(void **unused)
+{
+    (void)unused;
+    enum { COUNT = 300 };
+    static const char settings[] = "isp big.example { mx = {.big.example}  connections = 3  rate = 30/min  burst = 3 }\n";
+    for (unsigned n = 1; n < 3; n++) {
+        struct town *town = make(110 + n, 1, n, settings, 0);
+        town->mail->isps->personality.latency[MX_BODY] = (struct mx_latency){NSEC_PER_S, 11 * NSEC_PER_S};
+        town_add_beside(town, 3 - n, settings);
+        town_campaign(town, "c", "");
+        town_push(town, "c", "r%llu@big.example", 0, COUNT);
+        town_start_one(town, 0);
+        town_run(town, 20 * NSEC_PER_S);
+        town_start_one(town, 1);
+        struct move move = {.town = town, .from = 0, .to = 1};
+        assert_false(sim_run_while(town->world, moves, &move, sim_now(town->world) + 5 * NSEC_PER_S));
+        assert_int_equal(town->engines[1].engine->shards[0].shard->session_count, 0);
+        sim_engine_finish(town->engines[0].engine, 60 * NSEC_PER_S);
+        move.ends = true;
+        assert_true(sim_run_while(town->world, moves, &move, sim_now(town->world) + 60 * NSEC_PER_S));
+        assert_true(move.beside > 0);
+        town_finish_one(town, 0);
+        struct town_account account = end(town, 3600 * NSEC_PER_S);
+        assert_int_equal(account.events[EVENT_DELIVERED], COUNT);
+        assert_int_equal(account.events[EVENT_IN_DOUBT], 0);
+        assert_int_equal(account.doubled, 0);
+        close_town(town);
+    }
+}
+
+/* The one that waits for two of its sources sends from the two others, so that it has lanes of all. What they saved up
+ * while the first engine spent its own bursts is worth nothing when they are taken over. */
+static void who_takes_a_source_over_has_saved_nothing(void **unused)
+{
+    (void)unused;
+    enum { COUNT = 40 };
+    static const char *const settings[] = {
+        "pool p {\n  source 203.0.113.10 { name = s0  ehlo = s0.town.example }\n"
+        "  source 203.0.113.11 { name = s1  ehlo = s1.town.example }\n}\n"
+        "isp big.example { mx = {.big.example}  connections = 8  rate = 6/min  burst = 8 }\n",
+        "pool p {\n  source 203.0.113.10 { name = s0  ehlo = s0.town.example }\n"
+        "  source 203.0.113.11 { name = s1  ehlo = s1.town.example }\n"
+        "  source 203.0.113.12 { name = s2  ehlo = s2.town.example }\n}\n"
+        "isp big.example { mx = {.big.example}  connections = 8  rate = 6/min  burst = 8 }\n"};
+    for (unsigned n = 0; n < 2; n++) {
+        struct town *town = make(120 + n, 1, 1 + n, settings[0], 20 * NSEC_PER_MS);
+        town_add_beside(town, 1 + n, settings[1]);
+        town_campaign(town, "c", "");
+        town_set(town, "c", "sealed", "0");
+        town_push(town, "c", "r%llu@big.example", 0, 2);
+        town_start_one(town, 0);
+        town_run(town, 5 * NSEC_PER_S);
+        town_start_one(town, 1);
+        town_run(town, 120 * NSEC_PER_S);
+        town_push(town, "c", "r%llu@big.example", 2, COUNT);
+        town_run(town, 90 * NSEC_PER_S); /* all has been spent that was saved, and the lanes of the second wait */
+        town_push(town, "c", "r%llu@big.example", 2 + COUNT, COUNT);
+        town_set(town, "c", "sealed", "1");
+        town_run(town, 20 * NSEC_PER_S);
+        uint64_t before = accepted_from(town, 0, 0);
+        assert_true(before > 0);
+        if (n)
+            town_finish_one(town, 0);
+        else
+            town_crash_one(town, 0);
+        end(town, 3600 * NSEC_PER_S);
+        assert_true(accepted_from(town, 0, 0) > before + 10); /* by the second's hand */
+        close_town(town);
+    }
+}
+
 int main(int argc, char **argv)
 {
     if (argc > 1)
@@ -256,6 +385,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_redis_that_was_away_kills_nobody),
         cmocka_unit_test(who_is_cut_off_stops_in_time),
         cmocka_unit_test(one_id_is_one_engine),
+        cmocka_unit_test(sources_move_one_by_one),
+        cmocka_unit_test(who_takes_a_source_over_has_saved_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

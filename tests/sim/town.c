@@ -219,7 +219,8 @@ bool town_drain(struct town *town, nsec limit)
 
 static void source_address(char *text, size_t cap, unsigned source) { snprintf(text, cap, "203.0.113.%u", 10 + source); }
 
-static void write_config(char *text, size_t cap, unsigned engine, unsigned shards, const char *settings)
+/* With the sources that belong to engine `of`. */
+static void write_config(char *text, size_t cap, unsigned engine, unsigned of, unsigned shards, const char *settings)
 {
     char name[16] = "town", address[32];
     if (engine)
@@ -234,7 +235,7 @@ static void write_config(char *text, size_t cap, unsigned engine, unsigned shard
         /* Each engine that starts would read some hundred rules, which takes longer than a story. */
         strstr(settings, "shipped_rules") ? "" : "shipped_rules = no\n",
         strstr(settings, "press_bytes") ? "" : "press_bytes = 4MiB\n", own_pool ? "" : "pool p {\n");
-    for (unsigned i = engine * TOWN_SOURCES; !own_pool && i < (engine + 1) * TOWN_SOURCES; i++) {
+    for (unsigned i = of * TOWN_SOURCES; !own_pool && i < (of + 1) * TOWN_SOURCES; i++) {
         source_address(address, sizeof address, i);
         n += snprintf(text + n, cap - (size_t)n, "  source %s { name = s%u  ehlo = s%u.town.example }\n", address, i, i);
     }
@@ -244,7 +245,7 @@ static void write_config(char *text, size_t cap, unsigned engine, unsigned shard
 void town_reload(struct town *town, const char *settings, nsec stagger)
 {
     char text[TOWN_TEXT], error[1024];
-    write_config(text, sizeof text, 0, town->engine->shard_count, settings);
+    write_config(text, sizeof text, 0, 0, town->engine->shard_count, settings);
     if (!sim_engine_reload(town->engine, text, error, sizeof error))
         fail_msg("seed %llu: %s", (unsigned long long)town->seed, error);
     town->config = town->engine->config;
@@ -255,18 +256,19 @@ void town_reload(struct town *town, const char *settings, nsec stagger)
     }
 }
 
-static void add_engine(struct town *town, unsigned shards, const char *settings)
+/* `host` NULL: one of its own, with sources of its own; else the first engine's. */
+static void add_engine(struct town *town, struct sim_host *host, unsigned shards, const char *settings)
 {
     char name[32], text[TOWN_TEXT], address[32];
     unsigned n = town->engine_count++;
     struct town_engine *one = &town->engines[n];
     snprintf(name, sizeof name, n ? "engine%u" : "engine", n);
-    one->host = sim_host_new(town->world, name);
-    for (unsigned i = n * TOWN_SOURCES; i < (n + 1) * TOWN_SOURCES; i++) {
+    one->host = host ? host : sim_host_new(town->world, name);
+    for (unsigned i = n * TOWN_SOURCES; !host && i < (n + 1) * TOWN_SOURCES; i++) {
         source_address(address, sizeof address, i);
         sim_host_address(one->host, address);
     }
-    write_config(text, sizeof text, n, shards, settings);
+    write_config(text, sizeof text, n, host ? 0 : n, shards, settings);
     one->engine = sim_engine_new(one->host, text, getenv("SIM_LOG") ? 2 : -1);
     one->engine->incarnation = 1000 * n; /* no two are alike, whatever they are called */
 }
@@ -291,11 +293,17 @@ struct town *town_new_shared(uint64_t seed, unsigned engines, unsigned shards, c
     if (getenv("SIM_TRACE")) /* and SIM_LOG: for who debugs */
         sim_trace_to(town->world, stderr);
     for (unsigned i = 0; i < engines; i++)
-        add_engine(town, shards, settings);
+        add_engine(town, NULL, shards, settings);
     town->engine = town->engines[0].engine;
     town->engine_host = town->engines[0].host;
     town->config = town->engine->config;
     return town;
+}
+
+void town_add_beside(struct town *town, unsigned shards, const char *settings)
+{
+    sluice_assert(town->engine_count < TOWN_ENGINES);
+    add_engine(town, town->engine_host, shards, settings);
 }
 
 void town_free(struct town *town)

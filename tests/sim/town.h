@@ -52,6 +52,8 @@ struct town *town_new_signing(uint64_t seed, unsigned shards, const char *settin
 /* With several engines, each with TOWN_SOURCES sources of its own in its pool "p": "town" has s0..s3, "town1" s4..s7.
  * Settings that name an `engine` name all of them so. */
 struct town *town_new_shared(uint64_t seed, unsigned engines, unsigned shards, const char *settings);
+/* One more, not started yet: another id on the first one's host, with the first one's sources. Such is a new binary. */
+void town_add_beside(struct town *town, unsigned shards, const char *settings);
 void town_free(struct town *town);
 
 /* The (first) engine starts, dies between two turns, or is asked to end (town_up is false once it has). */
