@@ -21,6 +21,7 @@ SERVERS = {
     "far": "tls = starttls  latency { body = 900ms }",
     "far-plain": "latency { body = 900ms }",
     "late": "latency { greeting = 20ms  mail = 20ms  rcpt = 20ms  body = 20ms }",
+    "slow": "latency { body = 50ms }",
 }
 
 

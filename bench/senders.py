@@ -48,17 +48,20 @@ def campaign_fields(content):
     }
 
 
+def entries(server, numbers):
+    return [
+        b'{"to":"user%d@%s.example","name":"Name%d","id":"%d","points":"%d"}'
+        % (i, server.encode(), i % 977, i, i * 7 % 1000)
+        for i in numbers
+    ]
+
+
 def push(redis, campaign, content, server, count):
     """Everything but the word to begin."""
     fields = campaign_fields(content)
     redis("HSET", f"sluice:{{{campaign}}}:campaign", *[x for item in fields.items() for x in item])
     for start in range(0, count, 1000):
-        entries = [
-            b'{"to":"user%d@%s.example","name":"Name%d","id":"%d","points":"%d"}'
-            % (i, server.encode(), i % 977, i, i * 7 % 1000)
-            for i in range(start, min(start + 1000, count))
-        ]
-        redis("RPUSH", f"sluice:{{{campaign}}}:recipients", *entries)
+        redis("RPUSH", f"sluice:{{{campaign}}}:recipients", *entries(server, range(start, min(start + 1000, count))))
 
 
 # ---- the engine ----
@@ -77,6 +80,9 @@ class Sending:
     per_connection: int = 0
     program: str = "sluice"
     counted: bool = False  # instructions too
+    sources: int = 1
+    besides: tuple = ()  # servers of the same ISP
+    poll: str = "100ms"
 
     @property
     def cores(self):
@@ -89,14 +95,16 @@ class Engine:
         self.room, self.sending, self.http = room, sending, free_port()
         self.state = tempfile.mkdtemp(prefix="state-", dir=room.work)
         path = os.path.join(self.state, "sluice.conf")
+        hosts = ", ".join(f".{server}.example" for server in (sending.server, *sending.besides))
+        sources = " ".join(f"source 127.0.1.{i + 1} {{ ehlo = m{i + 1}.shop.example }}" for i in range(sending.sources))
         with open(path, "w") as file:
             file.write(
                 f'redis = "unix:{room.redis_path}"\nstate_dir = "{self.state}"\nengine = bench\n'
                 f'shards = {sending.shards}\nresolver = "127.0.0.1:{room.dns_port}"\nsmtp_port = {room.port}\n'
-                f'http = "127.0.0.1:{self.http}"\nhostname = bench.shop.example\npoll = 100ms\nlog_level = warning\n'
-                f"isp bench {{ mx = {{.{sending.server}.example}} connections = {sending.sessions} "
+                f'http = "127.0.0.1:{self.http}"\nhostname = bench.shop.example\npoll = {sending.poll}\nlog_level = warning\n'
+                f"isp bench {{ mx = {{{hosts}}} connections = {sending.sessions // sending.sources} "
                 f"per_connection = {sending.per_connection} idle = 60s {sending.limits} }}\n"
-                f"pool bench {{ source 127.0.1.1 {{ ehlo = m1.shop.example }} }}\n{extra}\n"
+                f"pool bench {{ {sources} }}\n{extra}\n"
             )
             if sending.signer:
                 file.write(f"dkim_engine = {sending.signer}\n")
