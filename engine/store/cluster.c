@@ -38,7 +38,7 @@ static unsigned open_server(const struct cluster *cluster, unsigned server)
 static void hold(struct cluster *cluster, struct cluster_slot *s, bool waits)
 {
     s->held = true;
-    s->waits |= waits;
+    s->waits |= waits || s->turns > CLUSTER_TURNS;
     if (s->waits)
         cluster_later(cluster);
     else if (!s->in_flight)
@@ -107,6 +107,7 @@ static void release(struct cluster *cluster)
         if (!s->ready)
             continue;
         s->ready = false;
+        s->turns += s->turns <= CLUSTER_TURNS;
         s->held = s->ask != CLUSTER_NOBODY; /* elsewhere, this time only: the next ones wait for its end */
         s->ask = CLUSTER_NOBODY;
     }
@@ -147,6 +148,7 @@ static void on_settled(void *context, struct redis *redis, unsigned slot)
     (void)redis;
     sluice_assert(s->in_flight);
     s->in_flight--;
+    s->turns = 0;
     cluster->downs -= s->down;
     s->down = false;
     if (slot < SLOT_COUNT)

@@ -62,7 +62,7 @@ void cluster_place_slot(struct cluster *cluster, unsigned slot, unsigned server)
     if (slot < SLOT_COUNT)
         cluster->uncovered = cluster->uncovered + (server == CLUSTER_NOBODY) - (s->server == CLUSTER_NOBODY);
     s->server = (uint16_t)server;
-    s->waits = false;
+    s->waits = s->waits && s->turns > CLUSTER_TURNS;
     cluster_soon(cluster);
 }
 

@@ -12,6 +12,8 @@ enum {
     CLUSTER_SLOT_SERVER = SLOT_NONE + 1,
     CLUSTER_SLOTS = CLUSTER_SLOT_SERVER + CLUSTER_SERVERS_MAX,
     CLUSTER_NOBODY = UINT16_MAX,
+    /* Redirections that are followed at once; behind them, servers that do not agree are asked now and then. */
+    CLUSTER_TURNS = 3,
 };
 
 struct cluster_slot {
@@ -19,6 +21,7 @@ struct cluster_slot {
     uint32_t moves;     /* from one server to another, since it was asked for first */
     uint16_t server;    /* that has it, or CLUSTER_NOBODY */
     uint16_t ask;       /* that has what was asked for, this time, or CLUSTER_NOBODY */
+    uint8_t turns;      /* how often its commands were led elsewhere since one was answered */
     bool used;
     bool held;
     bool waits; /* held: for the time to try again */

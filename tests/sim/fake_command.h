@@ -2,6 +2,7 @@
 #ifndef FAKE_COMMAND_H
 #define FAKE_COMMAND_H
 
+#include "fake_cluster.h"
 #include "fake_data.h"
 #include "fake_redis.h"
 
@@ -34,6 +35,7 @@ struct fake_library {
     struct fake_library *next;
     char name[96];
     lua_State *lua;
+    struct fake_text *source;
 };
 
 /* A write, for when the last ones are to be lost. */
@@ -59,6 +61,8 @@ struct fake_redis {
     struct fake_write *writes, **writes_end;
     unsigned changes; /* of keys, by the command that runs */
     uint64_t process; /* another one each time that it is served: its run_id */
+    struct fake_cluster *cluster; /* NULL: it is alone */
+    unsigned node;                /* which of them it is */
     /* the server */
     int listener;
     struct io_accept accept;
@@ -102,9 +106,14 @@ void fake_range(int64_t *start, int64_t *stop, size_t size);
 bool fake_word(struct slice arg, const char *word); /* whatever the case */
 
 void fake_libraries_free(struct fake_redis *fake);
+void fake_libraries_restart(struct fake_redis *fake); /* another process: what they had in memory is gone */
 /* Of the server: what waits for a stream looks again. */
 void fake_wake_blocked(struct fake_redis *fake);
 void fake_clients_crashed(struct fake_redis *fake);
+/* Of the cluster: it says to a client's command that this is not the server for it, or not now. */
+must_use bool fake_cluster_refuses(struct fake_redis *fake, bool asking, const struct slice *args, unsigned count,
+                                   struct fake_buffer *out);
+void fake_cluster_say_slots(struct fake_redis *fake, struct fake_buffer *out);
 /* Of the server: hands a published message to its subscribers. */
 unsigned fake_publish(struct fake_redis *fake, struct slice channel, struct slice message);
 /* Of the server: the running command of a client is run once more after each write, and at the latest after `wait_ms`.

@@ -16,6 +16,7 @@ struct fake_client {
     unsigned args_cap;
     struct fake_text *channel;  /* subscribed to; NULL: none */
     struct fake_write *blocked; /* the command that waits; NULL: none */
+    bool asking;                /* has said ASKING: for the next command */
     bool dying;                 /* closes when what it was told is sent */
     bool closing;
 };
@@ -179,8 +180,11 @@ static void client_run(struct fake_client *client, unsigned count)
         return;
     }
     size_t before = client->out.n;
+    bool asking = client->asking;
+    client->asking = false;
     fake->client = client;
-    fake_run_outer(fake, client->args, count, &client->out);
+    if (!fake->cluster || !fake_cluster_refuses(fake, asking, client->args, count, &client->out))
+        fake_run_outer(fake, client->args, count, &client->out);
     fake->client = NULL;
     if (client->out.n > before && strikes(fake, fake->faults.cut_after_per_million)) {
         fake->counts.cut_after++;
@@ -351,11 +355,12 @@ static void run_info(struct fake_redis *fake, const struct slice *args, unsigned
 {
     (void)args;
     (void)count;
-    char text[256];
+    char text[384];
     int n = snprintf(text, sizeof text,
                      "# Server\r\nredis_version:7.0.15\r\nredis_mode:standalone\r\nrun_id:%040llx\r\n"
-                     "# Persistence\r\naof_enabled:1\r\n",
-                     (unsigned long long)fake->process);
+                     "# Persistence\r\nrdb_last_load_keys_loaded:0\r\naof_enabled:1\r\naof_base_size:%u\r\n"
+                     "# Replication\r\nsecond_repl_offset:-1\r\n",
+                     (unsigned long long)fake->process, fake->process > 1 ? 89 : 0);
     fake_say_text(out, (struct slice){text, (size_t)n});
 }
 
@@ -387,7 +392,24 @@ static void run_config(struct fake_redis *fake, const struct slice *args, unsign
         fake_say_text(out, slice_of(words[i]));
 }
 
+static void run_asking(struct fake_redis *fake, const struct slice *args, unsigned count, struct fake_buffer *out)
+{
+    fake->client->asking = true;
+    run_ok(fake, args, count, out);
+}
+
+static void run_cluster(struct fake_redis *fake, const struct slice *args, unsigned count, struct fake_buffer *out)
+{
+    (void)count;
+    if (fake->cluster && fake_word(args[1], "SLOTS"))
+        fake_cluster_say_slots(fake, out);
+    else
+        fake_say_error(out, "ERR This instance has cluster support disabled");
+}
+
 const struct fake_command fake_server_commands[] = {
+    {"ASKING", 1, FAKE_NO_SCRIPT, run_asking},
+    {"CLUSTER", -2, FAKE_NO_SCRIPT, run_cluster},
     {"AUTH", -2, FAKE_NO_SCRIPT, run_ok},
     {"SELECT", 2, FAKE_NO_SCRIPT, run_ok},
     {"PING", 1, 0, run_ping},
@@ -429,7 +451,8 @@ void fake_redis_serve(struct fake_redis *fake, struct io *io, const struct io_ad
 {
     sluice_assert(!fake->io);
     fake->io = io;
-    fake->process++;
+    if (fake->process++)
+        fake_libraries_restart(fake);
     fake->listener = io_listen(io, at, 64, false);
     sluice_assert(fake->listener >= 0);
     fake->accept.accepted = on_accepted;
