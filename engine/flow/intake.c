@@ -13,11 +13,15 @@ enum {
     LOW_WATER = PORTION_LOW_WATER,
     RECORDS_MOST = 500, /* of one lease from a parked list or the retry set */
     LISTS_A_TURN = 8,   /* parked lists that are considered in one turn of a campaign */
+    HIGH_OFTEN = 4,
     LEASE_MEMORY = 64 << 20,
     LEASE_MOST = 4 << 20, /* of one: LIMIT_LEASE_BYTES rounded up, and what its entries decode to */
 };
 
 static const nsec look_every = 500 * NSEC_PER_MS;
+/* Those of priority high are looked at so much more often that what is pushed without a word is under way within 100 ms,
+ * as long as they are few: all together cost a shard no more looks than HIGH_OFTEN of them at that pace. */
+static const nsec look_at_high_every = 50 * NSEC_PER_MS;
 /* Of events, at each look: far more than can have come since the last, and not so many that Redis stands still. */
 static const nsec trim_bite = 10 * NSEC_PER_S;
 /* When most of a range had to be parked the campaign's next range waits; when most from a bucket had to be, the next
@@ -330,6 +334,13 @@ static nsec by_the_clock(struct intake *intake, struct campaign *campaign, nsec 
     return left_ms < 1000 ? now + left_ms * NSEC_PER_MS : NSEC_NEVER; /* a look comes before, and asks again */
 }
 
+static nsec look_after(const struct intake *intake, const struct campaign *campaign)
+{
+    if (!campaign->high || !campaign_runs(campaign))
+        return look_every;
+    return nsec_min(look_every, look_at_high_every * (intake->high_count / HIGH_OFTEN + 1));
+}
+
 nsec intake_turn(struct intake *intake, bool may)
 {
     nsec now = io_now(intake->io);
@@ -345,17 +356,20 @@ nsec intake_turn(struct intake *intake, bool may)
         store_campaigns(intake->store, &intake->list);
     }
     int64_t now_ms = io_wall(intake->io) / NSEC_PER_MS;
+    unsigned high_count = 0;
     for (struct campaign *campaign = intake->campaigns; campaign; campaign = campaign->next) {
         next = nsec_min(next, by_the_clock(intake, campaign, now, now_ms));
-        nsec due = campaign->looked_at + look_every;
+        high_count += campaign->high;
+        nsec every = look_after(intake, campaign), due = campaign->looked_at + every;
         if (store_request_busy(&campaign->look))
             continue; /* its answer will turn the shard */
         if (campaign->look_again || !campaign->looked_at || due <= now) {
             look(intake, campaign);
-            due = now + look_every;
+            due = now + every;
         }
         next = nsec_min(next, due);
     }
+    intake->high_count = high_count;
     if (!may)
         return next;
     /* Another campaign is first each turn, of those of priority high and then of the others. */

@@ -59,6 +59,7 @@ struct intake {
     uint64_t incarnation, lease_number, campaign_number;
     struct campaign *campaigns, *turn;
     unsigned wanting[2]; /* portion.h: the same of those that want a range of the list */
+    unsigned high_count; /* campaigns of priority high */
     struct editions editions;
     struct pool campaign_pool, lease_pool, attempt_pool;
     struct lease *leases;
