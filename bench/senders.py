@@ -83,6 +83,7 @@ class Sending:
     sources: int = 1
     besides: tuple = ()  # servers of the same ISP
     poll: str = "100ms"
+    appendfsync: str = "everysec"
 
     @property
     def cores(self):
@@ -110,6 +111,7 @@ class Engine:
                 file.write(f"dkim_engine = {sending.signer}\n")
                 file.write(f"dkim shop.example {{ selector = s1 key = {room.dkim_key} }}\n")
         room.place("0" if sending.shards == 1 else sending.cores)
+        room.redis("CONFIG", "SET", "appendfsync", sending.appendfsync)
         self.process = Process(self.state, "engine", sending.cores, *wrapper, f"{room.build}/{sending.program}", "-c", path, "run")
 
     def send(self, campaign, count):
