@@ -265,7 +265,8 @@ static void ask(struct cluster *cluster, unsigned slot, const struct resp_comman
                                                                                .asked_at = io_now(cluster->io),
                                                                                .number = cluster->asked,
                                                                                .slot = slot,
-                                                                               .once = flags & REDIS_ONCE});
+                                                                               .once = flags & REDIS_ONCE,
+                                                                               .owed = flags & REDIS_OWED});
     entry->size = resp_out_command(&cluster->held.out, command);
     hold(cluster, s, s->waits);
 }

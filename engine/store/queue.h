@@ -11,7 +11,7 @@ struct queue_entry {
     nsec asked_at;
     uint64_t number;              /* for whoever leads several connections: the order in which all was asked */
     unsigned slot;                /* of its keys */
-    bool once, repeated, refused; /* refused: repeated because of Redis' state */
+    bool once, owed, repeated, refused; /* refused: repeated because of Redis' state */
 };
 
 /* All zero is an empty queue. */

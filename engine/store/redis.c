@@ -175,17 +175,28 @@ enum refusal {
     REFUSAL_TAKEN,    /* over, by whoever leads */
 };
 
+static bool begins_with_word(struct slice error, const char *text)
+{
+    struct slice word = slice_of(text);
+    return slice_starts_with(error, word) && (error.n == word.n || error.p[word.n] == ' ');
+}
+
 /* An error that is about Redis' state and will pass. */
-static bool is_passing(struct slice error)
+static bool is_passing(struct slice error, bool owed)
 {
     static const char *const passing[] = {"LOADING",  "READONLY",    "OOM",        "BUSY",   "MASTERDOWN",
                                           "TRYAGAIN", "CLUSTERDOWN", "NOREPLICAS", "MISCONF"};
-    for (unsigned i = 0; i < countof(passing); i++) {
-        struct slice word = slice_of(passing[i]);
-        if (slice_starts_with(error, word) && (error.n == word.n || error.p[word.n] == ' '))
+    for (unsigned i = 0; i < countof(passing); i++)
+        if (begins_with_word(error, passing[i]))
             return true;
-    }
-    return false;
+    return owed && begins_with_word(error, "NOPERM");
+}
+
+/* An error that is about the connection: another one may do better. The functions were flushed, and are loaded again;
+ * or nobody knows any more who we are. */
+static bool is_of_connection(struct slice error)
+{
+    return slice_starts_with(error, SLICE("ERR Function not found")) || begins_with_word(error, "NOAUTH");
 }
 
 static void refuse_head(struct redis *redis, struct slice error)
@@ -220,7 +231,7 @@ static enum refusal refusal_of(struct redis *redis, struct slice error)
     queue_at(&redis->asked, 0)->repeated = true; /* if at all, it is asked again from here on */
     if (hooks && hooks->refused && hooks->refused(redis->config.hook_context, redis, &redis->asked, error))
         return REFUSAL_TAKEN;
-    if (!is_passing(error))
+    if (!is_passing(error, queue_at(&redis->asked, 0)->owed))
         return REFUSAL_ANSWER;
     refuse_head(redis, error);
     return REFUSAL_REPEATED;
@@ -238,8 +249,7 @@ static bool answered(struct redis *redis, const struct resp_node *nodes)
     bool is_error = nodes->type == RESP_ERROR;
     redis->reconnect_delay = 0;
     redis->alive_at = nsec_max(redis->alive_at, head.asked_at);
-    if (is_error && slice_starts_with(nodes->text, SLICE("ERR Function not found"))) {
-        /* Somebody flushed the functions; a new connection loads them, and asks again. */
+    if (is_error && is_of_connection(nodes->text)) {
         redis_say(redis, "Redis answers: " SLICE_FORMAT, SLICE_ARGS(nodes->text));
         redis_drop(redis);
         return false;
@@ -375,10 +385,12 @@ void redis_wake(struct redis *redis)
 void redis_ask(struct redis *redis, const struct resp_command *command, void *owner, unsigned slot, uint64_t number,
                unsigned flags)
 {
-    struct queue_entry *entry = queue_add(
-        &redis->asked,
-        (struct queue_entry){
-            .owner = owner, .asked_at = io_now(redis->io), .number = number, .slot = slot, .once = flags & REDIS_ONCE});
+    struct queue_entry *entry = queue_add(&redis->asked, (struct queue_entry){.owner = owner,
+                                                                              .asked_at = io_now(redis->io),
+                                                                              .number = number,
+                                                                              .slot = slot,
+                                                                              .once = flags & REDIS_ONCE,
+                                                                              .owed = flags & REDIS_OWED});
     entry->size = resp_out_command(&redis->asked.out, command);
     redis_wake(redis);
 }
@@ -396,6 +408,7 @@ const char *redis_trouble(const struct redis *redis) { return redis->trouble; }
 uint64_t redis_epoch(const struct redis *redis) { return redis->epoch; }
 nsec redis_alive_at(const struct redis *redis) { return redis->alive_at; }
 bool redis_knows_server(const struct redis *redis) { return redis->server[0] != 0; }
+const char *redis_server(const struct redis *redis) { return redis->server; }
 
 size_t redis_unanswered(const struct redis *redis)
 {

@@ -7,7 +7,7 @@
  * An answer that is about Redis' state and not about the command (LOADING, READONLY, OOM, BUSY, MASTERDOWN, TRYAGAIN,
  * CLUSTERDOWN, NOREPLICAS, MISCONF) is no answer: that command is repeated after a back-off, before anything that was
  * not on its way yet; those that were go on. Where `master` is wanted, READONLY ends the connection: it is none any
- * more.
+ * more. NOAUTH ends it too: who we are is said again.
  *
  * Each new connection first makes sure that the library of functions is there. Its name holds a hash of its content,
  * so it is never replaced under its callers.
@@ -64,6 +64,7 @@ struct redis_config {
 
 enum {
     REDIS_ONCE = 1, /* must not run twice */
+    REDIS_OWED = 2, /* must happen: that we are not permitted to do it (NOPERM) is no answer either */
 };
 enum { REDIS_SILENCE_S = 30 }; /* a connection that owes answers and says nothing for so long is given up */
 /* One that is not open yet is given up sooner: with the longest delay between two tries it must stay below the time for
@@ -108,5 +109,6 @@ size_t redis_unanswered(const struct redis *redis);   /* bytes */
 uint64_t redis_epoch(const struct redis *redis);
 nsec redis_alive_at(const struct redis *redis);
 bool redis_knows_server(const struct redis *redis);
+const char *redis_server(const struct redis *redis); /* its process; "": we are not told */
 
 #endif

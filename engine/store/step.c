@@ -137,7 +137,7 @@ void step_ask_numbered(struct store *store, struct store_request *r,
 void step_send_numbered(struct store *store, void *owner, unsigned slot)
 {
     sluice_assert(*(const uint8_t *)owner == STEP_NUMBERED);
-    link_ask(store->link, slot, &store->command, owner, 0);
+    link_ask(store->link, slot, &store->command, owner, REDIS_OWED);
 }
 
 /* ---- answering ---- */

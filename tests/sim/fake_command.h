@@ -89,6 +89,9 @@ void fake_run(struct fake_redis *fake, const struct slice *args, unsigned count,
 /* The same for one that is no script's: with the clock, the modes, and the log of writes. */
 void fake_run_outer(struct fake_redis *fake, const struct slice *args, unsigned count, struct fake_buffer *out);
 
+/* What the mode has against writes; NULL: nothing. */
+const char *fake_unwilling_to_write(const struct fake_redis *fake);
+
 /* The value of a key, NULL: none. False: it is of another type, and the error was said. */
 must_use bool fake_key(struct fake_redis *fake, struct slice key, enum fake_type type, struct fake_value **value,
                        struct fake_buffer *out);

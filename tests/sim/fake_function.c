@@ -305,6 +305,7 @@ static void library_remove(struct fake_redis *fake, struct fake_library *library
             break;
         }
     lua_close(library->lua);
+    free(library->source);
     free(library);
 }
 
@@ -332,6 +333,7 @@ static void load(struct fake_redis *fake, struct slice source, struct fake_buffe
     struct fake_library *library = calloc(1, sizeof *library);
     sluice_assert(library);
     slice_copy(library->name, sizeof library->name, name);
+    library->source = fake_text_new(source);
     library->lua = luaL_newstate();
     sluice_assert(library->lua);
     library->next = fake->libraries;
@@ -344,6 +346,25 @@ static void load(struct fake_redis *fake, struct slice source, struct fake_buffe
         return;
     }
     fake_say_text(out, name);
+}
+
+void fake_libraries_restart(struct fake_redis *fake)
+{
+    unsigned count = 0;
+    for (const struct fake_library *library = fake->libraries; library; library = library->next)
+        count++;
+    while (count--) { /* each goes, and comes again to the front */
+        struct fake_library *last = fake->libraries;
+        while (last->next)
+            last = last->next;
+        struct fake_text *source = last->source;
+        struct fake_buffer out = {0};
+        last->source = NULL;
+        library_remove(fake, last);
+        load(fake, fake_text_slice(source), &out);
+        free(out.p);
+        free(source);
+    }
 }
 
 static void list(struct fake_redis *fake, struct slice name, struct fake_buffer *out)
@@ -410,8 +431,8 @@ static void run_fcall(struct fake_redis *fake, const struct slice *args, unsigne
         fake_say_error(out, "OOM command not allowed when used memory > 'maxmemory'.");
         return;
     }
-    if (fake->client && fake->mode == FAKE_REDIS_READONLY && !function->no_writes) {
-        fake_say_error(out, "READONLY Can not run script with write flag on readonly replica.");
+    if (fake->client && fake_unwilling_to_write(fake) && !function->no_writes) {
+        fake_say_error(out, "%s", fake_unwilling_to_write(fake));
         return;
     }
     lua_State *lua = function->library->lua;

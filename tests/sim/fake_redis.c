@@ -31,6 +31,22 @@ void fake_run(struct fake_redis *fake, const struct slice *args, unsigned count,
         command->run(fake, args, count, out);
 }
 
+const char *fake_unwilling_to_write(const struct fake_redis *fake)
+{
+    switch (fake->mode) {
+    case FAKE_REDIS_READONLY:
+        return "READONLY You can't write against a read only replica.";
+    case FAKE_REDIS_NOREPLICAS:
+        return "NOREPLICAS Not enough good replicas to write.";
+    case FAKE_REDIS_MISCONF:
+        return "MISCONF Errors writing to the AOF file: No space left on device";
+    case FAKE_REDIS_NOPERM:
+        return "NOPERM this user has no permissions to run the command or its subcommand";
+    default:
+        return NULL;
+    }
+}
+
 /* What the mode has against a command of a client; NULL: nothing. Scripts are looked at when they are called. */
 static const char *unwilling(const struct fake_redis *fake, struct slice name)
 {
@@ -43,12 +59,12 @@ static const char *unwilling(const struct fake_redis *fake, struct slice name)
         return "BUSY Redis is busy running a script.";
     case FAKE_REDIS_MASTERDOWN:
         return "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.";
-    case FAKE_REDIS_READONLY:
-        return flags & FAKE_WRITES ? "READONLY You can't write against a read only replica." : NULL;
     case FAKE_REDIS_OOM:
         return flags & FAKE_DENY_OOM ? "OOM command not allowed when used memory > 'maxmemory'." : NULL;
+    case FAKE_REDIS_NOPERM:
+        return flags & FAKE_WRITES || fake_word(name, "FCALL") ? fake_unwilling_to_write(fake) : NULL;
     default:
-        return NULL;
+        return flags & FAKE_WRITES ? fake_unwilling_to_write(fake) : NULL;
     }
 }
 
@@ -121,8 +137,7 @@ void fake_run_outer(struct fake_redis *fake, const struct slice *args, unsigned 
     }
     size_t before = out->n;
     fake_run(fake, args, count, out);
-    if (out->n > before && (slice_starts_with((struct slice){out->p + before, out->n - before}, SLICE("-OOM")) ||
-                            slice_starts_with((struct slice){out->p + before, out->n - before}, SLICE("-READONLY"))))
+    if (out->n > before && out->p[before] == '-' && fake->mode != FAKE_REDIS_WELL)
         fake->counts.refused++;
     if (!fake->changes)
         return;

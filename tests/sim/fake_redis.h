@@ -43,6 +43,9 @@ enum fake_redis_mode {
     FAKE_REDIS_OOM,      /* every write that may take memory */
     FAKE_REDIS_BUSY,
     FAKE_REDIS_MASTERDOWN,
+    FAKE_REDIS_NOREPLICAS, /* every write: min-replicas-to-write */
+    FAKE_REDIS_MISCONF,    /* every write: it cannot write to its disk */
+    FAKE_REDIS_NOPERM,     /* every function and every write: somebody has changed our rights */
     FAKE_REDIS_MODE_COUNT
 };
 void fake_redis_set_mode(struct fake_redis *fake, enum fake_redis_mode mode);

@@ -85,7 +85,9 @@ static void on_plain(struct store_request *request, const struct store_answer *a
 static void test_unwilling_redis(void **state)
 {
     static const char *const words[FAKE_REDIS_MODE_COUNT] = {
-        [FAKE_REDIS_LOADING] = "LOADING", [FAKE_REDIS_READONLY] = "READONLY",     [FAKE_REDIS_OOM] = "OOM",
+        [FAKE_REDIS_LOADING] = "LOADING", [FAKE_REDIS_READONLY] = "READONLY",
+        [FAKE_REDIS_OOM] = "OOM",         [FAKE_REDIS_NOREPLICAS] = "NOREPLICAS",
+        [FAKE_REDIS_MISCONF] = "MISCONF", [FAKE_REDIS_NOPERM] = "NOPERM",
         [FAKE_REDIS_BUSY] = "BUSY",       [FAKE_REDIS_MASTERDOWN] = "MASTERDOWN",
     };
     struct story *story = on_one_redis(7);
@@ -112,7 +114,7 @@ static void test_unwilling_redis(void **state)
             assert_string_equal(store_trouble(story->store), "");
             assert_false(store_busy(story->store));
         }
-    story_assert_count(story, "HLEN " KEY("leases"), 10);
+    story_assert_count(story, "HLEN " KEY("leases"), 2 * (FAKE_REDIS_MODE_COUNT - FAKE_REDIS_LOADING));
     story_free(story);
 }
 

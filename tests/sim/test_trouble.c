@@ -60,6 +60,44 @@ static void redis_is_away_for_long(void **unused)
     close_town(town);
 }
 
+/* Redis answers, but not what it is asked: nothing starts until it is willing, and the account is right. What was leased
+ * is brought to its end while memory is short, and nothing new is leased. */
+static void redis_is_unwilling(void **unused)
+{
+    (void)unused;
+    struct town *town = town_new(19, 2, "isp big { mx = {.big.example}  rate = 20/s }\n");
+    struct sim_isp *isp = isp_of(town, "big.example", 20 * NSEC_PER_MS);
+    town_campaign(town, "c", "in_doubt resend"); /* whose body is out when it happens is not in doubt, if nobody dies */
+    town_push(town, "c", "r%llu@big.example", 0, 9500);
+    town_start(town);
+    town_run(town, 3 * NSEC_PER_S);
+    for (enum fake_redis_mode mode = FAKE_REDIS_WELL + 1; mode < FAKE_REDIS_MODE_COUNT; mode++) {
+        uint64_t lost = sim_engine_metric(town->engine, METRIC_REDIS_LOST);
+        uint64_t refused = fake_redis_counts(town->redis)->refused;
+        fake_redis_set_mode(town->redis, mode);
+        town_run(town, 2 * NSEC_PER_S);
+        uint64_t accepted = judge_accepted(isp);
+        town_run(town, 20 * NSEC_PER_S);
+        if (mode != FAKE_REDIS_OOM && judge_accepted(isp) != accepted)
+            fail_msg("mode %u: %llu were sent meanwhile", mode, (unsigned long long)(judge_accepted(isp) - accepted));
+        assert_true(fake_redis_counts(town->redis)->refused > refused);
+        fake_redis_set_mode(town->redis, FAKE_REDIS_WELL);
+        town_run(town, 8 * NSEC_PER_S); /* the longest back-off, and then some */
+        accepted = judge_accepted(isp);
+        town_run(town, 2 * NSEC_PER_S);
+        if (judge_accepted(isp) < accepted + 120)
+            fail_msg("mode %u: %llu in the 2 s after it", mode, (unsigned long long)(judge_accepted(isp) - accepted));
+        lost = sim_engine_metric(town->engine, METRIC_REDIS_LOST) - lost;
+        if (lost < 1 || lost > 2) /* once for each shard */
+            fail_msg("mode %u: %llu times away", mode, (unsigned long long)lost);
+    }
+    struct town_account account = town_end(town, "c", 600 * NSEC_PER_S);
+    assert_int_equal(account.events[EVENT_DELIVERED], 9500);
+    assert_int_equal(account.events[EVENT_IN_DOUBT], 0);
+    assert_int_equal(account.doubled, 0);
+    town_free(town);
+}
+
 /* While nothing can be done nothing is done: neither while Redis is away with recipients in memory, nor while it hangs,
  * nor for campaigns that are idle, paused, or have only retries for later. */
 static void waiting_costs_no_turns(void **unused)
@@ -414,6 +452,7 @@ int main(int argc, char **argv)
         cmocka_set_test_filter(argv[1]);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(redis_is_away_for_long),
+        cmocka_unit_test(redis_is_unwilling),
         cmocka_unit_test(waiting_costs_no_turns),
         cmocka_unit_test(a_hash_goes_and_comes_back),
         cmocka_unit_test(the_pool_is_changed_in_the_middle),
