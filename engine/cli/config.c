@@ -1,6 +1,7 @@
 /* sluice config: is this file good, and what does it come to? */
 #include "cli/cli.h"
 #include "cli/promised.h"
+#include "control/machine.h"
 #include "control/redis_access.h"
 #include "control/relays.h"
 #include "net/tls.h"
@@ -31,6 +32,18 @@ static void print_warning(void *context, const char *sentence)
     fprintf(stderr, "sluice: %s\n", sentence);
 }
 
+/* By the limits of whoever asks: a service may have others. */
+static void check_machine(const struct config *config)
+{
+    char said[MACHINE_SAID];
+    (void)machine_sessions(config, machine_shards(config, 0), said);
+    if (said[0])
+        print_warning(NULL, said);
+    machine_ports(config, said);
+    if (said[0])
+        print_warning(NULL, said);
+}
+
 /* What the engine reads at start besides the configuration: keys, secrets, trusted certificates. */
 static int check(const struct config *config)
 {
@@ -48,6 +61,8 @@ static int check(const struct config *config)
                config->source_count, config->isp_count, config->relay_count, sign_keys_count(keys));
     else
         cli_error("%s", error);
+    if (keys)
+        check_machine(config);
     if (keys && config->redis[0])
         promised_print(config);
     relays_close(relays);

@@ -10,13 +10,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "control/embedded.h"
 #include "control/http.h"
 #include "control/log.h"
+#include "control/machine.h"
 #include "control/metrics.h"
 #include "control/relays.h"
 #include "control/redis_access.h"
@@ -43,6 +43,7 @@ struct engine {
     char redis[1200];
     uint64_t incarnation, previous; /* previous: the one before, which is dead; 0: not known */
     unsigned shards;
+    unsigned sessions; /* of one shard */
     atomic_int stopping; /* 1: finish, 2: now */
     atomic_int opened, failed, gone;
     int lock;
@@ -60,32 +61,16 @@ struct engine_thread {
 
 /* ---- what the machine must allow ---- */
 
-static unsigned usable_cores(void)
-{
-    cpu_set_t set;
-    if (sched_getaffinity(0, sizeof set, &set) != 0)
-        return 1;
-    int count = CPU_COUNT(&set);
-    return count > 0 ? (unsigned)count : 1;
-}
-
+/* With fewer descriptors than sessions_max needs it runs with fewer sessions, and says so. */
 static bool allow_descriptors(struct engine *engine)
 {
-    rlim_t need = (rlim_t)engine->shards * engine->config->sessions_max + 256;
-    struct rlimit limit;
-    if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
-        return true;
-    rlim_t had = limit.rlim_cur;
-    limit.rlim_cur = limit.rlim_max;
-    if (had < limit.rlim_max)
-        setrlimit(RLIMIT_NOFILE, &limit);
-    if (limit.rlim_max >= need)
-        return true;
-    fprintf(stderr,
-            "sluice: %llu file descriptors are allowed, %llu are needed for %u shards of %u sessions; raise the limit "
-            "(LimitNOFILE= in the unit, ulimit -n) or lower sessions_max\n",
-            (unsigned long long)limit.rlim_max, (unsigned long long)need, engine->shards, engine->config->sessions_max);
-    return false;
+    char said[MACHINE_SAID];
+    engine->sessions = machine_sessions(engine->config, engine->shards, said);
+    if (engine->sessions < MACHINE_SESSIONS_LEAST)
+        fprintf(stderr, "sluice: %s\n", said);
+    else if (said[0])
+        log_warning(&engine->log, "fewer sessions than sessions_max", log_text("why", said));
+    return engine->sessions >= MACHINE_SESSIONS_LEAST;
 }
 
 static bool have_sources(const struct config *config)
@@ -103,20 +88,10 @@ static bool have_sources(const struct config *config)
 
 static void warn_of_ports(const struct engine *engine)
 {
-    FILE *file = fopen("/proc/sys/net/ipv4/ip_local_port_range", "r");
-    unsigned low = 0, high = 0;
-    if (!file)
-        return;
-    int fields = fscanf(file, "%u %u", &low, &high);
-    fclose(file);
-    unsigned most = 0;
-    for (unsigned i = 0; i < engine->config->isp_count; i++)
-        if (engine->config->isps[i].limits.connections > most)
-            most = engine->config->isps[i].limits.connections;
-    if (fields == 2 && high > low && most > high - low)
-        log_warning(&engine->log, "fewer local ports than an isp's connections", log_number("ports", high - low),
-                    log_number("connections", most),
-                    log_text("allow", "sysctl net.ipv4.ip_local_port_range=\"1024 65535\""));
+    char said[MACHINE_SAID];
+    machine_ports(engine->config, said);
+    if (said[0])
+        log_warning(&engine->log, "fewer local ports than an isp's connections", log_text("why", said));
 }
 
 /* ---- a shard's thread ---- */
@@ -141,7 +116,7 @@ static struct shard *thread_open(struct engine_thread *thread)
     struct engine *engine = thread->engine;
     char error[512];
     struct io_config io_config = {
-        .group = engine->group, .shard = thread->index, .sessions_max = engine->config->sessions_max};
+        .group = engine->group, .shard = thread->index, .sessions_max = engine->sessions};
     struct io *io = io_open(&io_config, error, sizeof error);
     struct shard *shard = NULL;
     if (io) {
@@ -155,6 +130,7 @@ static struct shard *thread_open(struct engine_thread *thread)
                                       .relays = thread->relays,
                                       .index = thread->index,
                                       .shards = engine->shards,
+                                      .sessions_most = engine->sessions,
                                       .incarnation = engine->incarnation,
                                       .previous = engine->previous};
         shard = shard_open(&config, error, sizeof error);
@@ -413,7 +389,7 @@ static void engine_close(struct engine *engine)
 int engine_run(const struct config *config, unsigned shards)
 {
     struct engine engine = {.config = config_hold(config), .incarnation = new_incarnation(), .lock = -1};
-    engine.shards = shards ? shards : config->shards ? config->shards : usable_cores();
+    engine.shards = machine_shards(config, shards);
     log_init(&engine.log, STDERR_FILENO, (enum log_level)config->log_level);
     sigset_t signals; /* all threads inherit this: signals are waited for, never handled */
     sigemptyset(&signals);

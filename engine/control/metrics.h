@@ -71,6 +71,10 @@ enum metric {
     METRIC_WARMUP_RETURNED,
     METRIC_WARMUP_THROWN_AWAY,
     METRIC_RELOADS_FAILED, /* configurations that were read again and not taken */
+    METRIC_LACKED_DESCRIPTORS, /* sessions that could not be begun, or go on, for a lack of this machine */
+    METRIC_LACKED_MEMORY,
+    METRIC_LACKED_PORTS,
+    METRIC_LACKED_SOURCE,
     METRIC_TURNS,       /* turns of the shard's loop */
     METRIC_POSTS_RECEIVED,
     METRIC_POSTS_DROPPED, /* the ring was full: hints, which are repeated */

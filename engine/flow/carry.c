@@ -287,6 +287,8 @@ static void on_closed(void *context, struct session *session, const struct outco
     enum carry_insecure insecure = carry_learn_tls(shard, session, why);
     if (session->bereft) { /* nobody's fault */
         metrics_add(shard->metrics, METRIC_SESSIONS_LOST, why->stage != STAGE_BROKEN);
+    } else if (session->lacks) {
+        metrics_add(shard->metrics, METRIC_SESSIONS_LOST, session->ready);
     } else if (insecure == CARRY_INSECURE_LOCAL || (why->stage == STAGE_CONNECT && why->happening == HAPPENING_LOCAL)) {
         carry_wake_at(shard, lane, lane_turned_away(lane, io_now(shard->io)));
     } else if (why->stage == STAGE_CONNECT) {
@@ -304,6 +306,7 @@ static void on_closed(void *context, struct session *session, const struct outco
     } else if (why->stage) {
         metrics_add(shard->metrics, METRIC_SESSIONS_LOST, 1);
     }
+    int lacks = session->bereft ? 0 : session->lacks;
     unlink_session(shard, lane, session);
     lane->ending -= session->astray;
     if (lane->total) {
@@ -316,15 +319,8 @@ static void on_closed(void *context, struct session *session, const struct outco
         mark_lane(shard, lane);
     sites_release(&shard->route.sites, session->site);
     pool_give(&shard->session_pool, session);
-}
-
-static void no_socket(struct shard *shard, struct lane *lane, const struct config_source *source, int result)
-{
-    char detail[192];
-    snprintf(detail, sizeof detail, "source %s: %s", source->name, strerror(-result));
-    log_trouble(&shard->log, &shard->socket_trouble, io_now(shard->io), 60 * NSEC_PER_S, "no socket could be had",
-                detail);
-    carry_wake_at(shard, lane, lane_turned_away(lane, io_now(shard->io)));
+    if (lacks)
+        lack_met(shard, lane, lack_of_connection(lacks), lacks);
 }
 
 bool carry_open_session(struct shard *shard, struct lane *lane, struct site *site, bool probes)
@@ -348,6 +344,8 @@ bool carry_open_session(struct shard *shard, struct lane *lane, struct site *sit
         carry_wake_at(shard, lane, alive_at);
         return false;
     }
+    if (!lack_may_begin(shard, lane))
+        return false;
     if (!crowd_may_open(&shard->crowd, lane, lane_waits_high_at(lane, site)))
         return false;
     struct session *session = pool_take(&shard->session_pool);
@@ -370,9 +368,10 @@ bool carry_open_session(struct shard *shard, struct lane *lane, struct site *sit
     if (result < 0) {
         carry_relay_signed_in(session);
         pool_give(&shard->session_pool, session);
-        no_socket(shard, lane, source, result);
+        lack_met(shard, lane, lack_of_socket(result), result);
         return false;
     }
+    lack_begun(shard, lane->source);
     session->config = config_hold(shard->config);
     sites_hold(site);
     lane_opened(lane, io_now(shard->io));

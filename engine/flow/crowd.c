@@ -1,7 +1,11 @@
 /* With more ISPs than sessions somebody has to wait, and it must not be the same one for ever. */
 #include "flow/crowd.h"
 
-static bool is_full(const struct crowd *crowd) { return pool_in_use(crowd->sessions) >= crowd->sessions->capacity; }
+static bool is_full(const struct crowd *crowd)
+{
+    uint32_t open = pool_in_use(crowd->sessions);
+    return open >= crowd->sessions->capacity || open >= crowd->most;
+}
 
 static void leave(struct crowd *crowd, struct lane *lane)
 {

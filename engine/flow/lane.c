@@ -179,6 +179,10 @@ static enum lane_why ask(const struct lanes *lanes, const struct lane *lane, nse
     *when = NSEC_NEVER;
     if (lanes->held_until[lane->source] <= now)
         return LANE_SOURCE;
+    if (lanes->absent_until[lane->source] > now) {
+        *when = lanes->absent_until[lane->source];
+        return LANE_ABSENT;
+    }
     if (is_held(lane, now) && !lane->working) { /* sessions that work go on */
         *when = lane->held_until;
         return LANE_HELD;
@@ -224,7 +228,7 @@ bool lane_may_begin(const struct lane *lane, nsec now, nsec *when)
     *when = NSEC_NEVER;
     if (lane->open >= lane->allowed)
         return false;
-    *when = throttle_ready_at(&lane->connects, now);
+    *when = nsec_max(throttle_ready_at(&lane->connects, now), lane->lacks_until);
     if (lane->total) {
         if (now >= lane->total->until || lane->total->open >= lane->total->connections) {
             *when = NSEC_NEVER;
@@ -346,6 +350,7 @@ const char *lane_why_text(enum lane_why why)
         [LANE_READY] = "ready",
         [LANE_IDLE] = "nothing waits",
         [LANE_SOURCE] = "the source works on another engine",
+        [LANE_ABSENT] = "the source's address is not on this machine",
         [LANE_CONNECTIONS] = "all connections are busy",
         [LANE_RATE] = "rate",
         [LANE_HELD] = "sessions were turned away",
@@ -368,6 +373,7 @@ const char *lane_why_key(enum lane_why why)
         [LANE_READY] = "going",
         [LANE_IDLE] = "idle",
         [LANE_SOURCE] = "source",
+        [LANE_ABSENT] = "absent",
         [LANE_CONNECTIONS] = "connections",
         [LANE_RATE] = "rate",
         [LANE_HELD] = "turned-away",

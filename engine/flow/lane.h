@@ -67,6 +67,7 @@ enum lane_why {
     LANE_READY,
     LANE_IDLE,        /* nobody waits */
     LANE_SOURCE,      /* the source works on another engine, or is not held yet */
+    LANE_ABSENT,      /* the source's address is not on this machine */
     LANE_CONNECTIONS, /* all sessions are open and busy */
     LANE_RATE,        /* its throttle */
     LANE_HELD,        /* the ISP turned its sessions away, and none works */
@@ -130,6 +131,7 @@ struct lane {
     unsigned failures;         /* sessions in a row that were turned away before they were ready */
     unsigned let_in;           /* sessions that worked then: so many the provider allows */
     nsec held_until;
+    nsec lacks_until; /* no session is begun before: this machine has no port for it (lack.h) */
     nsec slow_until, slow_for; /* told so by the relay, and how long that was */
     enum lane_why slow_why;
     int relay;                                      /* index into config.relays; -1: none */
@@ -175,6 +177,7 @@ struct lanes {
                                                        shuts gates or slows lanes tells it what holds. May be NULL */
     void *made_context;
     nsec *held_until; /* by source: this engine holds it until then; 0: it is another's */
+    nsec *absent_until; /* by source: its address was not on this machine, and is not looked for before (lack.h) */
     bool *stopped;    /* by relay: nothing goes there */
 };
 

@@ -16,8 +16,9 @@ bool lanes_open(struct lanes *lanes, struct arena *arena, const struct config *c
     lanes->shard = shard;
     lanes->shards = shards;
     lanes->held_until = arena_take(arena, CONFIG_SOURCES_MAX * sizeof(nsec), sizeof(nsec));
+    lanes->absent_until = arena_take(arena, CONFIG_SOURCES_MAX * sizeof(nsec), sizeof(nsec));
     lanes->stopped = arena_take(arena, CONFIG_RELAYS_MAX * sizeof(bool), sizeof(nsec));
-    if (!lanes->held_until || !lanes->stopped)
+    if (!lanes->held_until || !lanes->absent_until || !lanes->stopped)
         return false;
     /* Each backlog that is in use has an attempt or a lane that owes something; each queue has an attempt. */
     return pool_open(&lanes->lane_pool, arena, sizeof(struct lane), 2 * attempts_max) &&

@@ -4,6 +4,7 @@
 
 #include "flow/session_outcome.h"
 
+#include <errno.h>
 #include <stdio.h>
 
 static const nsec linger = 2 * NSEC_PER_S;
@@ -97,6 +98,12 @@ static void end_unconnected(struct session *session, enum happening happening)
     close_now(session);
 }
 
+static void note_lack(struct session *session, int result, enum happening happening)
+{
+    if (happening == HAPPENING_LOCAL)
+        session->lacks = result;
+}
+
 static void lose(struct session *session, enum happening happening)
 {
     if (session->over) {
@@ -107,6 +114,13 @@ static void lose(struct session *session, enum happening happening)
     drain(session);
     sluice_assert(session->over);
     close_now(session);
+}
+
+static void break_down(struct session *session, int result)
+{
+    enum happening happening = session_outcome_happening(result, true);
+    note_lack(session, result, happening);
+    lose(session, happening);
 }
 
 /* ---- time ---- */
@@ -311,7 +325,7 @@ static void on_sent(struct stream *stream, int result)
     session->flying = NULL;
     if (result < 0) {
         if (!session->lingering)
-            lose(session, session_outcome_happening(result, true));
+            break_down(session, result);
         return;
     }
     work(session);
@@ -357,6 +371,7 @@ static void on_secured(struct stream *stream, const struct tls_result *result)
         work(session);
         return;
     }
+    session->lacks = result->local ? -ENOMEM : 0;
     end_insecure(session, result->local || result->stale ? HAPPENING_LOCAL : HAPPENING_TLS, result->reason);
 }
 
@@ -366,14 +381,16 @@ static void on_ended(struct stream *stream, int result)
     if (session->lingering)
         close_now(session);
     else
-        lose(session, session_outcome_happening(result, true));
+        break_down(session, result);
 }
 
 static void on_connected(struct stream *stream, int result)
 {
     struct session *session = container_of(stream, struct session, stream);
     if (result < 0) {
-        end_unconnected(session, session_outcome_happening(result, false));
+        enum happening happening = session_outcome_happening(result, false);
+        note_lack(session, result, happening);
+        end_unconnected(session, happening);
         return;
     }
     work(session);
@@ -411,6 +428,7 @@ int session_open(struct session *session, const struct session_config *config)
     session->security = config->security;
     session->tls[0] = 0;
     session->in_flight = session->flying = NULL;
+    session->lacks = 0;
     memset(session->slots, 0, sizeof session->slots);
     memset(&session->why, 0, sizeof session->why);
     memset(&session->stream, 0, sizeof session->stream);

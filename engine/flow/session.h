@@ -90,6 +90,7 @@ struct session {
     struct pressed *in_flight; /* the body that the ring is reading */
     struct pressed *flying;    /* that body, when its attempt has ended before its send */
     struct outcome why;
+    int lacks; /* this machine's lack that ended it (-errno, lack.h); 0: none */
     char mx[LIMIT_DOMAIN + 1], ip[64], tls[sizeof((struct outcome *)0)->tls];
     unsigned out_which;
     struct client_out out; /* commands that wait for the next flight */

@@ -19,6 +19,9 @@ static enum happening happening_of(int result)
         return HAPPENING_UNREACHABLE;
     case -EADDRNOTAVAIL: /* every port of the source is in use towards that host */
     case -EADDRINUSE:
+    case -EMFILE:
+    case -ENFILE:
+    case -EAGAIN:
     case -ENOBUFS:
     case -ENOMEM:
         return HAPPENING_LOCAL;

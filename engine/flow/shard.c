@@ -232,6 +232,7 @@ nsec shard_turn(struct shard *shard, nsec until)
         carry_warm_tick(shard);
         press_sweep(&shard->press, io_wall(shard->io));
         lanes_forget(&shard->lanes, now);
+        lack_tick(shard);
         watch_redis(shard, now);
         if (shard->index == 0)
             promise_tick(&shard->promised);
@@ -297,6 +298,8 @@ static bool open_parts(struct shard *shard, const struct shard_config *config)
         !published_open(&shard->published, shard->resolver, &shard->log, config->keys))
         return false;
     shard->crowd.sessions = &shard->session_pool;
+    if (!lack_open(shard))
+        return false;
     shard->reload.let_go = arena_take(arena, shard->shards * sizeof *shard->reload.let_go, sizeof(uint64_t));
     shard->lanes.total_of = totals_of;
     shard->lanes.total_context = shard;
@@ -371,6 +374,7 @@ struct shard *shard_open(const struct shard_config *config, char *error, size_t 
     shard->index = config->index;
     shard->shards = config->shards;
     shard->previous = config->previous;
+    shard->sessions_most = config->sessions_most ? config->sessions_most : config->config->sessions_max;
     shard->phase = SHARD_RUNNING;
     shard->opened_at = io_now(shard->io);
     if (config->log) {

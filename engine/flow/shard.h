@@ -17,6 +17,7 @@
 #include "flow/events.h"
 #include "flow/hand.h"
 #include "flow/intake.h"
+#include "flow/lack.h"
 #include "flow/lane.h"
 #include "flow/ledger.h"
 #include "flow/press.h"
@@ -91,6 +92,8 @@ struct shard {
     struct session *sessions; /* all */
     unsigned session_count;
     struct crowd crowd;
+    unsigned sessions_most; /* that descriptors allow, and sessions_max */
+    struct lack lack;
     unsigned carried;       /* attempts that sessions carry */
     struct backlog *marked; /* their lanes are to be looked at at the end of the turn */
     bool starved;           /* the press had no room: nothing starts until something was given back */
@@ -104,7 +107,7 @@ struct shard {
     unsigned gone;    /* shard 0: others that have left */
     bool redis_there; /* when it was last looked at, about once a second */
     char redis_said[192];
-    struct log_trouble redis_trouble, socket_trouble, sign_trouble, list_trouble;
+    struct log_trouble redis_trouble, sign_trouble, list_trouble;
 
     struct shard_source *sources; /* shard 0: one for each of the configuration's */
     bool *parted;       /* by source: this shard ends, and has told shard 0 that its last session of the source has */
@@ -132,6 +135,7 @@ struct shard_config {
     struct sign_keys *keys; /* whose keys sign; the shard holds the set. NULL: nothing is signed */
     struct relays *relays;  /* all shards'; borrows until shard_close. May be NULL where the configuration has none */
     unsigned index, shards;
+    unsigned sessions_most; /* this shard may have open, for want of descriptors; 0: as many as sessions_max */
     uint64_t incarnation; /* the engine's; the same for all its shards */
     uint64_t previous;    /* its incarnation before that, which is known to be dead; 0: not known */
 };

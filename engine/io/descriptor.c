@@ -24,10 +24,10 @@ int descriptor_limit(void)
 
 size_t descriptor_bytes(int limit) { return (size_t)limit + DESCRIPTOR_ARENA_SLACK; }
 
-bool descriptor_open(struct descriptors *table, struct arena *arena, int limit)
+bool descriptor_open(struct descriptors *table, struct arena *arena, int limit, unsigned reserve)
 {
     sluice_assert(limit > 0);
-    *table = (struct descriptors){arena_take(arena, (size_t)limit, 64), limit, 0};
+    *table = (struct descriptors){arena_take(arena, (size_t)limit, 64), limit, 0, reserve};
     return table->state != NULL;
 }
 
@@ -103,12 +103,22 @@ static int stream_socket(int family)
     return fd >= 0 ? fd : -errno;
 }
 
+/* The kernel gives the lowest number that is free, and the limit, which may be changed from outside at any time
+ * (prlimit(1)), is one of numbers: from a number up there one knows that hardly any is left. */
+static bool is_of_reserve(const struct descriptors *table, int fd)
+{
+    struct rlimit limit;
+    return getrlimit(RLIMIT_NOFILE, &limit) == 0 && (rlim_t)fd + table->reserve >= limit.rlim_cur;
+}
+
 int descriptor_socket(struct descriptors *table, int family, const struct io_address *source)
 {
     int fd = stream_socket(family), result = 0;
     if (fd < 0)
         return fd;
-    if (family != AF_UNIX)
+    if (source && is_of_reserve(table, fd))
+        result = -EMFILE;
+    if (result == 0 && family != AF_UNIX)
         result = set(fd, IPPROTO_TCP, TCP_NODELAY);
     if (result == 0 && source) {
         /* Without this bind() takes a port away from every destination; with it connect() chooses one for this pair. */

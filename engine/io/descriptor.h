@@ -8,13 +8,14 @@
 struct descriptors {
     uint8_t *state;    /* by descriptor: 0 not ours, else 1 + the operations that are busy on it */
     int capacity, top; /* no descriptor >= top was ever ours */
+    unsigned reserve;  /* io_reserve */
 };
 
 /* Descriptors of the whole process lie below this. Raises the soft RLIMIT_NOFILE to the hard one. */
 int descriptor_limit(void);
 /* The arena bytes that descriptor_open takes at most. */
 size_t descriptor_bytes(int limit);
-must_use bool descriptor_open(struct descriptors *table, struct arena *arena, int limit);
+must_use bool descriptor_open(struct descriptors *table, struct arena *arena, int limit, unsigned reserve);
 void descriptor_close_all(struct descriptors *table);
 
 /* `fd` is ours from now on. -EMFILE: beyond the table; it has been closed. */

@@ -237,7 +237,7 @@ static bool open_parts(struct io *io, const struct io_config *config, int limit,
     io->batch = arena_take(arena, sizeof *io->batch * URING_BATCH, 64);
     io->wake_wanted = arena_take(arena, post_shards(config->group), 1);
     if (!io->batch || !io->wake_wanted || !timer_open(&io->timers, arena, URING_TIMERS_MAX) ||
-        !descriptor_open(&io->descriptors, arena, limit) || !operation_open(&io->operations, arena, operations))
+        !descriptor_open(&io->descriptors, arena, limit, io_reserve(post_shards(config->group))) || !operation_open(&io->operations, arena, operations))
         return describe(error, cap, "the shard's io does not fit into the memory reserved for it");
     if (getrandom(io->random, sizeof io->random, 0) != (ssize_t)sizeof io->random)
         return describe(error, cap, "the kernel gives no random numbers (getrandom)");

@@ -252,6 +252,10 @@ void sim_connect(struct sim_socket *socket, struct io_op *op)
         sim_op_complete(socket->io, op, socket->conn ? -EISCONN : socket->listening ? -EINVAL : -EAFNOSUPPORT);
         return;
     }
+    if (sim_no_port(socket)) {
+        sim_op_complete(socket->io, op, -EADDRNOTAVAIL);
+        return;
+    }
     struct sim_conn *conn = conn_new(world);
     conn->host[0] = socket->io->host;
     conn->host[1] = sim_host_of(socket->io->host, to);

@@ -96,12 +96,47 @@ uint16_t sim_port_take(struct sim_host *host)
     return port;
 }
 
+static bool lacks(const struct sim_host *host, int error)
+{
+    return host->lacks == error && host->world->now < host->lacks_until;
+}
+
+/* What an io_socket lacks; 0: nothing. */
+static int socket_lack(struct io *io, const struct io_address *source)
+{
+    static const int errors[] = {EMFILE, ENFILE, ENOBUFS, ENOMEM};
+    struct sim_host *host = io->host;
+    struct sim_world *world = host->world;
+    if (!host->sheltered && sim_strikes(world, SIM_LACK))
+        sim_lack(host, sim_below(world, 3) ? errors[sim_below(world, countof(errors))] : EADDRNOTAVAIL,
+                 world->now + (nsec)sim_below(world, 30 * (uint64_t)NSEC_PER_S));
+    if (!host->lacks || !lacks(host, host->lacks) || host->lacks == EADDRNOTAVAIL)
+        return 0;
+    if (host->lacks != EMFILE)
+        return -host->lacks;
+    if (source && io->lacks_until != host->lacks_until) {
+        io->lacks_until = host->lacks_until;
+        io->lacks_beyond = io->socket_count;
+    }
+    return source && io->socket_count >= io->lacks_beyond ? -EMFILE : 0;
+}
+
+bool sim_no_port(struct sim_socket *socket)
+{
+    struct sim_host *host = socket->io->host;
+    return socket->source.length &&
+           (lacks(host, EADDRNOTAVAIL) || (!host->sheltered && sim_strikes(host->world, SIM_NO_PORT)));
+}
+
 int io_socket(struct io *io, int family, const struct io_address *source)
 {
     if (family != AF_INET && family != AF_INET6 && family != AF_UNIX)
         return -EAFNOSUPPORT;
     if (!io->host->sheltered && sim_strikes(io->world, SIM_NO_SOCKET))
         return sim_below(io->world, 2) ? -EMFILE : -ENOBUFS;
+    int lack = socket_lack(io, source);
+    if (lack)
+        return lack;
     if (source && source->length) {
         if (source->storage.ss_family != family)
             return -EINVAL;

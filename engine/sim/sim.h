@@ -130,12 +130,21 @@ enum sim_fault {
     SIM_POST_FULL,  /* an io_post: false */
     SIM_SERVFAIL,   /* a query */
     SIM_DNS_LOST,   /* one try of a query: no answer */
+    SIM_LACK,       /* an io_socket: from then on up to half a minute of sim_lack */
+    SIM_NO_PORT,    /* a connect from a source: EADDRNOTAVAIL */
     SIM_FAULT_COUNT
 };
 const char *sim_fault_name(enum sim_fault fault);
 void sim_fault_set(struct sim_world *world, enum sim_fault fault, uint32_t per_million); /* 0: never */
 uint32_t sim_fault_rate(const struct sim_world *world, enum sim_fault fault);
 uint64_t sim_fault_count(const struct sim_world *world, enum sim_fault fault); /* how often it struck */
+
+/* Until then `error` is all that the host's processes get: EADDRNOTAVAIL for every connect from a source of theirs
+ * (ports); EMFILE for every io_socket with a source, for the others have a reserve, while as many descriptors are open as
+ * at the first of them; any other (ENFILE, ENOBUFS, ENOMEM) for every io_socket. */
+void sim_lack(struct sim_host *host, int error, nsec until);
+/* The host has the address no more: io_socket says so to whoever would send from it. Or has it again. */
+void sim_host_absent(struct sim_host *host, const char *text, bool absent);
 
 /* ---- the zone: what every resolver of this world answers from; may be changed at any time ---- */
 

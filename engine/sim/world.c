@@ -224,8 +224,27 @@ struct sim_host *sim_host_at(struct sim_world *world, const struct io_address *a
     io_address_set_port(&plain, 0);
     for (struct sim_owned_address *o = world->addresses[bucket_of(&plain)]; o; o = o->next)
         if (io_address_equal(&o->address, &plain))
-            return o->host;
+            return o->absent ? NULL : o->host;
     return NULL;
+}
+
+void sim_host_absent(struct sim_host *host, const char *text, bool absent)
+{
+    struct io_address address;
+    bool parsed = io_address_parse(&address, text, 0);
+    sluice_assert(parsed);
+    struct sim_owned_address *o = host->world->addresses[bucket_of(&address)];
+    while (o && !io_address_equal(&o->address, &address))
+        o = o->next;
+    sluice_assert(o && o->host == host);
+    o->absent = absent;
+}
+
+void sim_lack(struct sim_host *host, int error, nsec until)
+{
+    sim_note(host->world, "lack", host->number, (uint64_t)error);
+    host->lacks = error;
+    host->lacks_until = until;
 }
 
 void sim_host_address(struct sim_host *host, const char *text)
@@ -347,7 +366,7 @@ const char *sim_fault_name(enum sim_fault fault)
         [SIM_NO_SOCKET] = "no socket", [SIM_RESET] = "reset",         [SIM_CLOSE] = "close",
         [SIM_STALL] = "stall",         [SIM_DELAY] = "delay",         [SIM_SPLIT] = "split",
         [SIM_PARTITION] = "partition", [SIM_POST_FULL] = "post full", [SIM_SERVFAIL] = "servfail",
-        [SIM_DNS_LOST] = "dns lost",
+        [SIM_DNS_LOST] = "dns lost",   [SIM_LACK] = "lack",           [SIM_NO_PORT] = "no port",
     };
     sluice_assert(fault < SIM_FAULT_COUNT);
     return names[fault];

@@ -34,11 +34,14 @@ struct sim_host {
     uint16_t port_next; /* ephemeral */
     struct io_address first_v4, first_v6;
     struct sim_socket *listeners;
+    int lacks;         /* errno, until then */
+    nsec lacks_until;
 };
 struct sim_owned_address {
     struct sim_owned_address *next;
     struct io_address address;
     struct sim_host *host;
+    bool absent;
 };
 struct sim_pair_link {
     struct sim_host *a, *b;
@@ -129,6 +132,8 @@ struct io {
     struct io_op submitted, ready, batch; /* rings with themselves as sentinels */
     struct sim_socket **sockets;
     unsigned socket_cap, socket_count, socket_free;
+    unsigned lacks_beyond; /* EMFILE from so many on, */
+    nsec lacks_until;      /* in the lack that ends then */
     struct resolver *resolvers;
     void (*on_post)(void *context, unsigned from, const struct io_post *post);
     void *post_context;
@@ -188,6 +193,7 @@ void sim_sockets_free(struct io *io);             /* at the world's end: nobody 
 
 struct sim_socket *sim_socket_new(struct io *io, int family);
 uint16_t sim_port_take(struct sim_host *host);
+bool sim_no_port(struct sim_socket *socket); /* every port of its source is in use */
 bool sim_is_loopback(const struct io_address *address);
 bool sim_is_any(const struct io_address *address);
 struct sim_host *sim_host_of(struct sim_host *from,

@@ -1,7 +1,8 @@
-/* The engine's own shards in a simulated world: that they start, wait, die and leave as a process does. */
-#include "sim_engine.h"
-#include "sim_mx.h"
+/* The engine's own shards in a simulated world: that they start, wait, die and leave as a process does, and what they do
+ * on a machine that runs short. An argument chooses among the tests by name. */
+#include "town.h"
 
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -106,12 +107,132 @@ static void it_leaves_when_asked(void **state)
     scene_close(&s);
 }
 
-int main(void)
+/* ---- what this machine lacks is nobody's fault ---- */
+
+static struct sim_isp *slow_isp(struct town *town, const char *name, nsec latency)
 {
+    struct mx_personality personality;
+    mx_personality_init(&personality, name);
+    personality.latency[MX_BODY] = (struct mx_latency){latency, 0};
+    struct sim_isp *isp = sim_isp_new(town->mail, name, &personality, 2, false);
+    sim_isp_domain(isp, name, 300, 2);
+    return isp;
+}
+
+/* Everybody was sent to once, at the first try, and nobody was told anything else. */
+static void judge_nobody_was_blamed(struct town *town, uint64_t recipients)
+{
+    struct town_account account = town_judge(town, "c");
+    assert_int_equal(account.events[EVENT_DELIVERED], recipients);
+    assert_int_equal(account.events[EVENT_DEFERRED], 0);
+    assert_int_equal(account.finals, recipients);
+    assert_int_equal(account.events[EVENT_IN_DOUBT], 0);
+    assert_int_equal(town_metric(town, METRIC_SESSIONS_FAILED_CONNECT), 0);
+    assert_int_equal(town_metric(town, METRIC_SESSIONS_FAILED_GREETING), 0);
+}
+
+static void a_lack_for_two_minutes(int error, enum metric metric, uint64_t seed)
+{
+    struct town *town = town_new(seed, 1 + (unsigned)(seed & 1),
+                                 "defaults { connections = 2 }\n"
+                                 "isp big.example { mx = {.big.example}  per_connection = 5 }\n"
+                                 "isp long.example { mx = {.long.example}  per_connection = 0  rate = 2/s }\n");
+    slow_isp(town, "big.example", 40 * NSEC_PER_MS);
+    struct sim_isp *open = slow_isp(town, "long.example", 5 * NSEC_PER_MS);
+    town_campaign(town, "c", "");
+    town_push(town, "c", "r%llu@big.example", 0, 1000);
+    town_push(town, "c", "r%llu@long.example", 0, 300);
+    town_start(town);
+    town_run(town, 1500 * NSEC_PER_MS);
+    nsec until = sim_now(town->world) + 20 * NSEC_PER_S;
+    sim_lack(town->engine_host, error, until);
+    town_run(town, NSEC_PER_S);
+    uint64_t before = sim_engine_metric(town->engine, METRIC_TURNS), accepted = town->mail->ledger.accepted_count, there = judge_accepted(open);
+    town_run(town, 18 * NSEC_PER_S);
+    assert_true(judge_accepted(open) > there + 80); /* sessions that are open go on */
+    if (error == EMFILE) /* and hand on what they have when they end */
+        assert_true(town->mail->ledger.accepted_count - accepted > judge_accepted(open) - there + 80);
+    else
+        assert_int_equal(town->mail->ledger.accepted_count - accepted, judge_accepted(open) - there);
+    if (sim_engine_metric(town->engine, METRIC_TURNS) - before > 18 * 1500)
+        fail_msg("%llu turns while sessions cannot be begun", (unsigned long long)(sim_engine_metric(town->engine, METRIC_TURNS) - before));
+    assert_true(town_metric(town, metric) > 0);
+    assert_true(town_metric(town, metric) < 18 * 64); /* once a second, or once for each lane */
+    sim_run_until(town->world, until + 100 * NSEC_PER_S);
+    assert_true(town_drain(town, 200 * NSEC_PER_S)); /* not an hour of back-off later */
+    judge_nobody_was_blamed(town, 1300);
+    town_judge_empty(town);
+    town_judge_limits(town);
+    town_finish(town);
+    town_free(town);
+}
+
+static void sessions_that_cannot_be_begun_wait(void **unused)
+{
+    (void)unused;
+    a_lack_for_two_minutes(EMFILE, METRIC_LACKED_DESCRIPTORS, 40);
+    a_lack_for_two_minutes(ENFILE, METRIC_LACKED_DESCRIPTORS, 41);
+    a_lack_for_two_minutes(ENOBUFS, METRIC_LACKED_MEMORY, 42);
+    a_lack_for_two_minutes(ENOMEM, METRIC_LACKED_MEMORY, 43);
+    a_lack_for_two_minutes(EADDRNOTAVAIL, METRIC_LACKED_PORTS, 44);
+}
+
+static size_t starts_from(const struct sim_isp *isp, const char *address)
+{
+    size_t count;
+    free(judge_starts(isp, address, &count));
+    return count;
+}
+
+/* A source's address goes: its mates take over, what has none waits, and all is well when it is back. */
+static void a_source_whose_address_has_gone_rests(void **unused)
+{
+    (void)unused;
+    struct town *town = town_new(45, 2, "pool alone { source 203.0.113.13 { name = s3  ehlo = s3.town.example } }\n"
+                                        "defaults { per_connection = 5  connections = 2  retry = {10s} }\n");
+    struct sim_isp *isp = slow_isp(town, "big.example", 40 * NSEC_PER_MS);
+    town_campaign(town, "c", "");
+    town_campaign(town, "d", "pool alone");
+    town_push(town, "c", "r%llu@big.example", 0, 5000);
+    town_push(town, "d", "d%llu@big.example", 0, 600);
+    town_start(town);
+    town_run(town, 1500 * NSEC_PER_MS);
+    assert_true(starts_from(isp, "203.0.113.10") > 0 && starts_from(isp, "203.0.113.13") > 0);
+    sim_host_absent(town->engine_host, "203.0.113.10", true);
+    sim_host_absent(town->engine_host, "203.0.113.13", true);
+    town_run(town, NSEC_PER_S);
+    size_t gone = starts_from(isp, "203.0.113.10"), alone = starts_from(isp, "203.0.113.13");
+    size_t mate = starts_from(isp, "203.0.113.11");
+    town_run(town, 5 * NSEC_PER_S);
+    assert_int_equal(starts_from(isp, "203.0.113.10"), gone);
+    assert_int_equal(starts_from(isp, "203.0.113.13"), alone);
+    assert_true(starts_from(isp, "203.0.113.11") > mate);
+    assert_true(town_metric(town, METRIC_LACKED_SOURCE) > 0);
+    sim_host_absent(town->engine_host, "203.0.113.10", false);
+    sim_host_absent(town->engine_host, "203.0.113.13", false);
+    town_run(town, 11 * NSEC_PER_S);
+    assert_true(starts_from(isp, "203.0.113.13") > alone);
+    assert_true(town_drain(town, 300 * NSEC_PER_S));
+    struct town_account account = town_judge(town, "d");
+    assert_int_equal(account.events[EVENT_DELIVERED], 600);
+    assert_int_equal(account.events[EVENT_DEFERRED], 0);
+    judge_nobody_was_blamed(town, 5000);
+    town_judge_empty(town);
+    town_judge_limits(town);
+    town_finish(town);
+    town_free(town);
+}
+
+int main(int argc, char **argv)
+{
+    if (argc > 1)
+        cmocka_set_test_filter(argv[1]);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(without_redis_it_waits),
         cmocka_unit_test(it_dies_and_comes_back),
         cmocka_unit_test(it_leaves_when_asked),
+        cmocka_unit_test(sessions_that_cannot_be_begun_wait),
+        cmocka_unit_test(a_source_whose_address_has_gone_rests),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

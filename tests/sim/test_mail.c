@@ -384,6 +384,7 @@ static void behind_the_storm_all_is_well(void **state)
         scene_open(&s, seed);
         weather_storm(s.world);
         sim_fault_set(s.world, SIM_NO_SOCKET, 0); /* these clients would not know what to do */
+        sim_fault_set(s.world, SIM_LACK, 0);
         nsec start = sim_now(s.world), end = start + 3600 * NSEC_PER_S;
         weather_moods(s.isp, start, end, 5);
         for (unsigned i = 0; i < 8; i++) {

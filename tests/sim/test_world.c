@@ -378,6 +378,8 @@ static void connect_faults(void **state)
     sim_host_shelter(s.there, true);
     set_all_faults(s.world, 1000000);
     sim_fault_set(s.world, SIM_NO_SOCKET, 0);
+    sim_fault_set(s.world, SIM_LACK, 0);
+    sim_fault_set(s.world, SIM_NO_PORT, 0);
     client_start(c, s.io, "192.0.2.1", "198.51.100.1", ECHO_BYTES);
     run_clients(&s, list);
     assert_int_equal(c->echoed, ECHO_BYTES);
