@@ -240,8 +240,148 @@ static void high_ones_share(void **unused)
     town_free(town);
 }
 
-int main(void)
+/* ---- the hours of a campaign ---- */
+
+/* UTC, in seconds; what starts does so within, the end excepted. */
+struct opening {
+    int64_t from, to;
+};
+
+/* The world's wall clock is put to this instant, UTC in seconds. */
+static void begin_at(struct town *town, int64_t at_s)
 {
+    sim_wall_jump(town->world, NULL, at_s * NSEC_PER_S - io_wall(town->redis_io));
+}
+
+static nsec wall_of(struct town *town, nsec at) { return at + io_wall(town->redis_io) - sim_now(town->world); }
+
+static void run_until(struct town *town, int64_t at_s)
+{
+    town_run(town, at_s * NSEC_PER_S - io_wall(town->redis_io));
+}
+
+/* A provider that needs 30 s for each message and at first defers some; all sources together start 20 a minute. */
+static struct sim_isp *slow_and_moody(struct town *town, unsigned defers)
+{
+    struct mx_personality personality;
+    mx_personality_init(&personality, "big.example");
+    personality.latency[MX_DATA].base = 30 * NSEC_PER_S;
+    mx_personality_rule(&personality, MX_RCPT, 400000, "451 4.7.1 greylisted")->first = defers;
+    struct sim_isp *isp = sim_isp_new(town->mail, "big.example", &personality, 1, false);
+    sim_isp_domain(isp, "big.example", 300, 1);
+    return isp;
+}
+
+static const char slowly[] = "isp big { mx = {.big.example}  rate = 5/min  connections = 10  retry = {40m} }\n";
+
+/* Nothing starts but in these openings, and in each of them it starts as soon as its lanes, which begin empty, may: after 12
+ * s; and goes at its rate, 20 a minute, or until all is done. */
+static void judge_openings(struct town *town, const struct opening *openings, unsigned count)
+{
+    const struct mx_ledger *ledger = &town->mail->ledger;
+    unsigned starts[4] = {0}, late = 0;
+    nsec first[4] = {0};
+    for (size_t i = 0; i < ledger->start_count; i++) {
+        nsec at = wall_of(town, ledger->starts[i].at);
+        unsigned n = 0;
+        while (n < count && (at < openings[n].from * NSEC_PER_S || at >= openings[n].to * NSEC_PER_S))
+            n++;
+        if (n == count)
+            fail_msg("a message started at %lld, in no window", (long long)(at / NSEC_PER_S));
+        if (!starts[n]++ || at < first[n])
+            first[n] = at;
+    }
+    for (size_t i = 0; i < ledger->accepted_count; i++)
+        for (unsigned n = 0; n < count; n++) {
+            nsec behind = wall_of(town, ledger->accepted[i].at) - openings[n].to * NSEC_PER_S;
+            late += behind > 0 && behind < 60 * NSEC_PER_S;
+        }
+    for (unsigned n = 0; n < count; n++) {
+        if (!starts[n] || first[n] > (openings[n].from + 15) * NSEC_PER_S)
+            fail_msg("opening %u: %u starts, the first %lld ms late", n, starts[n],
+                     (long long)(first[n] / NSEC_PER_MS - openings[n].from * 1000));
+        if (n + 1 < count || count == 1)
+            assert_true(starts[n] >= (openings[n].to - openings[n].from) / 3 * 98 / 100);
+    }
+    assert_true(late >= 2); /* what was under way when a window shut had its end */
+}
+
+/* The hour that Paris has twice is open twice; what was deferred in the first waits for the second, though it is due
+ * before. */
+static void windows_hold_when_clocks_go_back(void **unused)
+{
+    (void)unused;
+    static const int64_t midnight = 1792886400; /* 2026-10-25 00:00 UTC; clocks go back at 01:00 */
+    static const struct opening openings[] = {{midnight + 1200, midnight + 1800}, {midnight + 4800, midnight + 5400}};
+    struct town *town = town_new(8, 1, slowly);
+    struct sim_isp *isp = slow_and_moody(town, 40);
+    begin_at(town, midnight + 1140);
+    town_campaign(town, "c", "");
+    town_set(town, "c", "windows", "sun 02:20-02:30 Europe/Paris");
+    town_push(town, "c", "r%llu@big.example", 0, 260);
+    town_start(town);
+    run_until(town, midnight + 1900);
+    assert_string_equal(town_phase(town, "c"), "waiting");
+    struct town_account account = town_end(town, "c", 3 * 3600 * NSEC_PER_S);
+    assert_int_equal(account.events[EVENT_DELIVERED], 260);
+    assert_int_equal(account.events[EVENT_DEFERRED], 40);
+    assert_int_equal(isp->server.limited, 0);
+    judge_openings(town, openings, countof(openings));
+    town_free(town);
+}
+
+/* Of an hour and twenty minutes on the clock the hour is skipped. */
+static void windows_hold_when_clocks_go_forward(void **unused)
+{
+    (void)unused;
+    static const int64_t begin = 1774745400; /* 2026-03-29 00:50 UTC; clocks go forward at 01:00 */
+    static const struct opening opening = {begin, begin + 1200};
+    struct town *town = town_new(9, 1, slowly);
+    slow_and_moody(town, 50);
+    begin_at(town, begin - 60);
+    town_campaign(town, "c", "");
+    town_set(town, "c", "windows", "01:50-03:10 Europe/Paris");
+    town_push(town, "c", "r%llu@big.example", 0, 450);
+    town_start(town);
+    run_until(town, opening.to + 300);
+    town_set(town, "c", "state", "cancelled");
+    struct town_account account = town_end(town, "c", 600 * NSEC_PER_S);
+    assert_int_equal(account.events[EVENT_DELIVERED] + account.events[EVENT_CANCELLED], 450);
+    judge_openings(town, &opening, 1);
+    town_free(town);
+}
+
+/* It begins with not_before, and at not_after the rest ends, once each: in memory, parked, or not even pushed yet. Who was
+ * deferred to a time behind it has ended before. */
+static void a_campaign_has_a_beginning_and_an_end(void **unused)
+{
+    (void)unused;
+    static const int64_t begin = 1795334400; /* 2026-11-22 08:00 UTC */
+    static const struct opening opening = {begin + 600, begin + 1200};
+    struct town *town = town_new(10, 2, slowly);
+    slow_and_moody(town, 50);
+    begin_at(town, begin + 480);
+    town_campaign(town, "c", "sealed 0 not_before 1795335000 not_after 1795335600");
+    town_push(town, "c", "r%llu@big.example", 0, 600);
+    town_start(town);
+    run_until(town, opening.from - 60);
+    assert_string_equal(town_phase(town, "c"), "waiting");
+    run_until(town, opening.to + 300);
+    town_push(town, "c", "r%llu@big.example", 600, 50);
+    town_run(town, 60 * NSEC_PER_S);
+    town_set(town, "c", "sealed", "1");
+    struct town_account account = town_end(town, "c", 60 * NSEC_PER_S);
+    assert_int_equal(account.events[EVENT_DELIVERED] + account.events[EVENT_EXPIRED], 650);
+    assert_int_equal(account.events[EVENT_DEFERRED], 0);
+    assert_true(account.events[EVENT_DELIVERED] >= 120 && account.events[EVENT_EXPIRED] >= 450);
+    judge_openings(town, &opening, 1);
+    town_free(town);
+}
+
+int main(int argc, char **argv)
+{
+    if (argc > 1)
+        cmocka_set_test_filter(argv[1]);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(campaigns_share_a_rate),
         cmocka_unit_test(campaigns_share_connections),
@@ -250,6 +390,9 @@ int main(void)
         cmocka_unit_test(high_finds_a_session),
         cmocka_unit_test(high_has_room),
         cmocka_unit_test(high_ones_share),
+        cmocka_unit_test(windows_hold_when_clocks_go_back),
+        cmocka_unit_test(windows_hold_when_clocks_go_forward),
+        cmocka_unit_test(a_campaign_has_a_beginning_and_an_end),
     };
     return cmocka_run_group_tests_name("fair", tests, NULL, NULL);
 }
