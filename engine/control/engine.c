@@ -31,6 +31,7 @@ static const nsec look_up = 200 * NSEC_PER_MS;
 struct engine {
     const struct config *config;
     struct log log, sts_log;
+    struct log_lost log_lost;
     struct metrics *metrics;
     struct io_group *group;
     struct embedded *embedded;
@@ -179,8 +180,10 @@ static void *thread_main(void *argument)
             if (stopping)
                 shard_finish(shard, now + (stopping > 1 ? 0 : shard->config->shutdown));
             take_reload(thread, shard);
-            if (thread->index == 0)
+            if (thread->index == 0) {
                 metrics_set(shard->metrics, METRIC_RELOADS_FAILED, atomic_load(&engine->reloads_failed));
+                metrics_set(shard->metrics, METRIC_LOG_LOST, atomic_load(&engine->log_lost.lines));
+            }
             next = shard_turn(shard, nsec_min(next, now + look_up));
         }
     }
@@ -391,6 +394,7 @@ int engine_run(const struct config *config, unsigned shards)
     struct engine engine = {.config = config_hold(config), .incarnation = new_incarnation(), .lock = -1};
     engine.shards = machine_shards(config, shards);
     log_init(&engine.log, STDERR_FILENO, (enum log_level)config->log_level);
+    engine.log.lost = &engine.log_lost;
     sigset_t signals; /* all threads inherit this: signals are waited for, never handled */
     sigemptyset(&signals);
     sigaddset(&signals, SIGTERM);

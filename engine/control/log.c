@@ -2,6 +2,7 @@
 #include "control/log.h"
 
 #include <inttypes.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,7 +19,7 @@ struct line {
 };
 
 /* Room is kept for "...\n". */
-enum { LINE_ROOM = LOG_LINE - 4 };
+enum { LINE_ROOM = LOG_LINE - 4, PATIENCE_MS = 20 };
 
 static void put(struct line *line, const char *p, size_t n)
 {
@@ -128,6 +129,28 @@ static void put_head(struct line *line, const struct log *log, enum log_level le
     put_format(line, "time=%s.%03ldZ level=%s ", text, now.tv_nsec / 1000000, levels[level].name);
 }
 
+/* A pipe whose reader has stopped would stop whoever writes to it. */
+static bool takes_a_line(const struct log *log)
+{
+    struct pollfd writable = {.fd = log->fd, .events = POLLOUT};
+    bool was_lost = log->lost && atomic_load(&log->lost->lines) != atomic_load(&log->lost->told);
+    return poll(&writable, 1, was_lost ? 0 : PATIENCE_MS) != 0;
+}
+
+static void put_out(const struct log *log, const struct line *line)
+{
+    bool written = takes_a_line(log) && write(log->fd, line->text, line->n) == (ssize_t)line->n;
+    if (!log->lost)
+        return;
+    if (!written) {
+        atomic_fetch_add(&log->lost->lines, 1);
+        return;
+    }
+    uint64_t lines = atomic_load(&log->lost->lines), told = atomic_exchange(&log->lost->told, lines);
+    if (lines > told)
+        log_warning(log, "lines of this log could not be written", log_number("lines", (int64_t)(lines - told)));
+}
+
 void log_write(const struct log *log, enum log_level level, const char *sentence, const struct log_field *fields,
                size_t count)
 {
@@ -151,9 +174,7 @@ void log_write(const struct log *log, enum log_level level, const char *sentence
         line.n += 3;
     }
     line.text[line.n++] = '\n';
-    /* A log that cannot be written has nobody who could be told. */
-    if (write(log->fd, line.text, line.n) < 0)
-        return;
+    put_out(log, &line);
 }
 
 /* ---- troubles that last ---- */

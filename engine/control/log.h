@@ -7,12 +7,17 @@
  * line never holds a line end of somebody else. When standard error is the journal (JOURNAL_STREAM names it) lines
  * begin with "<N>", the syslog priority, and carry no time, for the journal has its own.
  *
+ * A line that cannot be written (a full disk, a pipe that nobody reads, or whose reader is too slow) is lost and counted:
+ * the engine neither ends nor waits for it, but for a 50th of a second. The next one that can be says how many were.
+ *
  * A `struct log` is a value: whoever logs keeps one, there is no global. */
 #ifndef CONTROL_LOG_H
 #define CONTROL_LOG_H
 
 #include "sluice/base.h"
 #include "sluice/slice.h"
+
+#include <stdatomic.h>
 
 enum log_level {
     LOG_LEVEL_BROKEN = 0,
@@ -24,8 +29,14 @@ enum log_level {
 
 enum { LOG_LINE = 2048, LOG_WHO = 32 };
 
+/* Shared by a log and all its parts, in whatever thread. */
+struct log_lost {
+    atomic_uint_least64_t lines, told;
+};
+
 struct log {
     int fd;
+    struct log_lost *lost; /* borrows for as long as it is used; NULL: lost lines are not counted */
     enum log_level level; /* what is above it is not written */
     bool journal;
     char who[LOG_WHO]; /* "shard=0", put at the end of each line; may be empty */

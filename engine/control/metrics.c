@@ -105,6 +105,7 @@ static const struct row table[] = {
     {METRIC_BUSY_PERMILLE, KIND_GAUGE, "sluice_busy_permille", "", "Parts per thousand of the last second in which a shard worked, added up over the shards."},
     {METRIC_REDIS_US, KIND_GAUGE, "sluice_redis_round_trip_microseconds", "", "What the last small step took, added up over the shards."},
     {METRIC_DNS_WAITING, KIND_GAUGE, "sluice_attempts_waiting_dns", "", "Attempts that wait for DNS."},
+    {METRIC_LOG_LOST, KIND_COUNTER, "sluice_log_lines_lost_total", "", "Lines of the log that could not be written."},
     {METRIC_RELOADS_FAILED, KIND_COUNTER, "sluice_config_reloads_failed_total", "",
      "Configurations that were read again and not taken, because they were not good."},
     {METRIC_CONFIG_GENERATION, KIND_GAUGE, "sluice_config_generation", "", "Reloads of the configuration that were taken."},

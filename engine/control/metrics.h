@@ -70,6 +70,7 @@ enum metric {
     METRIC_WARMUP_USED,
     METRIC_WARMUP_RETURNED,
     METRIC_WARMUP_THROWN_AWAY,
+    METRIC_LOG_LOST,       /* lines of the log that could not be written */
     METRIC_RELOADS_FAILED, /* configurations that were read again and not taken */
     METRIC_LACKED_DESCRIPTORS, /* sessions that could not be begun, or go on, for a lack of this machine */
     METRIC_LACKED_MEMORY,

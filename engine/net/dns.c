@@ -21,6 +21,7 @@ enum {
     DNS_QUERIES = 256,   /* in flight, when the owner does not say */
     DNS_STARVED_MS = 10, /* how soon c-ares looks again when its sockets cannot be polled */
     DNS_LEGS = 2,
+    DNS_LACK_MS = 500, /* how soon it is asked again what there was no socket for */
 };
 
 enum query_state {
@@ -55,6 +56,8 @@ struct slot {
     unsigned address_count; /* found so far */
     struct io_address addresses[LIMIT_HOST_ADDRESSES];
     char name[LIMIT_DOMAIN + 1]; /* whose they are */
+    char asked_name[LIMIT_DOMAIN + 1];
+    bool lacked; /* this machine had no socket or memory to ask with */
 };
 
 struct resolver {
@@ -67,6 +70,7 @@ struct resolver {
     bool closed, starved;
     struct io_timer timer, delivery; /* c-ares' time-outs; the ended list */
     nsec timer_at;
+    nsec lacks_until; /* nothing is asked before */
     struct query_list waiting, ended;
     struct slot *slots, *free_slots;
     struct dns_sockets sockets;
@@ -163,12 +167,37 @@ static void free_slot(struct slot *slot)
     slot->resolver->free_slots = slot;
 }
 
+/* c-ares looks at its time-outs when the timer fires. Asking it for the next one costs a walk over all of its queries,
+ * so a new question only brings the timer forward to the first moment at which it can time out. */
+static void wake_at(struct resolver *resolver, nsec at)
+{
+    if (io_timer_is_set(&resolver->timer) && resolver->timer_at <= at)
+        return;
+    resolver->timer_at = at;
+    io_timer_set(resolver->io, &resolver->timer, at);
+}
+
+/* What this machine lacks says nothing of the name: the query waits, and nobody hears of it. */
+static bool ask_again(struct resolver *resolver, struct resolver_query *query, const struct slot *slot)
+{
+    query->scratch[SCRATCH_NAME] = strdup(slot->asked_name);
+    if (!query->scratch[SCRATCH_NAME])
+        return false;
+    query->state = QUERY_WAITING;
+    list_append(&resolver->waiting, query);
+    resolver->lacks_until = io_now(resolver->io) + DNS_LACK_MS * NSEC_PER_MS;
+    wake_at(resolver, resolver->lacks_until);
+    return true;
+}
+
 static void end_slot(struct slot *slot, struct resolver_answer *answer)
 {
     struct resolver *resolver = slot->resolver;
     struct resolver_query *query = slot->query;
     free_slot(slot);
     if (!query)
+        return;
+    if (slot->lacked && ask_again(resolver, query, slot))
         return;
     if (slot->legs[0].type == DNS_TYPE_A || slot->legs[0].type == DNS_TYPE_AAAA)
         merge(slot, answer);
@@ -192,6 +221,7 @@ static void on_answer(void *argument, int result, int timeouts, unsigned char *b
     dns_answer_plain(&answer, status_of(result));
     if (result == ARES_SUCCESS && bytes && length > 0)
         dns_answer_read((struct slice){(const char *)bytes, (size_t)length}, leg->type, &answer);
+    slot->lacked = slot->lacked || dns_sockets_lacked(result);
     leg->status = answer.status;
     leg->ttl_s = answer.ttl_s;
     leg->secure = answer.secure;
@@ -204,16 +234,6 @@ static void on_answer(void *argument, int result, int timeouts, unsigned char *b
 
 /* ---- asking ---- */
 
-/* c-ares looks at its time-outs when the timer fires. Asking it for the next one costs a walk over all of its queries,
- * so a new question only brings the timer forward to the first moment at which it can time out. */
-static void wake_at(struct resolver *resolver, nsec at)
-{
-    if (io_timer_is_set(&resolver->timer) && resolver->timer_at <= at)
-        return;
-    resolver->timer_at = at;
-    io_timer_set(resolver->io, &resolver->timer, at);
-}
-
 static void fly(struct resolver *resolver, struct resolver_query *query, const char *name)
 {
     struct slot *slot = resolver->free_slots;
@@ -222,6 +242,8 @@ static void fly(struct resolver *resolver, struct resolver_query *query, const c
     slot->query = query;
     slot->address_count = 0;
     slot->name[0] = 0;
+    slot->lacked = false;
+    slice_copy(slot->asked_name, sizeof slot->asked_name, slice_of(name));
     slot->asked = 0;
     query->state = QUERY_FLYING;
     query->scratch[SCRATCH_SLOT] = slot;
@@ -248,7 +270,7 @@ static void fly(struct resolver *resolver, struct resolver_query *query, const c
 
 static void start_waiting(struct resolver *resolver)
 {
-    while (resolver->free_slots && resolver->waiting.first) {
+    while (resolver->free_slots && resolver->waiting.first && io_now(resolver->io) >= resolver->lacks_until) {
         struct resolver_query *query = resolver->waiting.first;
         char *name = query->scratch[SCRATCH_NAME];
         list_remove(&resolver->waiting, query);
@@ -420,6 +442,8 @@ static void on_timer(struct io_timer *timer)
         resolver->starved = false;
         (void)!dns_sockets_look(&resolver->sockets, resolver->channel);
     }
+    if (!resolver->closed && resolver->waiting.first && resolver->lacks_until > io_now(resolver->io))
+        wake_at(resolver, resolver->lacks_until);
     if (!resolver->closed && ares_timeout(resolver->channel, NULL, &left))
         wake_at(resolver, io_now(resolver->io) + left.tv_sec * NSEC_PER_S + left.tv_usec * NSEC_PER_US + NSEC_PER_MS);
     leave(resolver);

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <unistd.h>
 
 static void on_poll(struct io_op *op, int result);
 
@@ -102,4 +103,15 @@ bool dns_sockets_look(struct dns_sockets *sockets, ares_channel channel)
             return false;
     }
     return true;
+}
+
+/* c-ares has one word for a server that refuses and for a socket that could not be had. */
+bool dns_sockets_lacked(int result)
+{
+    if (result != ARES_ECONNREFUSED)
+        return result == ARES_ENOMEM;
+    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), failed = errno;
+    if (fd >= 0)
+        close(fd);
+    return fd < 0 && (failed == EMFILE || failed == ENFILE || failed == ENOBUFS || failed == ENOMEM);
 }

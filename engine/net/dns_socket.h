@@ -41,4 +41,7 @@ void dns_sockets_want(struct dns_sockets *sockets, int fd, bool readable, bool w
 /* Tries the sockets that nobody polls, one after the other. False as `ready` says. */
 must_use bool dns_sockets_look(struct dns_sockets *sockets, ares_channel channel);
 
+/* c-ares gave up with this: because this machine had no socket or no memory to ask with? */
+must_use bool dns_sockets_lacked(int result);
+
 #endif

@@ -8,6 +8,7 @@
 
 #include "control/log.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -175,6 +176,46 @@ static void a_trouble_is_said_again(void **state)
     assert_non_null(strstr(text, "for_s=300"));
 }
 
+/* A full disk, and a pipe whose reader has stopped. */
+static void lines_that_cannot_be_written_are_counted(void **state)
+{
+    (void)state;
+    struct log_lost lost = {0};
+    struct log log, part;
+    char text[8192];
+    int full = open("/dev/full", O_WRONLY), ends[2];
+    assert_true(full >= 0 && pipe2(ends, O_NONBLOCK) == 0);
+    log_init(&log, full, LOG_LEVEL_INFO);
+    log.lost = &lost;
+    log_part(&part, &log, "shard=3");
+    log_info(&log, "one");
+    log_info(&part, "two");
+    assert_int_equal(lost.lines, 2);
+    memset(text, 'x', sizeof text);
+    while (write(ends[1], text, sizeof text) > 0)
+        ;
+    assert_int_equal(fcntl(ends[1], F_SETFL, 0), 0); /* from here a write would wait */
+    log.fd = ends[1];
+    log_info(&log, "three");
+    assert_int_equal(lost.lines, 3);
+    while (read(ends[0], text, sizeof text) > 0)
+        ;
+    log_info(&log, "four");
+    ssize_t n = read(ends[0], text, sizeof text - 1);
+    assert_true(n > 0);
+    text[n] = 0;
+    assert_non_null(strstr(text, "msg=\"four\"\n"));
+    assert_non_null(strstr(text, "msg=\"lines of this log could not be written\" lines=3\n"));
+    log_info(&log, "five");
+    n = read(ends[0], text, sizeof text - 1);
+    assert_true(n > 0);
+    text[n] = 0;
+    assert_int_equal(lines_in(text), 1);
+    close(full);
+    close(ends[0]);
+    close(ends[1]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -185,6 +226,7 @@ int main(void)
         cmocka_unit_test(the_journal_gets_priorities),
         cmocka_unit_test(a_trouble_is_said_once),
         cmocka_unit_test(a_trouble_is_said_again),
+        cmocka_unit_test(lines_that_cannot_be_written_are_counted),
     };
     return cmocka_run_group_tests_name("log", tests, NULL, NULL);
 }
