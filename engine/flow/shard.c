@@ -338,7 +338,8 @@ static bool open_connections(struct shard *shard, const struct shard_config *con
                                  .engine = shard->config->engine,
                                  .incarnation = config->incarnation,
                                  .keeps = shard->config->redis_keeps,
-                                 .settle = settle};
+                                 .settle = settle,
+                                 .alone = !shard->config->redis[0]};
     shard->store = store_open(shard->io, shard->resolver, &store, error, error_cap);
     if (!shard->store)
         return false;

@@ -177,6 +177,8 @@ bool link_knows_server(const struct link *link)
     return link->cluster ? cluster_knows_server(link->cluster) : redis_knows_server(link->redis);
 }
 
+const char *link_server(const struct link *link) { return link->cluster ? "" : redis_server(link->redis); }
+
 uint64_t link_epoch_of(const struct link *link, unsigned slot)
 {
     return link->cluster ? cluster_epoch_of(link->cluster, slot) : redis_epoch(link->redis);

@@ -53,5 +53,7 @@ uint64_t link_epoch_of(const struct link *link, unsigned slot);
 nsec link_alive_at(const struct link *link);
 nsec link_alive_at_of(const struct link *link, unsigned slot); /* the server that has the slot */
 bool link_knows_server(const struct link *link);
+/* The process that answers, where there is one server; "": we are not told, or there may be several. */
+const char *link_server(const struct link *link);
 
 #endif

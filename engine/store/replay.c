@@ -53,10 +53,13 @@ static void forget_idle(struct replay *replay)
             }
             *at = track->next;
             io_timer_clear(replay->store->io, &track->timer);
+            io_timer_clear(replay->store->io, &track->settled);
             replay->track_count--;
             free(track);
         }
 }
+
+static void on_settled(struct io_timer *timer) { replay_pump(container_of(timer, struct replay_track, settled)); }
 
 static struct replay_track *track_of(struct store *store, struct slice campaign)
 {
@@ -76,6 +79,7 @@ static struct replay_track *track_of(struct store *store, struct slice campaign)
     track->log_end = &track->log;
     track->waiting_end = &track->waiting;
     track->timer.fire = replay_on_delay;
+    track->settled.fire = on_settled;
     track->next = *bucket;
     *bucket = track;
     replay->track_count++;
@@ -89,13 +93,14 @@ static void send_written(struct replay_entry *entry)
 {
     struct replay_track *track = entry->track;
     struct store *store = track->store;
-    bool guarded = !entry->acked && (entry->step == REPLAY_LEASE || entry->step == REPLAY_ADOPT);
+    bool waits = !entry->acked && (entry->step == REPLAY_LEASE || entry->step == REPLAY_ADOPT) && store->replay->keeps;
     step_text(store, store->hand);
     resp_unsigned(&store->command, entry->number);
     resp_unsigned(&store->command, entry->before_take);
     resp_unsigned(&store->command, entry->before_work);
     step_text(store, entry->acked ? "1" : "0");
-    step_text(store, guarded ? track->server : "");
+    resp_number(&store->command, waits ? store->replay->settle / NSEC_PER_MS : 0);
+    step_text(store, store->replay->first);
     entry->in_flight = true;
     if (replay_is_take(entry))
         track->takes_in_flight++;
@@ -131,16 +136,14 @@ static bool may_go(const struct replay_track *track, const struct replay_entry *
         return true;
     if (track->takes_in_flight)
         return false;
-    return entry->step == REPLAY_UNIQUE ||
-           (track->server_known && io_now(track->store->io) >= track->store->replay->settled_at);
+    return entry->step == REPLAY_UNIQUE || io_now(track->store->io) >= track->settled_at;
 }
 
 void replay_pump(struct replay_track *track)
 {
-    bool sent = false, wants_server = false;
+    bool sent = false;
     for (struct replay_entry **at = &track->waiting; *at && !track->held;) {
         struct replay_entry *entry = *at;
-        wants_server |= replay_is_take(entry) && entry->step != REPLAY_UNIQUE && !track->server_known;
         if (!may_go(track, entry)) {
             at = &entry->next;
             continue;
@@ -148,10 +151,6 @@ void replay_pump(struct replay_track *track)
         replay_unlink(at, &track->waiting_end);
         number(entry);
         replay_send_kept(entry);
-        sent = true;
-    }
-    if (wants_server && !store_request_busy(&track->query)) {
-        replay_ask_counts(track);
         sent = true;
     }
     if (sent)
@@ -184,11 +183,11 @@ static void forget(struct replay_entry *entry)
     replay_unlink(at, &track->log_end);
 }
 
-/* Another process answers than the one that this lease was asked of: it waits until everybody has come back, as if it
- * had not been asked. */
-static void wait_again(struct replay_entry *entry)
+/* Others may have to claim what this lease would take: it waits for so long, as if it had not been asked. */
+static void wait_for_others(struct replay_entry *entry, nsec wait)
 {
     struct replay_track *track = entry->track;
+    struct io *io = track->store->io;
     forget(entry);
     if (track->last_take == entry->number)
         track->last_take = entry->before_take;
@@ -197,16 +196,19 @@ static void wait_again(struct replay_entry *entry)
     if (!track->waiting)
         track->waiting_end = &entry->next;
     track->waiting = entry;
-    track->server_known = false;
-    replay_wait_for_others(track->store->replay);
+    track->settled_at = io_now(io) + wait;
+    io_timer_clear(io, &track->settled);
+    io_timer_set(io, &track->settled, track->settled_at);
 }
 
-static void not_done(struct replay_entry *entry, int64_t code)
+static void not_done(struct replay_entry *entry, int64_t code, const struct resp_node *reply)
 {
     struct replay_track *track = entry->track;
     entry->repeated = true;
-    if (code == STEP_ELSEWHERE)
-        wait_again(entry);
+    if (code == STEP_UNSETTLED) {
+        wait_for_others(entry, resp_to_number(resp_member(reply, 2)) * NSEC_PER_MS);
+        return;
+    }
     if (code == STEP_NOT_YET && !entry->missed_at)
         entry->missed_at = io_now(track->store->io);
     replay_hold(track);
@@ -242,8 +244,8 @@ void replay_answered(struct store *store, void *owner, const struct resp_node *r
     if (entry->abandoned) {
         replay_entry_give(store->replay, entry);
         asker = NULL;
-    } else if (code == STEP_LOST || code == STEP_NOT_YET || code == STEP_ELSEWHERE) {
-        not_done(entry, code);
+    } else if (code == STEP_LOST || code == STEP_NOT_YET || code == STEP_UNSETTLED) {
+        not_done(entry, code, reply);
         asker = NULL;
     } else
         done(entry, reply);
@@ -272,14 +274,14 @@ size_t replay_bytes(const struct replay *replay) { return replay->bytes; }
 
 /* ---- start and end ---- */
 
-struct replay *replay_open(struct store *store, nsec keeps, nsec settle_time)
+struct replay *replay_open(struct store *store, nsec keeps, nsec settle_time, bool alone)
 {
     struct replay *replay = calloc(1, sizeof *replay);
     sluice_assert(replay);
     replay->store = store;
     replay->keeps = keeps;
     replay->settle = settle_time;
-    replay->settled.fire = replay_on_settled;
+    replay->alone = alone;
     return replay;
 }
 

@@ -16,9 +16,22 @@
  *
  * A lease that Redis has forgotten is claimed: the very same recipients or none. They may be on their way back (another
  * hand has to repeat the step that put them there), so a claim is tried for CLAIM_S; then, or if another has them, it
- * is given up: the steps on that lease are fenced. To keep others from taking them first, a lease is never asked of a
- * process that was not known when it was asked, and none of a new process for `settle`, which is longer than any hand
- * needs to come back.
+ * is given up: the steps on that lease are fenced.
+ *
+ * To keep others from taking them first, a process of Redis gives nothing out (lease, adopt) before
+ *   - `settle` has passed since an engine first asked it for anything. That is longer than any hand needs that can reach
+ * it, and it is Redis itself that counts, so an engine that was started a moment ago waits as all others do, and so it is
+ * after a fail-over, and for each master of a cluster;
+ *   - then, each hand that has an open lease of the campaign has reported that it has done all of its own again, or is
+ * known to be dead (flow/neighbours.h), or its engine is ours and runs in a later incarnation; but at most for a minute
+ * in all.
+ * Nobody is waited for where nobody can have anything to claim: a campaign that was leased from in this very process
+ * before, a process that was started without data and never was a replica, and one that this engine has started for
+ * itself (`alone`). Without INFO (ACL) a library that is loaded into an old process counts as a process of its own.
+ *
+ * What stays: a hand that cannot reach Redis for longer than that, or for longer than `settle` if all its leases of the
+ * campaign fell into the lost seconds: others lease what it had, and it is fenced when it comes back, so what it sent in
+ * the lost seconds is sent twice. Redis counts by its wall clock: a jump forward shortens the wait.
  *
  * More may be lost than is kept here: Redis came back empty, or from an old copy. Then all that this hand had leased
  * counts as in doubt (steps.lua: doubt), its requests are fenced, and `lost` is called. Nothing of it is sent again
@@ -43,7 +56,7 @@ enum replay_step {
 
 struct replay;
 
-must_use struct replay *replay_open(struct store *store, nsec keeps, nsec settle);
+must_use struct replay *replay_open(struct store *store, nsec keeps, nsec settle, bool alone);
 void replay_close(struct replay *replay); /* as store_close */
 /* The step that was written to store->command, without its last arguments: they are its number. */
 void replay_ask(struct store *store, struct store_request *r, struct slice campaign, enum replay_step step);

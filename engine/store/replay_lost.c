@@ -1,6 +1,8 @@
 /* Redis is another process, or has forgotten something: what it knows is found out, and the rest is sent again. */
 #include "store/replay_private.h"
 
+#include <stdio.h>
+
 static const nsec delay_least = 20 * NSEC_PER_MS, delay_most = 500 * NSEC_PER_MS;
 
 /* ---- what Redis has forgotten ---- */
@@ -15,10 +17,10 @@ void replay_hold(struct replay_track *track)
 void replay_find_out(struct replay_track *track)
 {
     struct io *io = track->store->io;
-    if (!track->held || track->works_in_flight || store_request_busy(&track->query) ||
+    if (!(track->held || track->unreported) || track->works_in_flight || store_request_busy(&track->query) ||
         store_request_busy(&track->doubt) || io_timer_is_set(&track->timer))
         return;
-    if (track->delay)
+    if (track->held && track->delay)
         io_timer_set(io, &track->timer, io_now(io) + track->delay);
     else
         replay_ask_counts(track);
@@ -32,23 +34,6 @@ void replay_on_delay(struct io_timer *timer)
         replay_ask_counts(track);
         store_flush(track->store);
     }
-}
-
-void replay_wait_for_others(struct replay *replay)
-{
-    if (!replay->keeps)
-        return;
-    replay->settled_at = io_now(replay->store->io) + replay->settle;
-    io_timer_clear(replay->store->io, &replay->settled);
-    io_timer_set(replay->store->io, &replay->settled, replay->settled_at);
-}
-
-void replay_on_settled(struct io_timer *timer)
-{
-    struct replay *replay = container_of(timer, struct replay, settled);
-    for (unsigned i = 0; i < REPLAY_TRACKS; i++)
-        for (struct replay_track *track = replay->tracks[i]; track; track = track->next)
-            replay_pump(track);
 }
 
 static void fence(struct store *store, struct store_request *asker)
@@ -120,24 +105,25 @@ static void send_again(struct replay_track *track)
     }
     track->delay = !sent ? 0 : track->delay ? nsec_min(2 * track->delay, delay_most) : delay_least;
     track->held = false;
+    track->unreported = sent;
 }
 
 void replay_meet(struct replay *replay)
 {
-    bool first = !replay->epoch;
     if (replay->epoch == link_epoch(replay->store->link))
         return;
+    if (!replay->epoch && replay->alone)
+        snprintf(replay->first, sizeof replay->first, "%s", link_server(replay->store->link));
     replay->epoch = link_epoch(replay->store->link);
-    if (!first)
-        replay_wait_for_others(replay);
     for (unsigned i = 0; i < REPLAY_TRACKS; i++)
         for (struct replay_track *track = replay->tracks[i]; track; track = track->next) {
             uint64_t epoch = link_epoch_of(replay->store->link, track->slot);
             if (epoch == track->epoch)
                 continue;
-            track->server_known = false;
             if (track->epoch && track->log)
                 replay_hold(track);
+            else if (track->epoch && replay->keeps)
+                track->unreported = true;
             track->epoch = epoch;
             replay_find_out(track);
         }
@@ -153,13 +139,13 @@ static void on_counts(struct store_request *request, const struct store_answer *
         return;
     }
     replay_meet(track->store->replay);
-    track->server_known = true; /* it is the one that has answered just now */
     if (track->held && !track->works_in_flight && !store_request_busy(&track->doubt)) {
         if (track->query_take < track->settled_take || track->query_work < track->settled_work)
             give_up(track);
         else
             send_again(track);
-    }
+    } else
+        track->unreported = false;
     replay_pump(track);
     replay_find_out(track);
     store_flush(track->store);
@@ -173,7 +159,6 @@ static void read_counts(struct store *store, struct store_request *r, const stru
     if (step_head(reply, &answer)) {
         track->query_take = resp_to_unsigned(resp_member(reply, 2));
         track->query_work = resp_to_unsigned(resp_member(reply, 3));
-        slice_copy(track->server, sizeof track->server, resp_to_text(resp_member(reply, 4)));
     }
     step_done(store, r, &answer);
 }
@@ -184,5 +169,7 @@ void replay_ask_counts(struct replay_track *track)
     track->query.done = on_counts;
     step_begin(store, "counts", slice_of(track->campaign), 0);
     step_text(store, store->hand);
+    resp_unsigned(&store->command, track->done_take);
+    resp_unsigned(&store->command, track->last_work);
     step_ask(store, &track->query, read_counts, 0);
 }

@@ -36,7 +36,6 @@ struct replay_track {
     unsigned slot;
     uint64_t epoch; /* of who has the slot */
     char campaign[LIMIT_CAMPAIGN_ID + 1];
-    char server[64];                             /* the process that it was asked of last */
     struct replay_entry *log, **log_end;         /* numbered, by number */
     struct replay_entry *waiting, **waiting_end; /* have no number yet */
     uint64_t last_work, last_take;               /* numbers given last */
@@ -44,22 +43,23 @@ struct replay_track {
     uint64_t settled_work, settled_take;         /* of those that are kept no more */
     uint64_t upto;                               /* behind the last seq that was leased from the list */
     unsigned works_in_flight, takes_in_flight;
-    bool held;         /* Redis has forgotten something, or is another: nothing is sent before that is known */
-    bool server_known; /* `server` is the one that takes are to be asked of */
+    bool held; /* Redis has forgotten something, or is another: nothing is sent before that is known */
+    bool unreported; /* it is another, and does not know that this hand is back */
     struct store_request query, doubt;
     uint64_t query_take, query_work;
-    struct io_timer timer;
+    struct io_timer timer, settled;
     nsec delay;
+    nsec settled_at; /* no lease before */
     nsec used_at;
 };
 
 struct replay {
     struct store *store;
     nsec keeps, settle;
+    bool alone;      /* the process that is met first is nobody else's */
+    char first[64];  /* that process; "": not met, or others use it, too */
     uint64_t number; /* the last one given */
     uint64_t epoch;
-    nsec settled_at; /* no lease before */
-    struct io_timer settled;
     struct replay_track *tracks[REPLAY_TRACKS];
     unsigned track_count;
     nsec swept_at;
@@ -97,15 +97,13 @@ void replay_settle(struct replay_track *track);
 
 /* Nothing is sent before it is known what Redis knows. */
 void replay_hold(struct replay_track *track);
-/* As soon as all is answered that may change it, Redis is asked what it knows. */
+/* As soon as all is answered that may change it, Redis is asked what it knows, and told that this hand is back if that
+ * is all. */
 void replay_find_out(struct replay_track *track);
-/* Asks which steps are done, and which process answers. */
+/* Asks which steps are done. */
 void replay_ask_counts(struct replay_track *track);
-/* For so long nobody leases anything: whoever has taken recipients that Redis has forgotten claims them meanwhile. */
-void replay_wait_for_others(struct replay *replay);
 /* Another process answers, perhaps: what it knows is found out before anything else. */
 void replay_meet(struct replay *replay);
 void replay_on_delay(struct io_timer *timer);
-void replay_on_settled(struct io_timer *timer);
 
 #endif

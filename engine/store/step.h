@@ -65,7 +65,7 @@ void step_event(struct store *store, const struct event *event, bool full);
 /* What `state` of a request says, and the first byte of whatever else is handed to step_send. */
 enum { STEP_IDLE = 0, STEP_ASKED, STEP_NUMBERED };
 /* Codes of steps that did not run, as steps.lua has them. */
-enum { STEP_LOST = -2, STEP_NOT_YET = -3, STEP_ELSEWHERE = -4 };
+enum { STEP_LOST = -2, STEP_NOT_YET = -3, STEP_UNSETTLED = -4 };
 
 /* What was written is asked. `read` is given a reply that is no error, and ends with step_done or asks for more. */
 void step_ask(struct store *store, struct store_request *r,

@@ -13,7 +13,7 @@
 -- Steps that a hand asks of a campaign are numbered (replay.h): Redis keeps the last one that each hand had done, and a
 -- number that is not beyond it is a repetition, which changes nothing.
 
-local OK, FENCED, GONE, LOST, NOT_YET, ELSEWHERE = 1, 0, -1, -2, -3, -4
+local OK, FENCED, GONE, LOST, NOT_YET, UNSETTLED = 1, 0, -1, -2, -3, -4
 
 -- The keys of a campaign, in the order in which every step on a campaign passes them.
 local CAMPAIGN, STATUS, RECIPIENTS, LEASES, PARKED, RETRY, HELD, EVENTS, TOTALS, UNIQUE = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
@@ -61,19 +61,87 @@ local function counts_sweep(keys, hour)
     end
 end
 
+local function lease_parse(entry)
+    local owner, incarnation, kind, first, count, hand, call, closing =
+        string.match(entry, '^(%S+) (%d+) (%a+) (%d+) (%d+) (%S+) (%d+) ([01])$')
+    if not owner then return nil end
+    return {owner = owner, incarnation = incarnation, kind = kind, first = tonumber(first), count = tonumber(count),
+            hand = hand, call = call, closing = closing == '1'}
+end
+
+-- ---- who is waited for ----
+
 -- The process that answers. '' : we are not told.
 local function process()
     local info = redis.pcall('INFO', 'server')
     return type(info) == 'string' and string.match(info, 'run_id:(%w+)') or ''
 end
 
+-- A process remembers, in its own memory alone, since when it has answered (ms); and for so long which hands are back,
+-- and who was said to be dead.
+local MUSTER_MS, MISSING_MS = 60000, 500
+local awake = {}
+
+-- It was started without any data, and never was a replica: it has nothing to forget.
+local function began_empty()
+    local info = redis.pcall('INFO', 'persistence', 'replication')
+    return type(info) == 'string' and string.find(info, 'rdb_last_load_keys_loaded:0\r') and
+           not string.find(info, 'aof_base_size:[1-9]') and string.find(info, 'second_repl_offset:%-1\r')
+end
+
+-- For how long engines have asked this process for anything, in ms by its clock.
+local function awake_ms()
+    local time = redis.call('TIME')
+    local now = time[1] * 1000 + math.floor(time[2] / 1000)
+    if not awake.since or now < awake.since then
+        awake = began_empty() and {since = 0} or {since = now, back = {}, dead = {}}
+    end
+    if now - awake.since >= MUSTER_MS then awake.back, awake.dead = nil, nil end
+    return now - awake.since
+end
+
+-- All that this hand had done, and Redis has forgotten, it has done again.
+local function is_back(keys, hand)
+    if not awake.since then awake_ms() end
+    if awake.back then awake.back[keys[STEPS] .. ' ' .. hand] = true end
+end
+
+-- Another hand that has leases, and is neither back nor dead, as one of our engine's earlier incarnation is.
+local function somebody_missing(keys, args)
+    for _, entry in ipairs(redis.call('HVALS', keys[LEASES])) do
+        local lease = lease_parse(entry)
+        if lease and lease.owner ~= '-' and not awake.back[keys[STEPS] .. ' ' .. lease.hand] and
+           not awake.dead[lease.owner .. ' ' .. lease.incarnation] and
+           (lease.owner ~= args[2] or lease.incarnation == args[3]) then
+            return true
+        end
+    end
+    return false
+end
+
+-- For how many ms this process is not to be leased from yet: 0 if it may be. `alone`: a process that nobody but the
+-- asker can have leased from. A campaign that was leased from once in a process may be for as long as that lives.
+local function unsettled(keys, args, settle, alone)
+    local here = process()
+    if here ~= '' and redis.call('HGET', keys[STATUS], 'redis') == here then return 0 end
+    if here == '' or here ~= alone then
+        local age = awake_ms()
+        if age < settle then return settle - age end
+        if awake.back and somebody_missing(keys, args) then return MISSING_MS end
+    end
+    if here ~= '' then redis.call('HSET', keys[STATUS], 'redis', here) end
+    return 0
+end
+
+-- ---- numbered steps ----
+
 -- The last arguments of a numbered step: hand, number, and the numbers of the last step of each kind that has to be
--- done before; 1 if it was done once and is asked for again; the process that it is meant for, or nothing. Without one
--- of those before, Redis has forgotten it: LOST. The number is written before anything else: a step that fails half-way
--- was done.
+-- done before; 1 if it was done once and is asked for again; how many ms a young process is not to be leased from, and
+-- the process for which that does not count (unsettled). Without a step of those before, Redis has forgotten it: LOST.
+-- The number is written before anything else: a step that fails half-way was done.
 local function numbered(kind, step)
     return function(keys, args)
-        local server, again = table.remove(args), table.remove(args) == '1'
+        local alone, settle, again = table.remove(args), tonumber(table.remove(args)), table.remove(args) == '1'
         local before = {[WORK] = tonumber(table.remove(args)), [TAKE] = tonumber(table.remove(args))}
         local number, hand = tonumber(table.remove(args)), table.remove(args)
         local counts = counts_read(keys, hand)
@@ -82,7 +150,9 @@ local function numbered(kind, step)
         if counts[TAKE] < before[TAKE] or counts[WORK] < before[WORK] then
             return {LOST, state_of(keys)}
         end
-        if server ~= '' and server ~= process() then return {ELSEWHERE, state_of(keys)} end
+        if not again then is_back(keys, hand) end
+        local left = settle > 0 and unsettled(keys, args, settle, alone) or 0
+        if left > 0 then return {UNSETTLED, state_of(keys), left} end
         if kind == TAKE or hour == 0 then
             counts.hour = math.floor(redis.call('TIME')[1] / 3600)
             if hour == 0 then counts_sweep(keys, counts.hour) end
@@ -101,21 +171,14 @@ end
 -- Does nothing but count: in the place of a step that changed nothing, or cannot be done again.
 local function skip(keys) return {OK, state_of(keys)} end
 
--- args: hand. Which steps are done, and what process answers.
+-- args: hand, and the last of its steps that were answered: a take and a work. Which steps are done.
 local function counts(keys, args)
     local known = counts_read(keys, args[1])
-    return {OK, state_of(keys), known[TAKE], known[WORK], process()}
+    if known[TAKE] >= tonumber(args[2]) and known[WORK] >= tonumber(args[3]) then is_back(keys, args[1]) end
+    return {OK, state_of(keys), known[TAKE], known[WORK]}
 end
 
 -- ---- leases ----
-
-local function lease_parse(entry)
-    local owner, incarnation, kind, first, count, hand, call, closing =
-        string.match(entry, '^(%S+) (%d+) (%a+) (%d+) (%d+) (%S+) (%d+) ([01])$')
-    if not owner then return nil end
-    return {owner = owner, incarnation = incarnation, kind = kind, first = tonumber(first), count = tonumber(count),
-            hand = hand, call = call, closing = closing == '1'}
-end
 
 local function lease_write(keys, name, lease)
     redis.call('HSET', keys[LEASES], name, lease.owner .. ' ' .. lease.incarnation .. ' ' .. lease.kind .. ' ' ..
@@ -530,7 +593,10 @@ end
 -- engines that share a dead one's work seldom reach for the same.
 local function orphans_of(keys, args)
     local dead, seen, orphans, owners = {}, {}, {}, {}
-    for at = 4, #args, 2 do dead[args[at] .. ' ' .. args[at + 1]] = true end
+    for at = 4, #args, 2 do
+        dead[args[at] .. ' ' .. args[at + 1]] = true
+        if awake.dead then awake.dead[args[at] .. ' ' .. args[at + 1]] = true end
+    end
     local by_name = pairs_sorted(redis.call('HGETALL', keys[LEASES]), function(a, b) return a[1] < b[1] end)
     local first = #by_name > ORPHANS_MAX and tonumber(args[3]) or 0
     for i = 1, #by_name do
@@ -556,6 +622,7 @@ end
 -- args: owner incarnation random, and of each engine that is known to be dead its owner and incarnation
 -- Where there are more parked lists than an answer holds, each look shows others.
 local function look(keys, args)
+    awake_ms()
     local hash = redis.call('HGETALL', keys[CAMPAIGN])
     local status = redis.call('HMGET', keys[STATUS], 'taken', 'trimmed', 'phase', 'reason')
     local pushed = tonumber(status[2] or 0) + redis.call('LLEN', keys[RECIPIENTS])

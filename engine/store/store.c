@@ -71,7 +71,7 @@ struct store *store_open(struct io *io, struct resolver *resolver, const struct 
         free(store);
         return NULL;
     }
-    store->replay = replay_open(store, config->keeps, config->settle);
+    store->replay = replay_open(store, config->keeps, config->settle, config->alone);
     return store;
 }
 

@@ -35,6 +35,7 @@ struct store_config {
     uint64_t incarnation; /* differs for every start of the engine, grows */
     nsec keeps;           /* what Redis acknowledged so long ago it will not forget (replay.h); 0: nothing at all */
     nsec settle;          /* no lease from a Redis that was restarted before, so that others may claim what is theirs */
+    bool alone;           /* we have started this Redis: nobody else has anything to claim of it */
     size_t backlog_bytes; /* unanswered bytes at which store_busy says true; 0: 4 MiB */
 };
 

@@ -149,8 +149,9 @@ static void dump_hash(struct conformance *c, int side, const char *key, struct t
     for (size_t i = 0; i < all->elements; i += 2) {
         bool is_instant = ends_with(key, ":status") && ends_with(all->element[i]->str, "_at");
         addf(text, "  %s = ", all->element[i]->str);
-        if (is_instant)
-            addf(text, "some time");
+        bool is_process = ends_with(key, ":status") && strcmp(all->element[i]->str, "redis") == 0;
+        if (is_instant || is_process)
+            addf(text, is_process ? "some process" : "some time");
         else if (ends_with(key, ":leases"))
             add_lease(c, side, all->element[i + 1], text);
         else

@@ -1,6 +1,7 @@
 /* Numbers of steps: what comes late changes nothing, and what Redis has forgotten is done again, by several hands in
  * whatever order they come back; what cannot be done again is said. */
 #include "fake_redis.h"
+#include "flow/neighbours.h"
 #include "sim/sim.h"
 #include "store/store.h"
 
@@ -12,7 +13,7 @@
 
 #include <cmocka.h>
 
-enum { HANDS = 2, KEEPS_S = 3, SETTLE_S = 10, LEDGER_MAX = 8 };
+enum { HANDS = 3, AT_FIRST = 2, KEEPS_S = 3, SETTLE_S = 10, MUSTER_S = 60 };
 
 #define CAMPAIGN  SLICE("c")
 #define KEY(name) "sluice:{c}:" name
@@ -20,8 +21,9 @@ enum { HANDS = 2, KEEPS_S = 3, SETTLE_S = 10, LEDGER_MAX = 8 };
 struct hand {
     struct sim_host *host;
     struct io *io;
-    struct store *store;
+    struct store *store; /* NULL: not started yet */
     struct store_request request;
+    struct store_view view;
     bool answered;
     enum store_result result;
     uint64_t first;
@@ -80,41 +82,48 @@ static void pass(struct scene *scene, nsec duration)
     nsec until = sim_now(scene->world) + duration;
     while (sim_now(scene->world) < until) {
         for (unsigned i = 0; i < HANDS; i++)
-            store_flush(scene->hands[i].store);
+            if (scene->hands[i].store)
+                store_flush(scene->hands[i].store);
         sim_run_until(scene->world, sim_now(scene->world) + NSEC_PER_MS);
     }
+}
+
+/* Hands of one engine, "e", but for the last, which is "f"'s. */
+static struct hand *hand_starts(struct scene *scene, unsigned i, bool alone)
+{
+    struct hand *hand = &scene->hands[i];
+    char name[16], error[256];
+    snprintf(name, sizeof name, "10.0.0.%u", 2 + i);
+    hand->host = sim_host_new(scene->world, name);
+    sim_host_address(hand->host, name);
+    struct io_config config = {.group = sim_process(hand->host, 1), .sessions_max = 64};
+    hand->io = io_open(&config, error, sizeof error);
+    assert_non_null(hand->io);
+    sim_serve(hand->io);
+    struct store_config to = {.url = "redis://10.0.0.1",
+                              .prefix = "sluice",
+                              .engine = i < AT_FIRST ? "e" : "f",
+                              .incarnation = 1,
+                              .keeps = KEEPS_S * NSEC_PER_S,
+                              .settle = SETTLE_S * NSEC_PER_S,
+                              .alone = alone};
+    hand->store = store_open(hand->io, NULL, &to, error, sizeof error);
+    assert_non_null(hand->store);
+    store_on_lost(hand->store, on_lost, hand);
+    hand->request.done = on_answer;
+    return hand;
 }
 
 static struct scene *scene_new(void)
 {
     struct scene *scene = calloc(1, sizeof *scene);
-    char error[256];
     scene->world = sim_world_new(1);
     scene->redis_host = sim_host_new(scene->world, "redis");
     sim_host_address(scene->redis_host, "10.0.0.1");
     scene->fake = fake_redis_new(60 * NSEC_PER_S);
     redis_starts(scene);
-    for (unsigned i = 0; i < HANDS; i++) {
-        struct hand *hand = &scene->hands[i];
-        char name[16];
-        snprintf(name, sizeof name, "10.0.0.%u", 2 + i);
-        hand->host = sim_host_new(scene->world, name);
-        sim_host_address(hand->host, name);
-        struct io_config config = {.group = sim_process(hand->host, 1), .sessions_max = 64};
-        hand->io = io_open(&config, error, sizeof error);
-        assert_non_null(hand->io);
-        sim_serve(hand->io);
-        struct store_config to = {.url = "redis://10.0.0.1",
-                                  .prefix = "sluice",
-                                  .engine = "e",
-                                  .incarnation = 1,
-                                  .keeps = KEEPS_S * NSEC_PER_S,
-                                  .settle = SETTLE_S * NSEC_PER_S};
-        hand->store = store_open(hand->io, NULL, &to, error, sizeof error);
-        assert_non_null(hand->store);
-        store_on_lost(hand->store, on_lost, hand);
-        hand->request.done = on_answer;
-    }
+    for (unsigned i = 0; i < AT_FIRST; i++)
+        hand_starts(scene, i, false);
     for (unsigned i = 0; i < 40; i++)
         (void)fake_redis_number(scene->fake, "RPUSH " KEY("recipients") " r%u@x", i);
     char *made = fake_redis_do(scene->fake, "HSET " KEY("campaign") " from a@x");
@@ -127,7 +136,8 @@ static void scene_free(struct scene *scene)
 {
     sim_world_free(scene->world);
     for (unsigned i = 0; i < HANDS; i++)
-        store_close(scene->hands[i].store);
+        if (scene->hands[i].store)
+            store_close(scene->hands[i].store);
     fake_redis_free(scene->fake);
     free(scene);
 }
@@ -251,6 +261,23 @@ static void a_late_withdrawal_clears_nothing(void **state)
     permit(scene, a, "l1", one, 1, NULL, 0);
     assert_true(fake_redis_late(scene->fake, "permit", 1));
     assert_true(has_permit(scene, "l1", 1));
+    scene_free(scene);
+}
+
+/* Whoever has ended owes no second event, whatever is asked. */
+static void who_has_ended_ends_no_more(void **state)
+{
+    struct scene *scene = scene_new();
+    struct hand *a = &scene->hands[0];
+    (void)state;
+    lease(scene, a, "l1", 10);
+    end(scene, a, "l1", STORE_END_EVENT, 0, 0, 6, false);
+    end(scene, a, "l1", STORE_END_RETRY, 0, 4, 8, false);
+    assert_number(scene, "XLEN " KEY("events"), 8);
+    assert_number(scene, "ZCARD " KEY("retry"), 2);
+    end(scene, a, "l1", STORE_END_EVENT, 0, 0, 10, true);
+    assert_number(scene, "XLEN " KEY("events"), 10);
+    assert_number(scene, "HINCRBY " KEY("totals") " delivered 0", 8);
     scene_free(scene);
 }
 
@@ -432,6 +459,173 @@ static void who_comes_too_late_is_fenced(void **state)
     scene_free(scene);
 }
 
+/* ---- who is waited for ---- */
+
+static nsec since(const struct scene *scene, nsec then) { return sim_now(scene->world) - then; }
+
+/* An engine that has only just been started knows of no other Redis, and yet takes nothing that others have to claim. */
+static void who_is_new_waits_as_all_do(void **state)
+{
+    struct scene *scene = scene_new();
+    struct hand *a = &scene->hands[0];
+    (void)state;
+    nsec before = mark(scene);
+    lease(scene, a, "l1", 10);
+    sim_partition(scene->world, a->host, scene->redis_host, sim_now(scene->world) + 4 * NSEC_PER_S);
+    redis_forgets(scene, before);
+    nsec restarted = sim_now(scene->world);
+    struct hand *f = hand_starts(scene, 2, false);
+    lease(scene, f, "l2", 5);
+    assert_int_equal(f->first, 10);
+    assert_true(since(scene, restarted) >= SETTLE_S * NSEC_PER_S);
+    assert_number(scene, "HLEN " KEY("leases"), 2);
+    scene_free(scene);
+}
+
+/* Nobody has anything to claim of a Redis that we have started ourselves, nor of a process that lives on, nor of one
+ * that began empty; of a later one they have. */
+static void who_is_alone_waits_for_nobody(void **state)
+{
+    struct scene *scene = scene_new();
+    (void)state;
+    nsec before = mark(scene), then = sim_now(scene->world);
+    lease(scene, &scene->hands[0], "l1", 5);
+    assert_true(since(scene, then) < NSEC_PER_S);
+    redis_forgets(scene, before);
+    then = sim_now(scene->world);
+    struct hand *f = hand_starts(scene, 2, true);
+    pass(scene, NSEC_PER_S); /* nobody leases who has not looked */
+    lease(scene, f, "l2", 5);
+    assert_true(since(scene, then) < 2 * NSEC_PER_S);
+    before = mark(scene);
+    redis_forgets(scene, before);
+    then = sim_now(scene->world);
+    lease(scene, f, "l3", 5);
+    assert_true(since(scene, then) >= SETTLE_S * NSEC_PER_S);
+    then = sim_now(scene->world);
+    lease(scene, &scene->hands[1], "l4", 5);
+    assert_true(since(scene, then) < NSEC_PER_S);
+    scene_free(scene);
+}
+
+/* One that has a lease and cannot reach Redis, as all others can, may have had more than Redis knows. */
+static void who_has_leases_is_waited_for_longer(void **state)
+{
+    enum { AWAY_S = 30 };
+    struct scene *scene = scene_new();
+    struct hand *a = &scene->hands[0], *b = &scene->hands[1];
+    (void)state;
+    lease(scene, a, "l1", 10);
+    nsec before = mark(scene);
+    lease(scene, a, "l2", 10);
+    sim_partition(scene->world, a->host, scene->redis_host, sim_now(scene->world) + AWAY_S * NSEC_PER_S);
+    redis_forgets(scene, before);
+    nsec restarted = sim_now(scene->world);
+    lease(scene, b, "l3", 5);
+    assert_int_equal(b->first, 20);
+    assert_in_range(since(scene, restarted) / NSEC_PER_S, AWAY_S, AWAY_S + 10);
+    assert_number(scene, "HLEN " KEY("leases"), 3);
+    scene_free(scene);
+}
+
+/* It has nothing to do but to say that it is there. */
+static void who_is_idle_is_back_as_well(void **state)
+{
+    struct scene *scene = scene_new();
+    struct hand *a = &scene->hands[0], *b = &scene->hands[1];
+    (void)state;
+    lease(scene, a, "l1", 10);
+    pass(scene, (KEEPS_S + 5) * NSEC_PER_S);
+    permit(scene, a, "l1", NULL, 0, NULL, 0); /* proves that Redis has lived so long */
+    pass(scene, (KEEPS_S + 5) * NSEC_PER_S);
+    redis_forgets(scene, mark(scene));
+    nsec restarted = sim_now(scene->world);
+    lease(scene, b, "l2", 5);
+    assert_in_range(since(scene, restarted) / NSEC_PER_S, SETTLE_S, SETTLE_S + 2);
+    scene_free(scene);
+}
+
+/* Nobody is waited for who is known to be dead, and nobody for ever. */
+static void the_dead_are_not_waited_for(void **state)
+{
+    static const struct store_owner dead = {"e", 1};
+    (void)state;
+    for (unsigned known = 0; known < 2; known++) {
+        struct scene *scene = scene_new();
+        struct hand *a = &scene->hands[0];
+        lease(scene, a, "l1", 10);
+        sim_partition(scene->world, a->host, scene->redis_host, sim_now(scene->world) + 1000 * NSEC_PER_S);
+        redis_forgets(scene, mark(scene));
+        nsec restarted = sim_now(scene->world);
+        struct hand *f = hand_starts(scene, 2, false);
+        f->answered = false;
+        store_look_after(f->store, &f->request, CAMPAIGN, &f->view, &dead, known);
+        wait_for(scene, f);
+        pass(scene, SETTLE_S * NSEC_PER_S);
+        lease(scene, f, "l2", 5);
+        unsigned waited_s = known ? SETTLE_S : MUSTER_S;
+        assert_in_range(since(scene, restarted) / NSEC_PER_S, waited_s, waited_s + 2);
+        scene_free(scene);
+    }
+}
+
+/* ---- who is dead ---- */
+
+enum { LIFE_S = 10, READS_S = 2, READS = 4 };
+
+static void watch(struct scene *scene, struct neighbours *n, unsigned seconds, bool sure)
+{
+    static const struct store_owner who = {"g", 7};
+    for (unsigned i = 0; i < 10 * seconds; i++) {
+        neighbours_named(n, &who, 1);
+        (void)neighbours_turn(n, sim_now(scene->world), sure);
+        pass(scene, NSEC_PER_S / 10);
+    }
+}
+
+static void beats(struct scene *scene, bool on)
+{
+    free(fake_redis_do(scene->fake, on ? "SET sluice:engine:g 7" : "DEL sluice:engine:g"));
+}
+
+/* A heartbeat that is absent is no death before a whole life of it, in which we were sure of ourselves. */
+static void a_beat_that_was_missed_is_no_death(void **state)
+{
+    struct scene *scene = scene_new();
+    struct hand *a = &scene->hands[0];
+    struct neighbours *n = calloc(1, sizeof *n);
+    (void)state;
+    neighbours_open(n, a->io, a->store, NULL, LIFE_S * NSEC_PER_S);
+    beats(scene, true);
+    watch(scene, n, 2 * LIFE_S, true);
+    assert_int_equal(n->died, 0);
+    for (unsigned missed = 1; missed < READS; missed++) {
+        beats(scene, false);
+        watch(scene, n, missed * READS_S, true);
+        beats(scene, true);
+        watch(scene, n, READS_S, true);
+        assert_int_equal(n->died, 0);
+    }
+    beats(scene, false);
+    for (unsigned i = 0; i < 3; i++) { /* for a moment we are not sure: what was seen before counts no more */
+        watch(scene, n, LIFE_S - 1, true);
+        assert_int_equal(n->died, 0);
+        watch(scene, n, 1, false);
+    }
+    watch(scene, n, LIFE_S - 1, true);
+    pass(scene, 3 * READS_S * NSEC_PER_S); /* without turns of our own, as after SIGSTOP */
+    watch(scene, n, LIFE_S - 1, true);
+    assert_int_equal(n->died, 0);
+    watch(scene, n, 2 * READS_S + 1, true);
+    assert_int_equal(n->died, 1);
+    assert_int_equal(n->dead_count, 1);
+    beats(scene, true);
+    watch(scene, n, READS_S + 1, true);
+    assert_int_equal(n->dead_count, 0);
+    scene_free(scene);
+    free(n);
+}
+
 /* ---- what cannot be done again ---- */
 
 static void more_is_lost_than_is_kept(void **state)
@@ -493,6 +687,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_late_lease_takes_nobody),
         cmocka_unit_test(a_late_withdrawal_clears_nothing),
+        cmocka_unit_test(who_has_ended_ends_no_more),
         cmocka_unit_test(what_was_forgotten_is_done_again),
         cmocka_unit_test(what_was_kept_is_not_done_twice),
         cmocka_unit_test(nothing_new_comes_first),
@@ -500,6 +695,12 @@ int main(void)
         cmocka_unit_test(records_come_back_before_they_are_claimed),
         cmocka_unit_test(what_changed_hands_changes_hands_again),
         cmocka_unit_test(who_comes_too_late_is_fenced),
+        cmocka_unit_test(who_is_new_waits_as_all_do),
+        cmocka_unit_test(who_is_alone_waits_for_nobody),
+        cmocka_unit_test(who_has_leases_is_waited_for_longer),
+        cmocka_unit_test(who_is_idle_is_back_as_well),
+        cmocka_unit_test(the_dead_are_not_waited_for),
+        cmocka_unit_test(a_beat_that_was_missed_is_no_death),
         cmocka_unit_test(more_is_lost_than_is_kept),
         cmocka_unit_test(redis_comes_back_empty),
     };
