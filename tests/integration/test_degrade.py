@@ -41,7 +41,7 @@ class Degrade(house.Case):
 
     def test_descriptors(self):
         names = [f"isp{i}" for i in range(6)]
-        sink = self.house.isps(**{name: "latency { body = 10ms..20ms }" for name in names})
+        sink = self.house.isps(late="", **{name: "latency { body = 10ms..20ms }" for name in names})
         engine = self.start("defaults { connections = 10  per_connection = 10 }")
         pid, limit = engine.process.pid, resource.RLIMIT_NOFILE
         had = resource.prlimit(pid, limit)
@@ -51,7 +51,7 @@ class Degrade(house.Case):
         wait_until(lambda: self.lacked("descriptors"), "sessions to lack descriptors")  # http has one all the same
         c.wait_count(1200)  # each ISP has its turn
         resource.prlimit(pid, limit, (4, had[1]))  # and now nothing at all, not even for DNS
-        c.push([f"s{i}@{names[i % 6]}.example" for i in range(300)]).set(sealed="1")
+        c.push([f"s{i}@{('late', names[i % 6])[i % 2]}.example" for i in range(300)]).set(sealed="1")
         time.sleep(2)
         self.assertEqual(set(c.totals()), {"delivered"})
         resource.prlimit(pid, limit, had)
