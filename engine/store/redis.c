@@ -156,6 +156,11 @@ static void meet(struct redis *redis, struct slice server)
 static void greeted(struct redis *redis, const struct resp_node *reply)
 {
     char error[sizeof redis->trouble];
+    if (redis->greeting_waits) { /* the step was not even asked */
+        redis_say(redis, "Redis answers what nobody asked");
+        redis_drop(redis);
+        return;
+    }
     if (redis->greeting == GREETING_SERVER)
         meet(redis, greeting_server(reply));
     if (!greeting_answer(&redis->greeting, reply, error, sizeof error)) {

@@ -14,6 +14,12 @@ enum { REPLY_RESULT = 2, REPLY_COUNT, REPLY_NOW, REPLY_PARTS };
 /* Outwards and inwards: Redis dates in us, and cuts. */
 static int64_t us_of(nsec wall) { return wall / NSEC_PER_US; }
 
+static nsec wall_of(const struct resp_node *us)
+{
+    int64_t number = resp_to_number(us);
+    return number < 0 || number > INT64_MAX / NSEC_PER_US ? 0 : number * NSEC_PER_US; /* no such time: none */
+}
+
 static void write_counts(struct store *store, const struct warmup_counts *counts)
 {
     const uint64_t all[] = {counts->accepted, counts->deferred, counts->blocked, counts->bounced, counts->other};
@@ -41,7 +47,7 @@ static void read_part(const struct resp_node *reply, struct store_warmup_seen *s
     struct slice text = resp_to_text(resp_member(reply, 0));
     slice_copy(seen->text, sizeof seen->text, text);
     seen->exists = warmup_record_parse(text, &seen->record);
-    seen->next = resp_to_number(resp_member(reply, 1)) * NSEC_PER_US;
+    seen->next = wall_of(resp_member(reply, 1));
     slice_copy(seen->told, sizeof seen->told, resp_to_text(resp_member(reply, 2)));
 }
 
@@ -56,7 +62,7 @@ static void read_ask(struct store *store, struct store_request *r, const struct 
         view->result =
             result > 0 && result < STORE_WARMUP_RESULT_COUNT ? (enum store_warmup_result)result : STORE_WARMUP_BROKEN;
         view->granted = resp_to_unsigned(resp_member(reply, REPLY_COUNT));
-        view->now = resp_to_number(resp_member(reply, REPLY_NOW)) * NSEC_PER_US;
+        view->now = wall_of(resp_member(reply, REPLY_NOW));
         for (unsigned i = 0; i < STORE_WARMUP_PARTS && resp_member(reply, REPLY_PARTS + i); i++)
             read_part(resp_member(reply, REPLY_PARTS + i), &view->parts[i]);
     }

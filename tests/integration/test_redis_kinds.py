@@ -191,7 +191,7 @@ class Kinds(house.Case):
 
     def test_unwilling(self):
         """Redis answers, but not what it is asked: sending stops, the log says why and says it once, and goes on."""
-        n, redis = 3000, self.house.redis_server
+        n, redis = 1500, self.house.redis_server
         client = self.client(redis)
         client("ACL", "SETUSER", "sluice", "on", ">pw", *rights())
         client("CONFIG", "SET", "save", "3600 1000000")

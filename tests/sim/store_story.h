@@ -71,6 +71,6 @@ void story_judge(struct story *story);
 
 /* Further parts of the suite; the last one is all zero. */
 enum { STORY_TESTS_MAX = 16 };
-extern const struct CMUnitTest story_cluster_tests[STORY_TESTS_MAX];
+extern const struct CMUnitTest story_cluster_tests[STORY_TESTS_MAX], story_hostile_tests[STORY_TESTS_MAX];
 
 #endif

@@ -175,12 +175,14 @@ int main(int argc, char **argv)
 {
     if (argc > 1)
         cmocka_set_test_filter(argv[1]);
-    struct CMUnitTest tests[5 + STORY_TESTS_MAX] = {
+    struct CMUnitTest tests[5 + 2 * STORY_TESTS_MAX] = {
         cmocka_unit_test(test_good_weather), cmocka_unit_test(test_every_fault), cmocka_unit_test(test_unwilling_redis),
         cmocka_unit_test(test_silence),      cmocka_unit_test(test_lost_writes),
     };
     unsigned count = 5;
     for (const struct CMUnitTest *test = story_cluster_tests; test->name; test++)
+        tests[count++] = *test;
+    for (const struct CMUnitTest *test = story_hostile_tests; test->name; test++)
         tests[count++] = *test;
     return _cmocka_run_group_tests("store", tests, count, NULL, NULL);
 }
