@@ -183,3 +183,26 @@ int64_t windows_change(const struct windows *windows, const struct zone *zone, i
     }
     return INT64_MAX;
 }
+
+enum hours_now hours_ask(const struct hours *hours, int64_t now_ms, int64_t *until_ms)
+{
+    int64_t now_s = now_ms / 1000 - (now_ms % 1000 < 0), change_s = INT64_MAX;
+    enum hours_now is = HOURS_OPEN;
+    *until_ms = INT64_MAX;
+    if (hours->not_after_ms && now_ms > hours->not_after_ms)
+        return HOURS_OVER;
+    if (hours->not_after_ms)
+        *until_ms = hours->not_after_ms + 1;
+    if (hours->windows.count) {
+        change_s = windows_change(&hours->windows, &hours->zone, now_s);
+        is = windows_open(&hours->windows, &hours->zone, now_s) ? HOURS_OPEN : HOURS_OUTSIDE;
+    }
+    int64_t change_ms = change_s == INT64_MAX ? INT64_MAX : change_s * 1000;
+    if (hours->not_before_ms > now_ms) {
+        is = HOURS_EARLY;
+        change_ms = hours->not_before_ms;
+    }
+    if (change_ms < *until_ms)
+        *until_ms = change_ms;
+    return is;
+}

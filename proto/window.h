@@ -33,4 +33,21 @@ bool windows_open(const struct windows *windows, const struct zone *zone, int64_
 /* The first second behind at_s at which it is otherwise than at at_s; INT64_MAX: within eight days it is not. */
 int64_t windows_change(const struct windows *windows, const struct zone *zone, int64_t at_s);
 
+/* All that a campaign says of when it may be sent. Empty: always. */
+struct hours {
+    struct windows windows;
+    struct zone zone;                    /* of the windows */
+    int64_t not_before_ms, not_after_ms; /* UTC; 0: none */
+};
+
+enum hours_now {
+    HOURS_OPEN = 1,
+    HOURS_OUTSIDE, /* no window is open */
+    HOURS_EARLY,   /* not_before has not come */
+    HOURS_OVER,    /* not_after has passed */
+};
+
+/* What the instant means. *until_ms: when that is to be asked again; INT64_MAX: never. */
+enum hours_now hours_ask(const struct hours *hours, int64_t now_ms, int64_t *until_ms);
+
 #endif

@@ -62,7 +62,7 @@ static const struct config_pool *pool_of(const struct config *config, struct sli
 }
 
 static bool add_census(struct forecast *f, struct census *census, const char *campaign, const struct config_pool *pool,
-                       nsec not_before)
+                       json_t *hours)
 {
     unsigned count;
     if (!census_route(census, &f->ask))
@@ -70,8 +70,9 @@ static bool add_census(struct forecast *f, struct census *census, const char *ca
     const struct census_row *rows = census_rows(census, &count);
     for (unsigned i = 0; i < count; i++) {
         json_t *demand = json_pack("{ss ss ss sI sI}", "campaign", campaign, "isp", rows[i].isp, "pool", pool->name,
-                                   "count", (json_int_t)rows[i].count, "not_before", (json_int_t)not_before);
-        sluice_assert(demand && json_array_append_new(f->demands, demand) == 0);
+                                   "count", (json_int_t)rows[i].count, "not_before", (json_int_t)0);
+        sluice_assert(demand && json_object_update(demand, hours) == 0 &&
+                      json_array_append_new(f->demands, demand) == 0);
         f->recipients += rows[i].count;
     }
     f->invalid += census_invalid(census);
@@ -100,6 +101,20 @@ static bool count_queued(struct forecast *f, struct census *census, const char *
     return good;
 }
 
+/* In the words of sluice-forecast's input: what the campaign says of when it may be sent. */
+static json_t *hours_of(const struct counts *counts)
+{
+    static const char *const fields[][2] = {{"not_before", "from_ms"}, {"not_after", "until_ms"}};
+    struct slice windows = counts_field(counts, "windows");
+    json_t *hours = windows.n ? json_pack("{ss%}", "windows", windows.p, windows.n) : json_object();
+    for (size_t i = 0; hours && i < countof(fields); i++) {
+        uint64_t seconds = 0;
+        if (number_parse(counts_field(counts, fields[i][0]), INT64_MAX / NSEC_PER_S, &seconds))
+            json_object_set_new(hours, fields[i][1], json_integer((json_int_t)seconds * 1000));
+    }
+    return hours;
+}
+
 static bool take_campaign(struct forecast *f, const char *campaign)
 {
     struct counts counts = {0};
@@ -111,10 +126,9 @@ static bool take_campaign(struct forecast *f, const char *campaign)
     const struct config_pool *pool = good ? pool_of(f->config, counts_field(&counts, "pool")) : NULL;
     struct census *census = pool ? census_new(f->config, (unsigned)(pool - f->config->pools)) : NULL;
     if (census) {
-        char text[32];
-        slice_copy(text, sizeof text, counts_field(&counts, "not_before"));
-        nsec not_before = (nsec)strtoll(text, NULL, 10) * NSEC_PER_S;
-        good = count_queued(f, census, campaign, &counts.view) && add_census(f, census, campaign, pool, not_before);
+        json_t *hours = hours_of(&counts);
+        good = hours && count_queued(f, census, campaign, &counts.view) && add_census(f, census, campaign, pool, hours);
+        json_decref(hours);
         census_free(census);
     }
     counts_free(&counts);
@@ -133,7 +147,9 @@ static bool take_list(struct forecast *f)
     bool good = census && input;
     while (good && input_next(input, &entry) == INPUT_ENTRY)
         census_entry(census, entry);
-    good = good && add_census(f, census, list.name, pool, 0);
+    json_t *hours = json_object();
+    good = good && hours && add_census(f, census, list.name, pool, hours);
+    json_decref(hours);
     input_close(input);
     if (census)
         census_free(census);
@@ -228,6 +244,8 @@ static void bound_text(const struct forecast *f, const json_t *row, char *text, 
     else if (strcmp(bound, "connections") == 0)
         snprintf(text, cap, "connections = %" JSON_INTEGER_FORMAT "%s",
                  json_integer_value(json_object_get(row, "connections")), each);
+    else if (strcmp(bound, "hours") == 0)
+        snprintf(text, cap, "its windows or not_before");
     else if (strcmp(bound, "speed") == 0)
         snprintf(text, cap, "the engine's own speed, %" PRIu64 "/s", f->speed);
     else
@@ -253,7 +271,11 @@ static void add_row(const struct forecast *f, struct text_table *table, const js
     TEXT_ROW(table, json_string_value(json_object_get(row, "campaign")), json_string_value(json_object_get(row, "isp")),
              text_number((uint64_t)json_integer_value(json_object_get(row, "count"))).text,
              text_number(on_days(row, 0, 1)).text, text_number(on_days(row, 1, 2)).text,
-             text_number(on_days(row, 2, SIZE_MAX)).text, finished ? finish : "not within the horizon", bound);
+             text_number(on_days(row, 2, SIZE_MAX)).text,
+             !finished ? "not within the horizon"
+             : end     ? finish
+                       : "all expire",
+             bound);
 }
 
 static void print_rows(const struct forecast *f, const json_t *output)
@@ -261,11 +283,13 @@ static void print_rows(const struct forecast *f, const json_t *output)
     struct text_table table = {0};
     const json_t *rows = json_object_get(output, "demands");
     nsec end = 0;
+    uint64_t expired = 0;
     char finish[32];
     TEXT_ROW(&table, "CAMPAIGN", "ISP", ">RECIPIENTS", ">TODAY", ">TOMORROW", ">LATER", "FINISHED", "HELD UP BY");
     for (size_t i = 0; i < json_array_size(rows); i++) {
         const json_t *row = json_array_get(rows, i);
         end = nsec_max(end, json_integer_value(json_object_get(row, "finish")));
+        expired += (uint64_t)json_integer_value(json_object_get(row, "expired"));
         if (i < ROWS_SHOWN)
             add_row(f, &table, row);
     }
@@ -278,6 +302,8 @@ static void print_rows(const struct forecast *f, const json_t *output)
            json_is_true(json_object_get(output, "finished")) ? "finished at"
                                                              : "not finished within the horizon; the last at",
            finish);
+    if (expired)
+        printf("%" PRIu64 " of them will not have started by not_after, and end as expired.\n", expired);
     if (f->invalid)
         printf("%" PRIu64 " entries are no recipients.\n", f->invalid);
     if (f->unroutable)

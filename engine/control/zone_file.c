@@ -54,3 +54,14 @@ bool zone_file_read(const char *name, struct zone *zone, char **bytes, char *why
     *bytes = NULL;
     return false;
 }
+
+bool zone_file_windows(struct slice text, struct hours *hours, char **bytes, char *why, size_t why_cap)
+{
+    struct slice named;
+    char name[64];
+    *bytes = NULL;
+    if (!windows_parse(&hours->windows, text, &named, why, why_cap))
+        return false;
+    slice_copy(name, sizeof name, named.n ? named : SLICE("UTC"));
+    return zone_file_read(name, &hours->zone, bytes, why, why_cap);
+}

@@ -91,22 +91,16 @@ static void forget_windows(struct campaign *campaign)
 {
     free(campaign->zone_bytes);
     campaign->zone_bytes = NULL;
-    campaign->windows.count = 0;
+    campaign->hours.windows.count = 0;
     campaign->clock_ms = 0;
     campaign->shut = campaign->over = false;
 }
 
 static bool take_windows(struct campaign *campaign, struct slice value)
 {
-    struct slice named;
-    char why[256], name[64];
+    char why[256];
     forget_windows(campaign);
-    if (!value.n)
-        return true;
-    if (!windows_parse(&campaign->windows, value, &named, why, sizeof why))
-        return incomplete(campaign, "windows: %s", why);
-    slice_copy(name, sizeof name, named.n ? named : SLICE("UTC"));
-    return zone_file_read(name, &campaign->zone, &campaign->zone_bytes, why, sizeof why) ||
+    return !value.n || zone_file_windows(value, &campaign->hours, &campaign->zone_bytes, why, sizeof why) ||
            incomplete(campaign, "windows: %s", why);
 }
 
@@ -133,8 +127,8 @@ static bool take_settings(struct campaign *campaign, const struct config *config
         return incomplete(campaign, "verp: the engine's configuration names no token_key");
     if (!keep.n)
         campaign->keep_s = config->keep_s;
-    campaign->not_before_ms = (int64_t)not_before * 1000;
-    campaign->not_after_ms = (int64_t)not_after * 1000;
+    campaign->hours.not_before_ms = (int64_t)not_before * 1000;
+    campaign->hours.not_after_ms = (int64_t)not_after * 1000;
     int doubt = word(campaign, field(items, count, "in_doubt"), "in_doubt", doubts, countof(doubts), 0);
     int form = word(campaign, field(items, count, "events"), "events", forms, countof(forms), 0);
     int state = word(campaign, field(items, count, "state"), "state", states, countof(states), 0);
@@ -221,29 +215,17 @@ static void say_shut(struct campaign *campaign, const char *what, int64_t until_
 
 void campaign_clock(struct campaign *campaign, int64_t now_ms)
 {
-    int64_t now_s = now_ms / 1000 - (now_ms % 1000 < 0), change_s = INT64_MAX;
     campaign->shut = campaign->over = false;
     campaign->clock_ms = INT64_MAX;
     if (!campaign->complete)
         return;
-    if (campaign->not_after_ms) {
-        campaign->over = now_ms > campaign->not_after_ms;
-        campaign->clock_ms = campaign->over ? INT64_MAX : campaign->not_after_ms + 1;
-    }
-    if (campaign->windows.count)
-        change_s = windows_change(&campaign->windows, &campaign->zone, now_s);
-    int64_t change_ms = change_s == INT64_MAX ? INT64_MAX : change_s * 1000;
-    if (!windows_open(&campaign->windows, &campaign->zone, now_s)) {
-        campaign->shut = true;
-        say_shut(campaign, "outside its windows until ", change_ms);
-    }
-    if (campaign->not_before_ms > now_ms) {
-        campaign->shut = true;
-        change_ms = campaign->not_before_ms;
-        say_shut(campaign, "not_before has not come: ", change_ms);
-    }
-    if (change_ms < campaign->clock_ms)
-        campaign->clock_ms = change_ms;
+    enum hours_now is = hours_ask(&campaign->hours, now_ms, &campaign->clock_ms);
+    campaign->over = is == HOURS_OVER;
+    campaign->shut = is == HOURS_OUTSIDE || is == HOURS_EARLY;
+    if (is == HOURS_OUTSIDE)
+        say_shut(campaign, "outside its windows until ", campaign->clock_ms);
+    if (is == HOURS_EARLY)
+        say_shut(campaign, "not_before has not come: ", campaign->hours.not_before_ms);
 }
 
 bool campaign_owes_nothing(const struct campaign *campaign)

@@ -44,10 +44,8 @@ struct campaign {
     unsigned weight; /* 1 .. TURNS_WEIGHT_MAX, among those of its class */
     enum campaign_doubt doubt;
     uint64_t keep_s;
-    int64_t not_before_ms, not_after_ms; /* UTC; 0: none */
-    struct windows windows;
-    struct zone zone;  /* of the windows; borrows from zone_bytes */
-    char *zone_bytes;  /* owned */
+    struct hours hours; /* its zone borrows from zone_bytes */
+    char *zone_bytes;   /* owned */
     bool shut, over;   /* campaign_clock: it is outside its windows or before not_before; behind not_after */
     int64_t clock_ms;  /* until when that holds, UTC; 0: it was never asked */
     char shut_why[80];

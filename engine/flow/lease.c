@@ -231,7 +231,7 @@ static void admit(struct intake *intake, struct attempt *attempt)
     int64_t now_ms = io_wall(intake->io) / NSEC_PER_MS;
     if (campaign->state == STORE_CANCELLED)
         settle_as(intake, attempt, STAGE_RECIPIENT, HAPPENING_CANCELLED, "the campaign was cancelled");
-    else if (campaign->not_after_ms && now_ms > campaign->not_after_ms)
+    else if (campaign->hours.not_after_ms && now_ms > campaign->hours.not_after_ms)
         settle_as(intake, attempt, STAGE_RECIPIENT, HAPPENING_EXPIRED, "not_after has passed");
     else
         intake->on->admit(intake->context, attempt);

@@ -90,7 +90,7 @@ static void defer(struct settlement *s, const struct attempt *attempt, const str
             (next.result == BACKOFF_RETRY && asked.due > next.due))
             next = asked;
     }
-    int64_t not_after_ms = attempt->campaign->not_after_ms;
+    int64_t not_after_ms = attempt->campaign->hours.not_after_ms;
     if (next.result == BACKOFF_EXPIRED || (not_after_ms && next.due / NSEC_PER_MS > not_after_ms)) {
         s->event.type = EVENT_EXPIRED;
         s->event.class_ = slice_of(bounce_class_name(BOUNCE_MESSAGE_EXPIRED));

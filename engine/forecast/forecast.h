@@ -12,6 +12,7 @@
 #include "control/config.h"
 #include "flow/lane.h"
 #include "proto/policy/warmup.h"
+#include "proto/window.h"
 
 enum { FORECAST_DAYS = 400, FORECAST_CAMPAIGNS = 64 };
 
@@ -20,12 +21,16 @@ struct forecast_demand {
     char isp[LIMIT_ISP_NAME + 1];
     unsigned pool; /* index into config.pools */
     uint64_t count;
-    nsec not_before; /* UTC; 0: at once */
+    nsec not_before; /* UTC, by hand; 0: at once */
+    struct hours hours; /* of the campaign; what its zone borrows from lives until forecast_free */
     /* The forecast: */
     uint64_t started, done;
+    uint64_t expired; /* left when its not_after came */
+    nsec shut;        /* how long it was kept waiting by `hours` */
     nsec first, finish;           /* UTC of the first start and the last reply; 0: none */
     uint64_t days[FORECAST_DAYS]; /* starts on the first local day, the second... */
     enum lane_why bound;          /* what its lanes waited for most of the time; LANE_READY: the engine's own speed */
+    bool bound_by_hours;          /* it was rather kept waiting by `hours` */
     const struct config_limits *limits;
     unsigned lanes; /* of its pool */
 };

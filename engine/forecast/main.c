@@ -1,9 +1,11 @@
 /* The executable behind `sluice forecast`: what is queued comes as one JSON object on standard input, the forecast
  * leaves as one on standard output. People call `sluice forecast`, which collects the one and shows the other. */
+#include "control/zone_file.h"
 #include "forecast/forecast.h"
 
 #include <jansson.h>
 #include <stdlib.h>
+#include <string.h>
 
 static int fail(const char *sentence)
 {
@@ -22,7 +24,52 @@ static struct forecast_plan read_plan(const json_t *input)
                                   .horizon = number(input, "horizon")};
 }
 
-static bool read_demand(struct forecast *forecast, const struct config *config, const json_t *item)
+/* What a campaign says of when it may be sent; its zone's bytes are kept until the end. */
+struct schedule {
+    struct schedule *next;
+    const char *windows; /* borrows from the input */
+    struct hours hours;
+    char *zone_bytes;
+};
+
+/* False: said why. */
+static bool read_hours(struct schedule **schedules, const json_t *item, struct hours *hours)
+{
+    char why[256];
+    const char *windows = json_string_value(json_object_get(item, "windows"));
+    struct schedule *schedule = *schedules;
+    while (schedule && windows && strcmp(schedule->windows, windows) != 0)
+        schedule = schedule->next;
+    if (windows && !schedule) {
+        schedule = calloc(1, sizeof *schedule);
+        sluice_assert(schedule);
+        schedule->windows = windows;
+        schedule->next = *schedules;
+        *schedules = schedule;
+        if (!zone_file_windows(slice_of(windows), &schedule->hours, &schedule->zone_bytes, why, sizeof why)) {
+            fprintf(stderr, "sluice-forecast: campaign %s: windows: %s\n",
+                    json_string_value(json_object_get(item, "campaign")), why);
+            return false;
+        }
+    }
+    if (windows)
+        *hours = schedule->hours;
+    hours->not_before_ms = number(item, "from_ms");
+    hours->not_after_ms = number(item, "until_ms");
+    return true;
+}
+
+static void free_schedules(struct schedule *schedule)
+{
+    for (struct schedule *next; schedule; schedule = next) {
+        next = schedule->next;
+        free(schedule->zone_bytes);
+        free(schedule);
+    }
+}
+
+static bool read_demand(struct forecast *forecast, const struct config *config, struct schedule **schedules,
+                        const json_t *item)
 {
     const char *campaign = json_string_value(json_object_get(item, "campaign"));
     const char *isp = json_string_value(json_object_get(item, "isp"));
@@ -30,7 +77,11 @@ static bool read_demand(struct forecast *forecast, const struct config *config, 
     const struct config_pool *found = pool ? config_pool_find(config, slice_of(pool)) : NULL;
     struct forecast_demand demand = {.count = (uint64_t)json_integer_value(json_object_get(item, "count")),
                                      .not_before = number(item, "not_before")};
-    if (!campaign || !isp || !found)
+    if (!campaign || !isp || !found) {
+        fail("a demand names no campaign, no ISP, or a pool that the configuration does not have");
+        return false;
+    }
+    if (!read_hours(schedules, item, &demand.hours))
         return false;
     slice_copy(demand.campaign, sizeof demand.campaign, slice_of(campaign));
     slice_copy(demand.isp, sizeof demand.isp, slice_of(isp));
@@ -52,14 +103,16 @@ static json_t *show_demand(const struct config *config, const struct forecast_de
     const struct config_limits *limits = demand->limits;
     snprintf(rate, sizeof rate, "%llu per %llu s", (unsigned long long)limits->rate,
              (unsigned long long)(limits->rate_per / NSEC_PER_S));
-    const char *bound = demand->bound == LANE_CONNECTIONS ? "connections"
+    const char *bound = demand->bound_by_hours              ? "hours"
+                        : demand->bound == LANE_CONNECTIONS ? "connections"
                         : demand->bound == LANE_RATE      ? "rate"
                         : demand->bound == LANE_READY     ? "speed"
                                                           : lane_why_text(demand->bound);
-    return json_pack("{ss ss ss sI sI sI sI sb so ss sI sI ss}", "campaign", demand->campaign, "isp", demand->isp,
+    return json_pack("{ss ss ss sI sI sI sI sI sb so ss sI sI ss}", "campaign", demand->campaign, "isp", demand->isp,
                      "pool", config->pools[demand->pool].name, "count", (json_int_t)demand->count, "done",
-                     (json_int_t)demand->done, "first", (json_int_t)demand->first, "finish", (json_int_t)demand->finish,
-                     "finished", demand->done == demand->count, "days", days, "bound", bound, "lanes",
+                     (json_int_t)demand->done, "expired", (json_int_t)demand->expired, "first",
+                     (json_int_t)demand->first, "finish", (json_int_t)demand->finish,
+                     "finished", demand->done + demand->expired == demand->count, "days", days, "bound", bound, "lanes",
                      (json_int_t)demand->lanes, "connections", (json_int_t)limits->connections, "rate", rate);
 }
 
@@ -95,10 +148,12 @@ static int forecast(const json_t *input, const struct config *config)
         return fail("no memory");
     size_t i;
     const json_t *item;
-    json_array_foreach(json_object_get(input, "demands"), i, item) if (!read_demand(forecast, config, item))
+    struct schedule *schedules = NULL;
+    json_array_foreach(json_object_get(input, "demands"), i, item) if (!read_demand(forecast, config, &schedules, item))
     {
         forecast_free(forecast);
-        return fail("a demand names no campaign, no ISP, or a pool that the configuration does not have");
+        free_schedules(schedules);
+        return 1;
     }
     read_state(forecast, input);
     bool done = forecast_run(forecast);
@@ -110,6 +165,7 @@ static int forecast(const json_t *input, const struct config *config)
     int printed = output ? json_dumpf(output, stdout, JSON_COMPACT) : -1;
     json_decref(output);
     forecast_free(forecast);
+    free_schedules(schedules);
     return printed == 0 && putchar('\n') != EOF && fflush(stdout) == 0 ? 0 : fail("cannot write");
 }
 

@@ -50,7 +50,53 @@ static struct forecast_attempt *of(struct attempt *attempt)
 
 static bool is_due(const struct forecast *f, const struct forecast_stream *stream)
 {
-    return stream->left && stream->demand->not_before <= io_wall(f->io);
+    return stream->left && stream->hours == HOURS_OPEN && stream->demand->not_before <= io_wall(f->io);
+}
+
+/* What waits goes back to its campaign, as the engine parks it. */
+static void give_back(struct forecast *f, struct forecast_group *group)
+{
+    struct queue *queue;
+    struct attempt *attempt;
+    while ((attempt = backlog_last(group->backlog, &group->site, &queue))) {
+        backlog_remove(&f->lanes, group->backlog, queue, attempt);
+        struct forecast_attempt *one = of(attempt);
+        one->stream->left++;
+        one->next = f->free_attempts;
+        f->free_attempts = one;
+    }
+}
+
+static void ask_hours(struct forecast *f, struct forecast_stream *stream, nsec wall)
+{
+    struct forecast_demand *demand = stream->demand;
+    int64_t until_ms;
+    bool was_shut = stream->hours && stream->hours != HOURS_OPEN;
+    stream->hours = hours_ask(&demand->hours, wall / NSEC_PER_MS, &until_ms);
+    stream->hours_until = until_ms == INT64_MAX ? NSEC_NEVER : until_ms * NSEC_PER_MS;
+    if (was_shut && stream->left)
+        demand->shut += wall - stream->shut_since;
+    stream->shut_since = wall;
+    if (stream->hours == HOURS_OVER) {
+        demand->expired += stream->left;
+        f->left -= stream->left;
+        stream->left = 0;
+    }
+}
+
+/* Asks whose hour has come. Returns when the next one does, UTC. */
+static nsec ask_all_hours(struct forecast *f, struct forecast_group *group)
+{
+    nsec wall = io_wall(f->io), next = NSEC_NEVER;
+    for (struct forecast_stream *stream = group->streams; stream; stream = stream->next) {
+        if (stream->demand->not_before > wall)
+            next = nsec_min(next, stream->demand->not_before);
+        if (!stream->hours || stream->hours_until <= wall)
+            ask_hours(f, stream, wall);
+        if (stream->left)
+            next = nsec_min(next, stream->hours_until);
+    }
+    return next;
 }
 
 /* Campaigns of one ISP have their turns. */
@@ -289,16 +335,25 @@ static void pump_group(struct forecast *f, struct forecast_group *group)
         pump(f, group->backlog->lanes[i]);
 }
 
-/* A campaign's time has come. */
+static void wait_for_hours(struct forecast *f, struct forecast_group *group)
+{
+    give_back(f, group);
+    nsec next = ask_all_hours(f, group);
+    pump_group(f, group);
+    if (next != NSEC_NEVER)
+        io_timer_set(f->io, &group->timer, io_now(f->io) + (next - io_wall(f->io)));
+}
+
+/* A campaign's time has come, or is over. */
 static void on_group_timer(struct io_timer *timer)
 {
     struct forecast_group *group = container_of(timer, struct forecast_group, timer);
-    pump_group(group->forecast, group);
+    wait_for_hours(group->forecast, group);
 }
 
 static void begin_group(struct forecast *f, struct forecast_group *group)
 {
-    nsec now = io_now(f->io), wall = io_wall(f->io);
+    nsec now = io_now(f->io);
     group->backlog = lanes_backlog(&f->lanes, group->pool, slice_of(group->isp), table_hash(slice_of(group->isp)), now);
     sluice_assert(group->backlog); /* pools suffice for all groups */
     for (unsigned i = 0; i < group->backlog->lane_count; i++) {
@@ -307,13 +362,8 @@ static void begin_group(struct forecast *f, struct forecast_group *group)
         *view = (struct forecast_lane){.forecast = f, .group = group, .lane = lane, .why = LANE_IDLE, .since = now};
         lane->context = view;
     }
-    nsec latest = wall;
-    for (struct forecast_stream *stream = group->streams; stream; stream = stream->next)
-        latest = nsec_max(latest, stream->demand->not_before);
     group->timer.fire = on_group_timer;
-    if (latest > wall)
-        io_timer_set(f->io, &group->timer, now + (latest - wall));
-    pump_group(f, group);
+    wait_for_hours(f, group);
 }
 
 /* ---- the run ---- */
@@ -358,10 +408,12 @@ bool scheduler_run(struct forecast *f)
     for (struct forecast_group *group = f->groups; group; group = group->next) {
         enum lane_why bound = bound_of(f, group);
         for (struct forecast_stream *stream = group->streams; stream; stream = stream->next) {
-            stream->demand->bound = bound;
-            stream->demand->limits =
+            struct forecast_demand *demand = stream->demand;
+            demand->bound = bound;
+            demand->bound_by_hours = demand->shut > nsec_max(demand->finish - f->plan.start, 0) / 2;
+            demand->limits =
                 group->backlog->lane_count ? group->backlog->lanes[0]->limits : &f->config->defaults;
-            stream->demand->lanes = group->backlog->lane_count;
+            demand->lanes = group->backlog->lane_count;
         }
     }
     return done;

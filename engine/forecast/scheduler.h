@@ -15,6 +15,8 @@ struct forecast_stream {
     struct forecast_group *group;
     struct forecast_demand *demand;
     uint64_t left; /* not waiting in memory yet */
+    enum hours_now hours;
+    nsec hours_until, shut_since; /* UTC: when they are to be asked again; NSEC_NEVER: never */
 };
 
 struct forecast_attempt {

@@ -7,6 +7,7 @@ usage: test_forecast.py SLUICE SLUICE-SINK [unittest's options]
 import json
 import re
 import subprocess
+import time
 
 import house
 from house import wait_until
@@ -60,6 +61,20 @@ class Forecast(house.Case):
         self.assertEqual([said["a big"]["bound"], said["b few"]["bound"]], ["rate", "connections"])
         # Which of the two holds it up longest depends on where in a day of five seconds the question was asked.
         self.assertRegex(said["n big"]["bound"], "warm-up|connections")
+
+    def test_hours_of_campaigns(self):
+        self.house.isps(big="")
+        self.house.write("engine.conf", self.config())
+        now = int(time.time())
+        people = [f"u{i}@big.example" for i in range(1000)]
+        day = time.strftime("%a", time.gmtime(now + 3 * 86400)).lower()
+        for name, fields in (("later", {"windows": f"{day} 08:00-09:00"}), ("over", {"not_after": str(now - 10)})):
+            self.house.campaign(name).create(pool="main", **fields).push(people)
+        said = self.forecast("later", "over")
+        later, over = said["later big"], said["over big"]
+        self.assertEqual((later["done"], later["bound"]), (1000, "hours"))
+        self.assertEqual(time.strftime("%a %H:%M", time.gmtime(later["first"] // 10**9)).lower(), f"{day} 08:00")
+        self.assertEqual((over["done"], over["expired"], over["finished"]), (0, 1000, True))
 
     def test_a_list_needs_no_redis_but_its_domains_do_dns(self):
         self.house.isps(big="")

@@ -274,8 +274,8 @@ static struct sim_isp *slow_and_moody(struct town *town, unsigned defers)
 
 static const char slowly[] = "isp big { mx = {.big.example}  rate = 5/min  connections = 10  retry = {40m} }\n";
 
-/* Nothing starts but in these openings, and in each of them it starts as soon as its lanes, which begin empty, may: after 12
- * s; and goes at its rate, 20 a minute, or until all is done. */
+/* Nothing starts but in these openings, and in each of them it starts as soon as its lanes, which begin empty, may:
+ * after 12 s; and goes at its rate, 20 a minute, or until all is done. */
 static void judge_openings(struct town *town, const struct opening *openings, unsigned count)
 {
     const struct mx_ledger *ledger = &town->mail->ledger;
@@ -351,8 +351,8 @@ static void windows_hold_when_clocks_go_forward(void **unused)
     town_free(town);
 }
 
-/* It begins with not_before, and at not_after the rest ends, once each: in memory, parked, or not even pushed yet. Who was
- * deferred to a time behind it has ended before. */
+/* It begins with not_before, and at not_after the rest ends, once each: in memory, parked, or not even pushed yet. Who
+ * was deferred to a time behind it has ended before. */
 static void a_campaign_has_a_beginning_and_an_end(void **unused)
 {
     (void)unused;

@@ -5,8 +5,10 @@
 
 #include <cmocka.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "control/zone_file.h"
 #include "forecast/forecast.h"
 
 static const nsec minute = 60 * NSEC_PER_S, hour = 3600 * NSEC_PER_S;
@@ -120,6 +122,57 @@ static void a_campaign_waits_for_its_time(void **unused)
     end(&f);
 }
 
+static const struct forecast_demand *add_hours(struct fixture *f, const char *campaign, uint64_t count,
+                                               const struct hours *hours)
+{
+    struct forecast_demand demand = {.count = count, .hours = *hours};
+    strcpy(demand.campaign, campaign);
+    strcpy(demand.isp, "big");
+    return forecast_add(f->forecast, &demand);
+}
+
+/* Monday noon in UTC is one o'clock in Paris: from two to three and on Tuesday from nine to ten 120 a minute go. One
+ * that may go at any time has the lanes to itself meanwhile. */
+static void windows_are_kept(void **unused)
+{
+    (void)unused;
+    struct fixture f = begin("isp big { mx = {.big.example}  rate = 60/min }\n");
+    struct hours hours = {0};
+    char *zone_bytes, why[256];
+    assert_true(zone_file_windows(SLICE("mon 14:00-15:00; tue 09:00-10:00 Europe/Paris"), &hours, &zone_bytes, why,
+                                  sizeof why));
+    const struct forecast_demand *demand = add_hours(&f, "a", 7200 + 1200, &hours),
+                                 *other = add(&f, "b", "big", 2400, 0);
+    assert_true(forecast_run(f.forecast));
+    assert_near(other->finish, noon + 20 * minute, 5 * NSEC_PER_S);
+    assert_true(demand->first >= noon + hour);
+    assert_near(demand->first, noon + hour, 2 * NSEC_PER_S);
+    assert_int_equal(demand->done, 8400);
+    assert_in_range(demand->days[0], 7150, 7200);
+    assert_near(demand->finish, noon + 20 * hour + 10 * minute, 30 * NSEC_PER_S);
+    assert_true(demand->bound_by_hours && !other->bound_by_hours);
+    end(&f);
+    free(zone_bytes);
+}
+
+/* From not_before to not_after; what is left is counted, and the other campaign has all that follows. */
+static void not_before_and_not_after_are_kept(void **unused)
+{
+    (void)unused;
+    struct fixture f = begin("isp big { mx = {.big.example}  rate = 60/min }\n");
+    nsec from = noon + hour, until = from + 10 * minute;
+    struct hours hours = {.not_before_ms = from / NSEC_PER_MS, .not_after_ms = until / NSEC_PER_MS};
+    const struct forecast_demand *a = add_hours(&f, "a", 2000, &hours),
+                                 *b = add(&f, "b", "big", 1200, until);
+    assert_true(forecast_run(f.forecast));
+    assert_near(a->first, from, 2 * NSEC_PER_S);
+    assert_true(a->finish <= until + NSEC_PER_S);
+    assert_in_range(a->done, 1190, 1200);
+    assert_int_equal(a->done + a->expired, 2000);
+    assert_near(b->finish, until + 10 * minute, 5 * NSEC_PER_S);
+    end(&f);
+}
+
 /* Two that go at once share the lane, and both end when all does. */
 static void campaigns_share_a_lane(void **unused)
 {
@@ -204,14 +257,18 @@ static void a_total_decides(void **unused)
     end(&f);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+    if (argc > 1)
+        cmocka_set_test_filter(argv[1]);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_rate_decides),
         cmocka_unit_test(connections_decide),
         cmocka_unit_test(days_are_told_apart),
         cmocka_unit_test(isps_do_not_wait_for_one_another),
         cmocka_unit_test(a_campaign_waits_for_its_time),
+        cmocka_unit_test(windows_are_kept),
+        cmocka_unit_test(not_before_and_not_after_are_kept),
         cmocka_unit_test(campaigns_share_a_lane),
         cmocka_unit_test(what_does_not_end_is_said),
         cmocka_unit_test(a_warm_up_decides),

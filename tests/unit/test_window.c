@@ -143,12 +143,36 @@ static void what_is_no_window(void **unused)
     assert_non_null(strstr(why, "32"));
 }
 
+static void asks(const struct hours *hours, int64_t at_ms, enum hours_now is, int64_t until_ms)
+{
+    int64_t until;
+    assert_int_equal(hours_ask(hours, at_ms, &until), is);
+    assert_int_equal(until, until_ms);
+}
+
+/* From 12:00 on the 22nd to 12:00 on the 23rd, and then only from 8 to 18 o'clock. */
+static void windows_between_two_instants(void **unused)
+{
+    (void)unused;
+    struct scene s = scene("08:00-18:00");
+    int64_t from = at(11, 22, 12, 0, 0) * 1000, to = at(11, 23, 12, 0, 0) * 1000;
+    struct hours hours = {.windows = s.windows, .zone = s.zone, .not_before_ms = from, .not_after_ms = to};
+    asks(&hours, at(11, 22, 9, 0, 0) * 1000, HOURS_EARLY, from);
+    asks(&hours, from - 1, HOURS_EARLY, from);
+    asks(&hours, from, HOURS_OPEN, at(11, 22, 18, 0, 0) * 1000);
+    asks(&hours, at(11, 22, 18, 0, 0) * 1000, HOURS_OUTSIDE, at(11, 23, 8, 0, 0) * 1000);
+    asks(&hours, at(11, 23, 8, 0, 0) * 1000, HOURS_OPEN, to + 1);
+    asks(&hours, to, HOURS_OPEN, to + 1);
+    asks(&hours, to + 1, HOURS_OVER, INT64_MAX);
+    asks(&(struct hours){0}, to, HOURS_OPEN, INT64_MAX);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(office_hours_in_paris), cmocka_unit_test(several_and_across_midnight),
         cmocka_unit_test(clocks_are_changed),    cmocka_unit_test(every_change_is_found),
-        cmocka_unit_test(what_is_no_window),
+        cmocka_unit_test(what_is_no_window),    cmocka_unit_test(windows_between_two_instants),
     };
     return cmocka_run_group_tests_name("window", tests, NULL, NULL);
 }
