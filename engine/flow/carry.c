@@ -325,8 +325,12 @@ static void on_closed(void *context, struct session *session, const struct outco
 
 bool carry_open_session(struct shard *shard, struct lane *lane, struct site *site, bool probes)
 {
-    static const struct session_events events = {
-        .wants = on_wants, .idle = on_idle, .may_leave = on_may_leave, .ready = on_ready, .ended = on_message_ended, .closed = on_closed};
+    static const struct session_events events = {.wants = on_wants,
+                                                 .idle = on_idle,
+                                                 .may_leave = on_may_leave,
+                                                 .ready = on_ready,
+                                                 .ended = on_message_ended,
+                                                 .closed = on_closed};
     const struct config_source *source = &shard->config->sources[lane->source];
     struct route_target target;
     nsec alive_at;
