@@ -67,7 +67,8 @@ must_use struct io *io_open(const struct io_config *config, char *error, size_t 
  * is in flight; but not inside a callback. */
 void io_close_all(struct io *io);
 
-nsec io_now(struct io *io);        /* monotonic, read freshly at each call; never goes back */
+/* Read freshly at each call; never goes back, and goes on while the process is stopped or its host sleeps. */
+nsec io_now(struct io *io);
 /* What the clock said when it was read last, in a callback no earlier than when the turn's callbacks began: <= io_now, by
  * no more than what was done since. To read the clock costs more than to look up a domain; so whoever only asks
  * whether seconds have passed asks this. Starts and their limits ask io_now. */

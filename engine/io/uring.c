@@ -28,10 +28,9 @@ static nsec clock_of(clockid_t clock)
     return time.tv_sec * NSEC_PER_S + time.tv_nsec;
 }
 
-nsec io_now(struct io *io)
-{
-    return io->lately = clock_of(CLOCK_MONOTONIC);
-}
+/* It goes on while the host sleeps, other than CLOCK_MONOTONIC: whoever wakes must know how old his heartbeat is. The
+ * kernel's time-outs stand still meanwhile, so a wait is over late; but what is done then is done by this clock. */
+nsec io_now(struct io *io) { return io->lately = clock_of(CLOCK_BOOTTIME); }
 
 nsec io_lately(struct io *io) { return io->lately; }
 
