@@ -288,7 +288,7 @@ static bool moves(void *context)
         if (open && old && new)
             fail_msg("seed %llu: %s has %u connections: %u of the old engine, %u of the new one",
                      (unsigned long long)town->seed, source->name, open, old, new);
-        if (new && open > new)
+        if (new &&open > new)
             fail_msg("seed %llu: %s has %u connections, the engine that holds it knows of %u",
                      (unsigned long long)town->seed, source->name, open, new);
         of_from += old;
@@ -306,7 +306,8 @@ static void sources_move_one_by_one(void **unused)
 {
     (void)unused;
     enum { COUNT = 300 };
-    static const char settings[] = "isp big.example { mx = {.big.example}  connections = 3  rate = 30/min  burst = 3 }\n";
+    static const char settings[] =
+        "isp big.example { mx = {.big.example}  connections = 3  rate = 30/min  burst = 3 }\n";
     for (unsigned n = 1; n < 3; n++) {
         struct town *town = make(110 + n, 1, n, settings, 0);
         town->mail->isps->personality.latency[MX_BODY] = (struct mx_latency){NSEC_PER_S, 11 * NSEC_PER_S};

@@ -2,7 +2,7 @@
  * with a right account. Each run has its own seed, which it prints when it fails.
  *
  * SIM_SWARM=n runs n of them (default 64); SIM_SEED=s the one with that seed, alone. */
-#include "town.h"
+#include "town_control.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -22,7 +22,12 @@ struct run {
     bool secure; /* some of its providers have TLS, one must have it, and there is a relay */
     bool chunks; /* BDAT is allowed */
     unsigned in_flight;
-    bool loses; /* its Redis loses what it acknowledged last whenever it dies while the engine lives */
+    bool loses;           /* its Redis loses what it acknowledged last whenever it dies while the engine lives */
+    bool signs, replaces; /* one engine takes another's place now and then */
+    unsigned engines;     /* with sources of their own */
+    char settings[4096], tighter[4096];
+    char secret[32]; /* the file of the relay's */
+    struct town_controls controls;
 };
 
 static uint64_t draw(struct town *town, uint64_t below) { return sim_random(town->world) % below; }
@@ -115,53 +120,49 @@ static void redis_loses(struct run *run)
     town_run(town, 100 * NSEC_PER_S); /* a minute of it may be an earlier partition's */
 }
 
-/* One misfortune. */
+/* One misfortune, or one thing that people do. */
 static void something_happens(struct run *run)
 {
     struct town *town = run->town;
-    bool up = sim_engine_runs(town->engine);
-    switch (draw(town, 8)) {
+    switch (draw(town, 10)) {
     case 0:
-        if (up)
-            town_crash(town);
-        break;
     case 1:
-        if (up && town->redis_io)
-            town_finish(town);
-        break;
     case 2:
-        if (town->redis_io && run->loses && up)
+        town_controls_engine(&run->controls);
+        break;
+    case 3:
+    case 4:
+        town_controls_campaign(&run->controls);
+        break;
+    case 5:
+        if (town->redis_io && run->loses && town_controls_pick(&run->controls) >= 0)
             redis_loses(run);
         else if (town->redis_io)
             town_redis_stop(town);
         break;
-    case 3:
-        sim_partition(town->world, town->engine_host, draw(town, 2) ? town->redis_host : NULL,
-                      sim_now(town->world) + (nsec)draw(town, 60) * NSEC_PER_S);
+    case 6:
+        sim_partition(town->world, town->engine_host, NULL, sim_now(town->world) + (nsec)draw(town, 60) * NSEC_PER_S);
         break;
-    case 4:
+    case 7:
         sim_cut(town->world, town->engine_host, town->redis_host);
         break;
-    case 5: {
+    case 8: {
         int64_t jump_s = (int64_t)draw(town, 20) - 10;
         sim_wall_jump(town->world, town->engine_host, jump_s * NSEC_PER_S);
         town->wall_slack_ms += (uint64_t)(jump_s < 0 ? -jump_s : jump_s) * 1000;
         break;
     }
-    case 6:
-        town_set(town, "c0", "state", "paused");
-        break;
     default:
         fake_redis_set_mode(town->redis, (enum fake_redis_mode)(1 + draw(town, FAKE_REDIS_MODE_COUNT - 1)));
         break;
     }
     town_run(town, (nsec)draw(town, 20) * NSEC_PER_S);
     fake_redis_set_mode(town->redis, FAKE_REDIS_WELL);
-    town_set(town, "c0", "state", "running");
     if (!town->redis_io)
         town_redis_start(town);
-    if (!sim_engine_runs(town->engine))
-        town_start(town);
+    for (unsigned i = 0; i < town->campaign_count; i++)
+        town_judge_places(town, town->campaigns[i].id);
+    town_controls_undo(&run->controls);
 }
 
 static void calm_down(struct run *run)
@@ -180,46 +181,72 @@ static void calm_down(struct run *run)
 static void judge_doubt(struct run *run, uint64_t in_doubt)
 {
     struct town *town = run->town;
-    uint64_t ended = town->open_sessions + sim_engine_metric(town->engine, METRIC_SESSIONS_LOST);
+    uint64_t ended = town->open_sessions + town_metric(town, METRIC_SESSIONS_LOST);
     if (in_doubt > (run->in_flight + 2) * ended)
         fail_msg("seed %llu: %llu in doubt, %llu sessions were lost with at most %u in flight",
                  (unsigned long long)town->seed, (unsigned long long)in_doubt, (unsigned long long)ended,
                  run->in_flight);
 }
 
-static struct town *build(struct run *run, uint64_t seed)
+/* Of all limits here none is above its like in the loose ones. */
+static void write_settings(struct run *run, uint64_t seed, bool tighter, char *text, size_t cap)
 {
     static const char *const ways[] = {"plain  password_file", "login  password_file", "xoauth2  token_file"};
-    bool signs = seed % 4 == 0;
-    bool adapts = seed / 2 % 2; /* half of them: lanes that have fallen silent see less of what can happen to sessions */
-    char settings[4096], chunking[256] = "", relay[512] = "", secret[] = "/tmp/sluice-swarm-XXXXXX";
-    int fd = mkstemp(secret);
-    assert_true(fd >= 0 && write(fd, "secret\n", 7) == 7);
-    close(fd);
+    bool adapts =
+        seed / 2 % 2; /* half of them: lanes that have fallen silent see less of what can happen to sessions */
+    char chunking[256] = "", relay[512] = "";
     if (run->chunks)
-        snprintf(chunking, sizeof chunking, "chunking = {.example}  in_flight = %u", run->in_flight);
+        snprintf(chunking, sizeof chunking, "chunking = {.example}  in_flight = %u", tighter ? 1 : run->in_flight);
     if (run->secure)
         snprintf(relay, sizeof relay,
                  "tls_broken_for = 2m\n"
-                 "relay relay.example { host = mx1.relay.example  port = 25  tls = required  connections = 3\n"
+                 "relay relay.example { host = mx1.relay.example  port = 25  tls = required  connections = %u\n"
                  "  user = ann  auth = %s = %s }\nroute { domain = far.example  relay = relay.example }\n",
-                 ways[seed / 7 % 3], secret);
-    snprintf(settings, sizeof settings,
-             "defaults { retry = {20s, 60s, 120s}  expire = 1h  connections = 5  adapt = %s  %s }\n"
-             "isp isp0.example { mx = {.isp0.example}  connections = 2  rate = 5/s %s }\n"
-             "isp isp1.example { mx = {.isp1.example}  connections = 8  rate = 900/min  burst = 4 }\n"
-             "isp isp2.example { mx = {.isp2.example}  connections = 3  per_connection = 7 }\n%s",
-             adapts ? "yes" : "no", chunking, run->secure ? "tls = required" : "", relay);
-    struct town *town = (signs ? town_new_signing : town_new)(seed, run->shards, settings);
-    unlink(secret);
+                 tighter ? 1 : 3, ways[seed / 7 % 3], run->secret);
+    snprintf(text, cap,
+             "defaults { retry = {20s, 60s, 120s}  expire = 20m  connections = %u  adapt = %s  %s }\n"
+             "isp isp0.example { mx = {.isp0.example}  connections = %u  rate = %u/s %s }\n"
+             "isp isp1.example { mx = {.isp1.example}  connections = %u  rate = %u/min  burst = %u }\n"
+             "isp isp2.example { mx = {.isp2.example}  connections = %u  per_connection = %u }\n%s",
+             tighter ? 4 : 5, adapts ? "yes" : "no", chunking, tighter ? 1 : 2, tighter ? 2 : 5,
+             run->secure ? "tls = required" : "", tighter ? 2 : 8, tighter ? 300 : 900, tighter ? 1 : 4,
+             tighter ? 2 : 3, tighter ? 5 : 7, relay);
+}
+
+static struct town *build(struct run *run, uint64_t seed)
+{
+    snprintf(run->secret, sizeof run->secret, "/tmp/sluice-swarm-XXXXXX");
+    int fd = mkstemp(run->secret);
+    assert_true(fd >= 0 && write(fd, "secret\n", 7) == 7);
+    close(fd);
+    write_settings(run, seed, false, run->settings, sizeof run->settings);
+    write_settings(run, seed, true, run->tighter, sizeof run->tighter);
+    struct town *town = run->signs ? town_new_signing(seed, run->shards, run->settings)
+                                   : town_new_shared(seed, run->engines, run->shards, run->settings);
+    run->controls = (struct town_controls){.town = town, .settings = run->settings};
+    run->controls.tighter = run->signs ? NULL : run->tighter; /* the keys' files are gone */
+    run->controls.replaced = run->replaces;
+    if (run->replaces)
+        town_add_beside(town, 1 + (unsigned)(seed / 3 % 3), run->settings);
     return town;
 }
 
+static void drain(struct run *run)
+{
+    struct town *town = run->town;
+    if (!town_drain(town, 24 * 3600 * NSEC_PER_S))
+        fail_msg("seed %llu: not over within a day of calm: %s, %s, %s", (unsigned long long)town->seed,
+                 town_phase(town, town->campaigns[0].id), town_phase(town, "c1"), town_phase(town, "c2"));
+}
+
 /* Returns the trace. */
-static uint64_t one_run(uint64_t seed, struct mx_tls *tls, struct town_reach *reach)
+static uint64_t one_run(uint64_t seed, struct mx_tls *tls, struct town_reach *reach, uint64_t *controls)
 {
     struct run run = {.shards = 1 + (unsigned)(seed % 3), .secure = seed % 7 == 3, .chunks = seed / 4 % 2};
-    run.loses = seed / 16 % 2 == seed % 2;
+    run.signs = seed % 4 == 0;
+    run.engines = run.signs || seed % 5 < 3 ? 1 : (unsigned)(seed % 5 - 1);
+    run.replaces = !run.signs && run.engines == 1 && seed % 3 == 0;
+    run.loses = seed / 16 % 2 == seed % 2 && run.engines == 1;
     run.in_flight = run.chunks ? 1 + (unsigned)(seed / 8 % CLIENT_IN_FLIGHT_MAX) : 1;
     struct town *town = run.town = build(&run, seed);
     sim_mail_lend_tls(town->mail, tls);
@@ -233,13 +260,17 @@ static uint64_t one_run(uint64_t seed, struct mx_tls *tls, struct town_reach *re
                                        .cut_after_per_million = (uint32_t)draw(town, 500),
                                        .refuse_per_million = (uint32_t)draw(town, 2000)};
     fake_redis_set_faults(town->redis, &faults);
-    town_start(town);
+    for (unsigned i = 0; i < run.engines; i++)
+        town_start_one(town, i);
     town_run(town, (nsec)draw(town, 10) * NSEC_PER_S);
     for (uint64_t n = draw(town, 12); n; n--)
         something_happens(&run);
     calm_down(&run);
-    if (!town_drain(town, 24 * 3600 * NSEC_PER_S))
-        fail_msg("seed %llu: not over within a day of calm: %s", (unsigned long long)seed, town_phase(town, "c0"));
+    drain(&run);
+    if (draw(town, 2)) {
+        town_controls_begin_again(&run.controls);
+        drain(&run);
+    }
     uint64_t in_doubt = 0;
     for (unsigned i = 0; i < town->campaign_count; i++) {
         struct town_account account = town_judge(town, town->campaigns[i].id);
@@ -250,16 +281,27 @@ static uint64_t one_run(uint64_t seed, struct mx_tls *tls, struct town_reach *re
     judge_doubt(&run, in_doubt);
     town_judge_limits(town);
     town_judge_letters(town);
+    town_run(town, 60 * NSEC_PER_S); /* who was stopped until now learns that nothing is left for it */
     town_judge_empty(town);
+    town_controls_count(&run.controls);
+    for (unsigned control = 1; control < TOWN_CONTROL_COUNT; control++)
+        controls[control] += run.controls.reach[control];
     town_finish(town);
     town_reach_add(reach, town);
+    unlink(run.secret);
+    if (getenv("SIM_TIMES"))
+        fprintf(stderr, "seed %llu: %lld s, %llu turns\n", (unsigned long long)seed,
+                (long long)(sim_now(town->world) / NSEC_PER_S), (unsigned long long)sim_events(town->world));
     uint64_t trace = sim_trace(town->world);
     town_free(town);
     return trace;
 }
 
-static void assert_reached(const struct town_reach *reach)
+static void assert_reached(const struct town_reach *reach, const uint64_t *controls)
 {
+    for (enum town_control control = 1; control < TOWN_CONTROL_COUNT; control++)
+        if (!controls[control])
+            fail_msg("nobody was ever %s", town_control_name(control));
     static const enum event_type events[] = {EVENT_DELIVERED, EVENT_DEFERRED, EVENT_BOUNCED, EVENT_INVALID,
                                              EVENT_IN_DOUBT};
     for (unsigned i = 0; i < countof(events); i++)
@@ -294,16 +336,17 @@ static void all_comes_to_its_end(void **unused)
     (void)unused;
     struct town_reach reach;
     struct mx_tls *tls = mx_tls_new();
+    uint64_t controls[TOWN_CONTROL_COUNT] = {0};
     memset(&reach, 0, sizeof reach);
     if (getenv("SIM_SEED")) {
-        one_run(strtoull(getenv("SIM_SEED"), NULL, 10), tls, &reach);
+        one_run(strtoull(getenv("SIM_SEED"), NULL, 10), tls, &reach, controls);
         mx_tls_free(tls);
         return;
     }
     uint64_t runs = getenv("SIM_SWARM") ? strtoull(getenv("SIM_SWARM"), NULL, 10) : 64;
     print_message("seeds 1 .. %llu\n", (unsigned long long)runs);
     for (uint64_t seed = 1; seed <= runs; seed++)
-        one_run(seed, tls, &reach);
+        one_run(seed, tls, &reach, controls);
     print_message("crashes %llu, fenced %llu, gone %llu, adopted %llu, parked %llu, in doubt %llu\n",
                   (unsigned long long)reach.crashes, (unsigned long long)reach.fenced, (unsigned long long)reach.gone,
                   (unsigned long long)reach.adopted, (unsigned long long)reach.parked,
@@ -312,9 +355,12 @@ static void all_comes_to_its_end(void **unused)
                   (unsigned long long)reach.tls_full, (unsigned long long)reach.tls_resumed,
                   (unsigned long long)reach.tls_failed, (unsigned long long)reach.accepted_tls,
                   (unsigned long long)reach.accepted_chunked, (unsigned long long)reach.logins);
+    for (enum town_control control = 1; control < TOWN_CONTROL_COUNT; control++)
+        print_message("%s %llu%s", town_control_name(control), (unsigned long long)controls[control],
+                      control + 1 < TOWN_CONTROL_COUNT ? ", " : "\n");
     mx_tls_free(tls);
     if (runs >= 64)
-        assert_reached(&reach);
+        assert_reached(&reach, controls);
 }
 
 /* With keys that are drawn anew: what must not depend on them does not. */
@@ -323,10 +369,11 @@ static void the_same_seed_gives_the_same_trace(void **unused)
     (void)unused;
     static const uint64_t seeds[] = {3, 17, 31};
     struct town_reach reach;
+    uint64_t controls[TOWN_CONTROL_COUNT] = {0};
     memset(&reach, 0, sizeof reach);
     for (unsigned i = 0; i < countof(seeds); i++) {
         struct mx_tls *one = mx_tls_new(), *other = mx_tls_new();
-        if (one_run(seeds[i], one, &reach) != one_run(seeds[i], other, &reach))
+        if (one_run(seeds[i], one, &reach, controls) != one_run(seeds[i], other, &reach, controls))
             fail_msg("seed %llu was not the same again", (unsigned long long)seeds[i]);
         mx_tls_free(one);
         mx_tls_free(other);
@@ -334,8 +381,10 @@ static void the_same_seed_gives_the_same_trace(void **unused)
     assert_true(reach.tls_full > 0 && reach.accepted_chunked > 0 && reach.logins > 0);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+    if (argc > 1)
+        cmocka_set_test_filter(argv[1]);
     const struct CMUnitTest tests[] = {cmocka_unit_test(all_comes_to_its_end),
                                        cmocka_unit_test(the_same_seed_gives_the_same_trace)};
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -242,18 +242,24 @@ static void write_config(char *text, size_t cap, unsigned engine, unsigned of, u
     snprintf(text + n, cap - (size_t)n, "%s%s\n", own_pool ? "" : "}\n", settings);
 }
 
-void town_reload(struct town *town, const char *settings, nsec stagger)
+void town_reload_one(struct town *town, unsigned engine, const char *settings, nsec stagger)
 {
     char text[TOWN_TEXT], error[1024];
-    write_config(text, sizeof text, 0, 0, town->engine->shard_count, settings);
-    if (!sim_engine_reload(town->engine, text, error, sizeof error))
+    struct sim_engine *one = town->engines[engine].engine;
+    write_config(text, sizeof text, engine, town->engines[engine].of, one->shard_count, settings);
+    if (!sim_engine_reload(one, text, error, sizeof error))
         fail_msg("seed %llu: %s", (unsigned long long)town->seed, error);
     town->config = town->engine->config;
-    for (unsigned i = 0; i < town->engine->shard_count; i++) {
+    for (unsigned i = 0; i < one->shard_count; i++) {
         if (i && stagger)
             town_run(town, stagger);
-        sim_engine_take(town->engine, i);
+        sim_engine_take(one, i);
     }
+}
+
+void town_reload(struct town *town, const char *settings, nsec stagger)
+{
+    town_reload_one(town, 0, settings, stagger);
 }
 
 /* `host` NULL: one of its own, with sources of its own; else the first engine's. */
@@ -268,7 +274,8 @@ static void add_engine(struct town *town, struct sim_host *host, unsigned shards
         source_address(address, sizeof address, i);
         sim_host_address(one->host, address);
     }
-    write_config(text, sizeof text, n, host ? 0 : n, shards, settings);
+    one->of = host ? 0 : n;
+    write_config(text, sizeof text, n, one->of, shards, settings);
     one->engine = sim_engine_new(one->host, text, getenv("SIM_LOG") ? 2 : -1);
     one->engine->incarnation = 1000 * n; /* no two are alike, whatever they are called */
 }

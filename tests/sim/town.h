@@ -30,6 +30,7 @@ struct town {
     struct town_engine {
         struct sim_host *host;
         struct sim_engine *engine;
+        unsigned of; /* the engine whose sources it has: itself, or the one that it stands beside */
     } engines[TOWN_ENGINES];
     unsigned engine_count;
     uint64_t crashes;
@@ -73,6 +74,7 @@ uint64_t town_metric(const struct town *town, enum metric metric);
 
 /* SIGHUP with other settings: shard 0 takes them now, each further one `stagger` after the one before. */
 void town_reload(struct town *town, const char *settings, nsec stagger);
+void town_reload_one(struct town *town, unsigned engine, const char *settings, nsec stagger);
 
 /* Redis dies; starts again with all it knew. */
 void town_redis_stop(struct town *town);
