@@ -114,7 +114,9 @@ static void opened(struct redis *redis)
     redis->state = REDIS_OPEN;
     if (redis->config.channel)
         redis->reconnect_delay = 0;
-    redis->trouble[0] = 0;
+    /* Whether it is willing again the command tells that was refused. */
+    if (!redis->asked.count || !queue_at(&redis->asked, 0)->refused)
+        redis->trouble[0] = 0;
     redis_flush(redis);
     if (redis->config.hooks && redis->config.hooks->opened)
         redis->config.hooks->opened(redis->config.hook_context, redis);
@@ -208,6 +210,7 @@ static void refuse_head(struct redis *redis, struct slice error)
 {
     struct queue_entry *head = queue_at(&redis->asked, 0);
     head->repeated = head->refused = true;
+    redis->demoted |= begins_with_word(error, "READONLY");
     queue_copy(&redis->refused, &redis->asked, 0);
     redis_say(redis, "Redis answers: " SLICE_FORMAT, SLICE_ARGS(error));
     if (!io_timer_is_set(&redis->retry) && !redis->retry_due)
@@ -226,7 +229,10 @@ static void on_retry(struct io_timer *timer)
 {
     struct redis *redis = container_of(timer, struct redis, retry);
     redis->retry_due = true;
-    repeat_refused(redis);
+    if (redis->demoted && redis->state == REDIS_OPEN)
+        redis_drop(redis); /* by the same name another server may be found, that is the master now */
+    else
+        repeat_refused(redis);
 }
 
 /* The oldest command was answered by an error; what becomes of it? */
@@ -331,6 +337,7 @@ static void on_sent(struct stream *stream, int result)
 void redis_greet(struct redis *redis)
 {
     redis->state = REDIS_GREETING;
+    redis->demoted = false;
     redis->greeting = GREETING_AUTH;
     redis->greeting_waits = false;
     resp_in_reset(redis->in);

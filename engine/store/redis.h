@@ -7,7 +7,7 @@
  * An answer that is about Redis' state and not about the command (LOADING, READONLY, OOM, BUSY, MASTERDOWN, TRYAGAIN,
  * CLUSTERDOWN, NOREPLICAS, MISCONF) is no answer: that command is repeated after a back-off, before anything that was
  * not on its way yet; those that were go on. Where `master` is wanted, READONLY ends the connection: it is none any
- * more. NOAUTH ends it too: who we are is said again.
+ * more; elsewhere it does when the back-off is over. NOAUTH ends it too: who we are is said again.
  *
  * Each new connection first makes sure that the library of functions is there. Its name holds a hash of its content,
  * so it is never replaced under its callers.

@@ -35,6 +35,7 @@ struct redis {
     uint64_t lent_from;   /* while the stream is sending: the lowest offset that it borrows */
     struct queue refused; /* wait to be repeated */
     bool retry_due;
+    bool demoted; /* one of them because what answers is a replica */
     nsec reconnect_delay, retry_delay; /* the last ones; 0: all went well since */
     enum greeting greeting;            /* the step that is under way */
     bool greeting_waits;               /* the next one, for the stream to have sent the last */

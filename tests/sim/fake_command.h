@@ -91,6 +91,7 @@ void fake_run_outer(struct fake_redis *fake, const struct slice *args, unsigned 
 
 /* What the mode has against writes; NULL: nothing. */
 const char *fake_unwilling_to_write(const struct fake_redis *fake);
+bool fake_client_is_left_behind(const struct fake_client *client); /* of the server: fake_redis_demote */
 
 /* The value of a key, NULL: none. False: it is of another type, and the error was said. */
 must_use bool fake_key(struct fake_redis *fake, struct slice key, enum fake_type type, struct fake_value **value,

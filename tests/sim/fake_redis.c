@@ -33,6 +33,8 @@ void fake_run(struct fake_redis *fake, const struct slice *args, unsigned count,
 
 const char *fake_unwilling_to_write(const struct fake_redis *fake)
 {
+    if (fake->client && fake_client_is_left_behind(fake->client))
+        return "READONLY You can't write against a read only replica.";
     switch (fake->mode) {
     case FAKE_REDIS_READONLY:
         return "READONLY You can't write against a read only replica.";

@@ -49,6 +49,9 @@ enum fake_redis_mode {
     FAKE_REDIS_MODE_COUNT
 };
 void fake_redis_set_mode(struct fake_redis *fake, enum fake_redis_mode mode);
+/* The connections that there are lead to a replica from now on (READONLY); new ones lead to the master, at the same
+ * address, as where a name or an address is moved in a fail-over. */
+void fake_redis_demote(struct fake_redis *fake);
 
 /* Drawn by io_random at each command of a connection. */
 struct fake_redis_faults {

@@ -16,6 +16,7 @@ struct fake_client {
     unsigned args_cap;
     struct fake_text *channel;  /* subscribed to; NULL: none */
     struct fake_write *blocked; /* the command that waits; NULL: none */
+    bool left_behind;           /* at a server that is the master no more */
     bool asking;                /* has said ASKING: for the next command */
     bool dying;                 /* closes when what it was told is sent */
     bool closing;
@@ -80,6 +81,14 @@ void fake_redis_cut(struct fake_redis *fake)
         client = next;
     }
 }
+
+void fake_redis_demote(struct fake_redis *fake)
+{
+    for (struct fake_client *client = fake->clients; client; client = client->next)
+        client->left_behind = true;
+}
+
+bool fake_client_is_left_behind(const struct fake_client *client) { return client->left_behind; }
 
 /* ---- talking ---- */
 

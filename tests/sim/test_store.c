@@ -118,6 +118,37 @@ static void test_unwilling_redis(void **state)
     story_free(story);
 }
 
+/* The address is another server's meanwhile, and the one that we are connected to a replica: who stays there waits for
+ * ever. */
+static void test_demoted_redis(void **state)
+{
+    struct story *story = on_one_redis(9);
+    struct plain plain = {.request.done = on_plain};
+    (void)state;
+    story_turn_for(story, NSEC_PER_S);
+    fake_redis_demote(story->fake);
+    uint64_t connections = fake_redis_counts(story->fake)->connections;
+    store_lease_list(story->store, &plain.request, CAMPAIGN, SLICE("x"), 1);
+    story_turn_for(story, 10 * NSEC_PER_S);
+    assert_int_equal(plain.answers, 1);
+    assert_int_equal(plain.result, STORE_OK);
+    assert_int_equal(fake_redis_counts(story->fake)->connections, connections + 1);
+    assert_string_equal(store_trouble(story->store), "");
+    /* All of them are replicas: it is asked now and then, and is in trouble all the while. */
+    fake_redis_set_mode(story->fake, FAKE_REDIS_READONLY);
+    store_lease_list(story->store, &plain.request, CAMPAIGN, SLICE("y"), 1);
+    story_turn_for(story, NSEC_PER_S);
+    for (unsigned i = 0; i < 600; i++) {
+        story_turn_for(story, 100 * NSEC_PER_MS);
+        assert_false(store_connected(story->store));
+    }
+    assert_in_range(fake_redis_counts(story->fake)->connections, connections + 5, connections + 40);
+    fake_redis_set_mode(story->fake, FAKE_REDIS_WELL);
+    story_turn_for(story, 10 * NSEC_PER_S);
+    assert_int_equal(plain.answers, 2);
+    story_free(story);
+}
+
 /* Nothing comes back, no connection breaks: after a while it is given up, and another one is made. */
 static void test_silence(void **state)
 {
@@ -175,11 +206,11 @@ int main(int argc, char **argv)
 {
     if (argc > 1)
         cmocka_set_test_filter(argv[1]);
-    struct CMUnitTest tests[5 + 2 * STORY_TESTS_MAX] = {
+    struct CMUnitTest tests[6 + 2 * STORY_TESTS_MAX] = {
         cmocka_unit_test(test_good_weather), cmocka_unit_test(test_every_fault), cmocka_unit_test(test_unwilling_redis),
-        cmocka_unit_test(test_silence),      cmocka_unit_test(test_lost_writes),
+        cmocka_unit_test(test_silence),      cmocka_unit_test(test_lost_writes), cmocka_unit_test(test_demoted_redis),
     };
-    unsigned count = 5;
+    unsigned count = 6;
     for (const struct CMUnitTest *test = story_cluster_tests; test->name; test++)
         tests[count++] = *test;
     for (const struct CMUnitTest *test = story_hostile_tests; test->name; test++)
