@@ -54,6 +54,7 @@ struct campaign {
     unsigned attempts; /* in this shard's memory */
     unsigned carried;  /* of them, in sessions */
     unsigned leases;   /* open here */
+    struct lease *first_lease;
     size_t bytes;      /* of their entries */
     struct {           /* portion.h: what it was counted with */
         unsigned count, weight;
@@ -71,6 +72,7 @@ struct campaign {
     nsec rest_until; /* no range lease before: everything was parked */
     char said[16];   /* phase and reason that were logged last */
     char said_reason[256];
+    nsec unserved_since; /* nobody else has leases of it, and we serve it not; 0: somebody may have */
     bool finishing;
 };
 
