@@ -204,7 +204,7 @@ static void write_settings(struct run *run, uint64_t seed, bool tighter, char *t
                  "  user = ann  auth = %s = %s }\nroute { domain = far.example  relay = relay.example }\n",
                  tighter ? 1 : 3, ways[seed / 7 % 3], run->secret);
     snprintf(text, cap,
-             "defaults { retry = {20s, 60s, 120s}  expire = 20m  connections = %u  adapt = %s  %s }\n"
+             "defaults { retry = {20s, 60s, 120s}  expire = 20m  shut_out = 10m  connections = %u  adapt = %s  %s }\n"
              "isp isp0.example { mx = {.isp0.example}  connections = %u  rate = %u/s %s }\n"
              "isp isp1.example { mx = {.isp1.example}  connections = %u  rate = %u/min  burst = %u }\n"
              "isp isp2.example { mx = {.isp2.example}  connections = %u  per_connection = %u }\n%s",
