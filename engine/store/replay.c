@@ -3,7 +3,7 @@
 
 #include <stdlib.h>
 
-enum { TRACKS_FEW = 64 };
+enum { TRACKS_FEW = 64, WAIT_MOST_MS = 60000 };
 
 static const nsec sweep_every = NSEC_PER_S, idle_most = 3600 * NSEC_PER_S;
 
@@ -206,7 +206,8 @@ static void not_done(struct replay_entry *entry, int64_t code, const struct resp
     struct replay_track *track = entry->track;
     entry->repeated = true;
     if (code == STEP_UNSETTLED) {
-        wait_for_others(entry, resp_to_number(resp_member(reply, 2)) * NSEC_PER_MS);
+        uint64_t ms = resp_to_unsigned(resp_member(reply, 2)); /* whatever it says, it is asked again in a minute */
+        wait_for_others(entry, (nsec)(ms < WAIT_MOST_MS ? ms : WAIT_MOST_MS) * NSEC_PER_MS);
         return;
     }
     if (code == STEP_NOT_YET && !entry->missed_at)
