@@ -110,6 +110,9 @@ void lease_free(struct intake *intake, struct lease *lease)
     *(lease->prev ? &lease->prev->next : &intake->leases) = lease->next;
     if (lease->next)
         lease->next->prev = lease->prev;
+    *(lease->mate_before ? &lease->mate_before->mate : &lease->campaign->first_lease) = lease->mate;
+    if (lease->mate)
+        lease->mate->mate_before = lease->mate_before;
     lease->campaign->leases--;
     lease->campaign->bytes -= lease->size;
     intake->lease_count--;
@@ -138,6 +141,10 @@ static struct lease *lease_make(struct intake *intake, struct campaign *campaign
     if (lease->next)
         lease->next->prev = lease;
     intake->leases = lease;
+    lease->mate = campaign->first_lease;
+    if (lease->mate)
+        lease->mate->mate_before = lease;
+    campaign->first_lease = lease;
     intake->lease_count++;
     campaign->leases++;
     metrics_set(intake->metrics, METRIC_LEASES, intake->lease_count);

@@ -17,6 +17,7 @@ struct lease_extra;
 /* A run of recipients that this shard has taken. */
 struct lease {
     struct lease *next, *prev;
+    struct lease *mate, *mate_before; /* of the same campaign */
     struct campaign *campaign;
     const char *campaign_id; /* the campaign's */
     char id[LIMIT_LEASE_ID + 1];

@@ -70,11 +70,11 @@ void portion_looked(struct intake *intake, struct campaign *campaign)
 }
 
 /* What it has in memory from this list. */
-static unsigned has(const struct intake *intake, const struct campaign *campaign)
+static unsigned has(const struct campaign *campaign)
 {
     unsigned count = 0;
-    for (const struct lease *lease = intake->leases; lease; lease = lease->next)
-        if (lease->campaign == campaign && lease->list == campaign->leasing_list)
+    for (const struct lease *lease = campaign->first_lease; lease; lease = lease->mate)
+        if (lease->list == campaign->leasing_list)
             count += lease->open;
     return count;
 }
@@ -88,6 +88,6 @@ unsigned portion_parked(const struct intake *intake, const struct campaign *camp
     if (!free || all <= campaign->weight)
         return free;
     *whole = part(room, campaign->weight, all);
-    unsigned mine = has(intake, campaign), more = *whole > mine ? *whole - mine : 0;
+    unsigned mine = has(campaign), more = *whole > mine ? *whole - mine : 0;
     return more < free ? more : free;
 }
