@@ -27,8 +27,8 @@ static bool is_said(const char *phase, struct slice reason, const char *said, co
     return strcmp(phase, said) == 0 && slice_equal(reason, slice_of(said_reason));
 }
 
-/* That we lack its pool is no news to whoever reads what an engine that has it says. So it is said where nobody else has
- * said anything, or has a lease, for a while; and once: who says something else then serves it. */
+/* That we lack its pool is no news to whoever reads what an engine that has it says. So it is said where nobody else
+ * has said anything, or has a lease, for a while; and once: who says something else then serves it. */
 static bool another_serves(const struct shard *shard, struct campaign *campaign, const char *phase, struct slice reason)
 {
     const struct store_view *view = &campaign->view;

@@ -20,8 +20,8 @@
  *
  * To keep others from taking them first, a process of Redis gives nothing out (lease, adopt) before
  *   - `settle` has passed since an engine first asked it for anything. That is longer than any hand needs that can reach
- * it, and it is Redis itself that counts, so an engine that was started a moment ago waits as all others do, and so it is
- * after a fail-over, and for each master of a cluster;
+ * it, and Redis itself counts, so an engine that was started a moment ago waits as all others do, and so it is after a
+ * fail-over, and for each master of a cluster;
  *   - then, each hand that has an open lease of the campaign has reported that it has done all of its own again, or is
  * known to be dead (flow/neighbours.h), or its engine is ours and runs in a later incarnation; but at most for a minute
  * in all.
@@ -30,8 +30,8 @@
  * itself (`alone`). Without INFO (ACL) a library that is loaded into an old process counts as a process of its own.
  *
  * What stays: a hand that cannot reach Redis for longer than that, or for longer than `settle` if all its leases of the
- * campaign fell into the lost seconds: others lease what it had, and it is fenced when it comes back, so what it sent in
- * the lost seconds is sent twice. Redis counts by its wall clock: a jump forward shortens the wait.
+ * campaign fell into the lost seconds: others lease what it had, and it is fenced when it comes back, so what it sent
+ * in the lost seconds is sent twice. Redis counts by its wall clock: a jump forward shortens the wait.
  *
  * More may be lost than is kept here: Redis came back empty, or from an old copy. Then all that this hand had leased
  * counts as in doubt (steps.lua: doubt), its requests are fenced, and `lost` is called. Nothing of it is sent again

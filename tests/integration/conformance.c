@@ -5,21 +5,13 @@
  * usage: conformance [SEED [STEPS]] */
 #include "conformance.h"
 
+#include "store/lanes.h"
+#include "store/resolve.h"
 #include "store/suppress.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
-
-static uint64_t draw(struct conformance *c, uint64_t below)
-{
-    uint64_t z = c->random += 0x9e3779b97f4a7c15u; /* splitmix64 */
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
-    return (z ^ z >> 31) % below;
-}
-
-static bool chance(struct conformance *c, unsigned percent) { return draw(c, 100) < percent; }
 
 /* ---- random steps ---- */
 
@@ -30,9 +22,6 @@ static struct slice pick(struct conformance *c, const char *const *words, unsign
     return slice_of(words[draw(c, count)]);
 }
 
-static const char *const campaigns[CAMPAIGNS_MAX] = {"one", "two.B"};
-static const char *const leases[LEASES_MAX] = {"a:1", "a:2", "b:1", "b:2", "c:1", "c:2", "c:3"};
-static const char *const isps[] = {"gmail", "yahoo", "other-17", "a:b c"};
 static const char *const addresses[] = {"a@x", "b@x", "c@x", "d@x"};
 
 static struct event random_event(struct conformance *c, enum event_type type)
@@ -69,7 +58,7 @@ static struct ends random_ends(struct conformance *c, unsigned whole)
         *end = (struct store_end){.kind = 1 + (enum store_end_kind)draw(c, STORE_END_RESEND),
                                   .index = all ? i : (uint32_t)draw(c, ENDS),
                                   .full = chance(c, 50),
-                                  .isp = pick(c, isps, countof(isps)),
+                                  .isp = pick(c, isps, ISPS_MAX),
                                   .due_ms = (int64_t)draw(c, 5)};
         end->record = (struct store_record){.seq = draw(c, 40),
                                             .attempt = (uint32_t)draw(c, 4),
@@ -110,11 +99,15 @@ enum kind {
     SUPPRESS,
     UNSUPPRESS,
     SUPPRESSED_SCAN,
+    LOOK_AFTER,
+    ENGINE,
+    LANE,
+    RESOLVE,
     KINDS
 };
 /* How often each, out of their sum. */
 static const unsigned weights[KINDS] = {12, 8, 8, 8, 4, 10, 25, 3, 6, 5, 8, 2, 1, 1, 3,
-                                        2,  1, 2, 6, 2, 2,  1,  6, 4, 3, 8, 3, 3, 3};
+                                        2,  1, 2, 6, 2, 2,  1,  6, 4, 3, 8, 3, 3, 3, 6, 2, 4, 6};
 
 struct random_step {
     enum kind kind;
@@ -125,6 +118,7 @@ struct random_step {
     unsigned most;
     uint32_t permits[4], withdrawn[2];
     struct ends ends;
+    char held[2][HELD_MAX]; /* records, as they are held; or what is none */
 };
 
 static struct random_step random_step(struct conformance *c)
@@ -153,7 +147,7 @@ static struct random_step random_step(struct conformance *c)
     s.word = s.kind == ADOPT                      ? pick(c, owners, 3)
              : s.kind == PHASE                    ? pick(c, phases, 3)
              : s.kind == FINISH                   ? pick(c, phases + 3, 2)
-             : s.kind == LEASE_PARKED             ? pick(c, isps, countof(isps))
+             : s.kind == LEASE_PARKED             ? pick(c, isps, ISPS_MAX)
              : s.kind == HOLD || s.kind == LET_GO ? pick(c, isps, 2)
                                                   : pick(c, addresses, countof(addresses));
     s.other = pick(c, addresses, countof(addresses));
@@ -278,6 +272,25 @@ static void do_step(struct random_step *s, struct asker *asker)
     case SUPPRESSED_SCAN:
         store_suppressed_scan(store, r, suppress_bucket(s->word), SLICE("0"));
         break;
+    case LOOK_AFTER: {
+        const struct store_owner dead[] = {{"engine", 1 + s->number % 2}, {"rival", 1}, {"rival", 2}};
+        store_look_after(store, r, s->campaign, &asker->view, dead, s->most % (countof(dead) + 1));
+        break;
+    }
+    case ENGINE:
+        store_engine(store, r, s->most % 2 ? SLICE("engine") : SLICE("nobody"));
+        break;
+    case LANE:
+        store_lane(store, r, s->word, s->other, s->number, s->most % 3 ? s->other : SLICE(""));
+        break;
+    case RESOLVE: {
+        const struct event event = {
+            .type = EVENT_BOUNCED, .seq = s->number, .attempt = 1, .final = true, .to = SLICE("ann@x.example")};
+        const struct store_resolution both[] = {{slice_of(s->held[0]), s->most % 2 ? &event : NULL},
+                                                {slice_of(s->held[1]), s->most % 3 ? &event : NULL}};
+        store_resolve(store, r, s->campaign, both, 1 + s->most / 2 % 2, (int64_t)s->number);
+        break;
+    }
     case KINDS:
         break;
     }
@@ -300,18 +313,21 @@ static void step_both(struct conformance *c)
         "lease list", "lease parked", "lease retry", "adopt",      "release",        "permit",        "end",  "unique",
         "look",       "phase",        "finish",      "campaigns",  "heartbeat",      "heartbeat end", "hold", "let go",
         "ops",        "create",       "push",        "start",      "events",         "all",           "trim", "entries",
-        "suppressed", "strike",       "suppress",    "unsuppress", "suppressed scan"};
+        "suppressed", "strike",       "suppress",    "unsuppress", "suppressed scan", "look after", "engine", "lane",
+        "resolve"};
     struct random_step s = random_step(c);
     unsigned hand = s.hand;
     /* A step that is repeated must do what is done already, on both alike. */
     unsigned times = chance(c, 15) ? 2 : 1;
     snprintf(c->what, sizeof c->what, "%s of " SLICE_FORMAT " " SLICE_FORMAT " by %u", names[s.kind],
              SLICE_ARGS(s.campaign), SLICE_ARGS(s.lease), hand);
+    if (s.kind == RESOLVE)
+        conformance_held(c, s.campaign, s.held);
     long long before = s.kind == TRIM ? count_events(c, s.campaign) : 0;
     for (; times; times--) {
         for (int side = REAL; side <= FAKE; side++) {
             do_step(&s, c->hands[hand][side]);
-            conformance_answer(&c->answers[side], c->hands[hand][side], s.kind == LOOK,
+            conformance_answer(&c->answers[side], c->hands[hand][side], s.kind == LOOK || s.kind == LOOK_AFTER,
                                s.kind == CAMPAIGNS || s.kind == ALL || s.kind == SUPPRESSED_SCAN,
                                s.kind == EVENTS || s.kind == OPS);
         }
@@ -325,6 +341,8 @@ static void step_both(struct conformance *c)
         *s.open = (struct open_lease){0};
         c->closed++;
     }
+    if (s.kind == RESOLVE && answer->result == STORE_OK)
+        c->resolved += answer->number > 0;
     if (s.kind == TRIM && answer->result == STORE_OK && before >= s.most)
         c->trims[answer->number < before]++;
     c->kinds[s.kind]++;
@@ -441,11 +459,16 @@ int main(int argc, char **argv)
         sluice_assert(c.answers[side].p && c.dumps[side].p);
     }
     open_all(&c, path);
+    for (unsigned i = 0; i < HANDS; i++) /* they bring the library */
+        for (int side = REAL; side <= FAKE; side++)
+            (void)ASK(c.hands[i][side], store_campaigns);
     c.seed = argc > 1 ? strtoull(argv[1], NULL, 0) : io_random(c.hands[0][REAL]->io) % 1000000;
     c.random = c.seed;
     printf("conformance: seed %llu, %u steps\n", (unsigned long long)c.seed, steps);
     for (c.step = 1; c.step <= steps; c.step++) {
-        if (chance(&c, 5))
+        if (chance(&c, 12))
+            conformance_raw(&c);
+        else if (chance(&c, 5))
             readers_both(&c);
         else if (chance(&c, 100 / PEOPLE_EVERY))
             people_both(&c);
@@ -456,6 +479,10 @@ int main(int argc, char **argv)
     for (unsigned kind = 0; kind < KINDS && steps >= STEPS; kind++)
         if (!c.kinds[kind])
             conformance_fail(&c, "step kind %u was never reached", kind);
+    if (steps >= STEPS && !c.resolved)
+        conformance_fail(&c, "nobody who was held was resolved");
+    if (steps >= STEPS)
+        conformance_raw_reached(&c);
     if (steps >= STEPS && (!c.trims[false] || !c.trims[true]))
         conformance_fail(&c, "events were never trimmed, or always");
     if (steps >= STEPS && (!c.closed || !c.results[STORE_OK] || !c.results[STORE_FENCED] || !c.results[STORE_REFUSED]))

@@ -52,7 +52,8 @@ void conformance_equal(struct conformance *c, const char *name, const struct tex
 
 static redisReply *ask_fake(struct conformance *c, int argc, const char **argv)
 {
-    struct slice args[16];
+    struct slice args[64];
+    sluice_assert(argc <= (int)countof(args));
     size_t n;
     void *reply = NULL;
     for (int i = 0; i < argc; i++)
@@ -98,7 +99,7 @@ static unsigned number_of_hand(struct conformance *c, int side, const char *name
     unsigned hand = 0;
     while (hand < c->known[side] && strcmp(c->known_hands[side][hand], name) != 0)
         hand++;
-    if (hand == HANDS)
+    if (hand == NAMES)
         conformance_fail(c, "more hands than stores: %s", name);
     if (hand == c->known[side])
         snprintf(c->known_hands[side][c->known[side]++], 20, "%s", name);
@@ -124,15 +125,15 @@ static void add_lease(struct conformance *c, int side, const redisReply *entry, 
 /* "take work hour" of each hand. The hour of one side may be over already. */
 static void dump_steps(struct conformance *c, int side, const redisReply *all, struct text *text)
 {
-    unsigned long long counts[HANDS][2] = {{0}};
-    bool has[HANDS] = {false};
+    unsigned long long counts[NAMES][2] = {{0}};
+    bool has[NAMES] = {false};
     for (size_t i = 0; i < all->elements; i += 2) {
         unsigned hand = number_of_hand(c, side, all->element[i]->str);
         has[hand] = true;
         if (sscanf(all->element[i + 1]->str, "%llu %llu ", &counts[hand][0], &counts[hand][1]) != 2)
             conformance_fail(c, "these are no numbers of steps: %s", all->element[i + 1]->str);
     }
-    for (unsigned hand = 0; hand < HANDS; hand++)
+    for (unsigned hand = 0; hand < NAMES; hand++)
         if (has[hand])
             addf(text, "  %u = %llu %llu\n", hand, counts[hand][0], counts[hand][1]);
 }
@@ -262,8 +263,24 @@ static void add_view(struct text *text, const struct store_view *view)
     for (unsigned i = 0; i < view->orphan_count; i++)
         addf(text, "\norphan %s %s %llu", view->orphans[i], view->orphan_owner[i],
              (unsigned long long)view->orphan_incarnation[i]);
+    for (unsigned i = 0; i < view->owner_count; i++)
+        addf(text, "\nowner %s %llu", view->owners[i].engine, (unsigned long long)view->owners[i].incarnation);
     for (unsigned i = 0; i < view->parked_count; i++)
         addf(text, "\nparked %s %llu", view->parked_lists[i].isp, (unsigned long long)view->parked_lists[i].records);
+}
+
+void conformance_reply(struct text *text, const redisReply *reply)
+{
+    if (reply->type == REDIS_REPLY_ERROR)
+        addf(text, "error %.*s", (int)strcspn(reply->str, " "), reply->str);
+    else if (reply->type == REDIS_REPLY_INTEGER)
+        addf(text, "%lld", reply->integer);
+    else if (reply->str)
+        add(text, (struct slice){reply->str, reply->len});
+    for (size_t i = 0; i < reply->elements; i++) {
+        addf(text, "\n  ");
+        conformance_reply(text, reply->element[i]);
+    }
 }
 
 void conformance_answer(struct text *text, struct asker *asker, bool is_look, bool is_set, bool has_ids)

@@ -463,7 +463,7 @@ static void who_comes_too_late_is_fenced(void **state)
 
 static nsec since(const struct scene *scene, nsec then) { return sim_now(scene->world) - then; }
 
-/* An engine that has only just been started knows of no other Redis, and yet takes nothing that others have to claim. */
+/* An engine that was started just now knows of no other Redis, and yet takes nothing that others have to claim. */
 static void who_is_new_waits_as_all_do(void **state)
 {
     struct scene *scene = scene_new();
