@@ -279,10 +279,15 @@ static bool is_loopback(const char *at)
     return slice_starts_with(slice_of(at), SLICE("127.")) || slice_starts_with(slice_of(at), SLICE("[::1]:"));
 }
 
+bool config_http_allowed(const struct config *config)
+{
+    return !config->http[0] || is_loopback(config->http) || config->http_public;
+}
+
 static bool check_whole(struct config_build *b)
 {
     const struct config *c = b->config;
-    if (c->http[0] && !is_loopback(c->http) && !c->http_public)
+    if (!config_http_allowed(c))
         return config_build_fail(
             b, c->file, config_build_line(b->root, "http"),
             "http = %s is no loopback address; whoever reaches it may read it: set http_public = yes to allow that",

@@ -322,6 +322,8 @@ void config_free(struct config *config);
 void config_print(const struct config *config, void (*line)(void *context, const char *text), void *context);
 /* sluice.conf(5), made from the table. */
 void config_manual(void (*line)(void *context, const char *text), void *context);
+/* May whoever reaches `http` read it? On loopback always, elsewhere with http_public. */
+bool config_http_allowed(const struct config *config);
 /* Reads "address", "address:port" or "[address]:port"; `port` is that of a text without one, 0: it needs one. */
 must_use bool config_at(struct slice text, uint16_t port, struct io_address *address);
 /* Limits of an ISP or a relay by name; the defaults for one without an entry. */

@@ -72,6 +72,40 @@ class Engines(house.Case):
         self.assertEqual((events[held[0]][-1]["type"], events[held[0]][-1]["rule"]), ("cancelled", "in-doubt"))
         self.assertEqual(c.count("delivered"), n - 1)
 
+    def connected_from(self, engine, address):
+        """The process's own connections from this source to mail exchangers."""
+        shown = subprocess.run(["ss", "-Htnp", "src", address, "dport", "=", f":{self.house.smtp_port}"],
+                               capture_output=True, text=True, check=True).stdout
+        return shown.count(f"pid={engine.process.pid},")
+
+    def test_a_new_binary_beside_the_old_one(self):
+        n, sources = 200, ("127.0.1.1", "127.0.1.2")
+        sink = self.house.isps(big="latency { body = 100ms..900ms }")
+        text = self.house.engine_config("defaults { connections = 8 }", name="old", shards=2)
+        old = self.house.start(house.Engine(self.house, "old", text))
+        c = self.house.campaign("moving").create(sealed="1").push([f"u{i}@big.example" for i in range(n)]).announce()
+        c.wait_count(30)
+        new = house.Engine(self.house, "new", text)
+        new.command += ["--engine", "new"]
+        self.house.start(new)
+        new.wait_log("source works on another engine")
+        self.assertEqual([self.connected_from(new, source) for source in sources], [0, 0])
+        old.send(signal.SIGTERM)
+        while old.running():
+            for source in sources:
+                ours = self.connected_from(new, source) # asked first: a source never comes back to the old one
+                self.assertFalse(ours and self.connected_from(old, source), f"both send from {source}")
+        self.assertEqual(old.wait(), 0)
+        c.wait_for("done")
+        judge(self, c, n, sink)
+        self.assertEqual((c.count("delivered"), c.count("in_doubt")), (n, 0))
+        holders = {c.redis("GET", f"sluice:source:{source}") for source in sources}
+        self.assertEqual(holders, {"new"})
+        wrong = subprocess.run([house.programs["sluice"], "run", "-c", self.house.path("old.conf"), "--engine", "a b"],
+                               capture_output=True, text=True)
+        self.assertEqual(wrong.returncode, 2)
+        self.assertIn('--engine "a b"', wrong.stderr)
+
     def test_one_id_is_one_engine(self):
         self.house.isps(big="")
         self.one(1)
