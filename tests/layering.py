@@ -37,6 +37,7 @@ SEAM_CALLS = set("""clock_gettime gettimeofday time ftime nanosleep clock_nanosl
     socket connect accept accept4 send sendto sendmsg recv recvfrom recvmsg poll ppoll select epoll_wait epoll_ctl
     getaddrinfo gethostbyname""".split())
 SEAM_FRIENDS = {("control_log.c.o", "clock_gettime"),  # the time that a log line shows; it decides nothing
+                ("control_log.c.o", "poll"),  # whether a pipe takes a line: a reader that has stopped stops no shard
                 ("control_reload.c.o", "socket")}      # is a source an address of ours? asked before shards hear of it
 
 

@@ -7,8 +7,9 @@
  * line never holds a line end of somebody else. When standard error is the journal (JOURNAL_STREAM names it) lines
  * begin with "<N>", the syslog priority, and carry no time, for the journal has its own.
  *
- * A line that cannot be written (a full disk, a pipe that nobody reads, or whose reader is too slow) is lost and counted:
- * the engine neither ends nor waits for it, but for a 50th of a second. The next one that can be says how many were.
+ * A line that cannot be written (a full disk, a pipe that nobody reads, or whose reader is too slow) is lost and
+ * counted: the engine neither ends nor waits for it, but for a 50th of a second. The next one that can be says how many
+ * were.
  *
  * A `struct log` is a value: whoever logs keeps one, there is no global. */
 #ifndef CONTROL_LOG_H

@@ -140,8 +140,8 @@ static struct backlog *choose_backlog(struct shard *shard, struct attempt *attem
     if (!lane)
         return backlog;
     enum lane_why why = lane_ask(&shard->lanes, lane, io_now(shard->io), &when);
-    bool rests = why == LANE_SOURCE || why == LANE_ABSENT || why == LANE_HELD || why == LANE_SLOW || why == LANE_QUOTA || why == LANE_PAUSED ||
-                 why == LANE_BACKOFF || why == LANE_WARMUP || lane->apart;
+    bool rests = why == LANE_SOURCE || why == LANE_ABSENT || why == LANE_HELD || why == LANE_SLOW ||
+                 why == LANE_QUOTA || why == LANE_PAUSED || why == LANE_BACKOFF || why == LANE_WARMUP || lane->apart;
     return rests ? backlog : &lane->own;
 }
 

@@ -14,7 +14,7 @@ enum { CROWD_TURN = 20 };
 
 struct crowd {
     struct pool *sessions; /* borrows until dropped */
-    unsigned most;         /* sessions that may be open: fewer than the pool has while the machine lacks something (lack.h) */
+    unsigned most;         /* may be open: fewer than the pool has while descriptors are short (lack.h) */
     struct lane *first, *last;
     unsigned count;   /* lanes in the line */
     unsigned high;    /* of them, those that came because of priority high */

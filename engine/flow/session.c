@@ -98,10 +98,11 @@ static void end_unconnected(struct session *session, enum happening happening)
     close_now(session);
 }
 
-static void note_lack(struct session *session, int result, enum happening happening)
+static enum happening note_lack(struct session *session, int result, enum happening happening)
 {
     if (happening == HAPPENING_LOCAL)
         session->lacks = result;
+    return happening;
 }
 
 static void lose(struct session *session, enum happening happening)
@@ -118,9 +119,7 @@ static void lose(struct session *session, enum happening happening)
 
 static void break_down(struct session *session, int result)
 {
-    enum happening happening = session_outcome_happening(result, true);
-    note_lack(session, result, happening);
-    lose(session, happening);
+    lose(session, note_lack(session, result, session_outcome_happening(result, true)));
 }
 
 /* ---- time ---- */
@@ -388,9 +387,7 @@ static void on_connected(struct stream *stream, int result)
 {
     struct session *session = container_of(stream, struct session, stream);
     if (result < 0) {
-        enum happening happening = session_outcome_happening(result, false);
-        note_lack(session, result, happening);
-        end_unconnected(session, happening);
+        end_unconnected(session, note_lack(session, result, session_outcome_happening(result, false)));
         return;
     }
     work(session);

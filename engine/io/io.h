@@ -112,9 +112,10 @@ struct io_op {
 static inline bool io_op_busy(const struct io_op *op) { return op->state != 0; }
 
 /* A stream socket towards an address of `family` (AF_INET, AF_INET6, AF_UNIX), TCP_NODELAY, close-on-exec, bound to
- * `source` unless that is NULL (IP_BIND_ADDRESS_NO_PORT: the port is chosen at connect). Descriptor or -errno; EADDRNOTAVAIL:
- * the source is no address of this machine. The last io_reserve descriptors that the process may have are not for
- * sockets with a source (EMFILE): mail must not keep Redis, DNS and those who ask what is going on from theirs. */
+ * `source` unless that is NULL (IP_BIND_ADDRESS_NO_PORT: the port is chosen at connect). Descriptor or -errno;
+ * EADDRNOTAVAIL: the source is no address of this machine. The last io_reserve descriptors that the process may have
+ * are not for sockets with a source (EMFILE): mail must not keep Redis, DNS and those who ask what goes on from
+ * theirs. */
 must_use int io_socket(struct io *io, int family, const struct io_address *source);
 static inline unsigned io_reserve(unsigned shards) { return 64 + 8 * shards; }
 

@@ -140,8 +140,8 @@ uint32_t sim_fault_rate(const struct sim_world *world, enum sim_fault fault);
 uint64_t sim_fault_count(const struct sim_world *world, enum sim_fault fault); /* how often it struck */
 
 /* Until then `error` is all that the host's processes get: EADDRNOTAVAIL for every connect from a source of theirs
- * (ports); EMFILE for every io_socket with a source, for the others have a reserve, while as many descriptors are open as
- * at the first of them; any other (ENFILE, ENOBUFS, ENOMEM) for every io_socket. */
+ * (ports); EMFILE for every io_socket with a source, for the others have a reserve, while as many descriptors are open
+ * as at the first of them; any other (ENFILE, ENOBUFS, ENOMEM) for every io_socket. */
 void sim_lack(struct sim_host *host, int error, nsec until);
 /* The host has the address no more: io_socket says so to whoever would send from it. Or has it again. */
 void sim_host_absent(struct sim_host *host, const char *text, bool absent);

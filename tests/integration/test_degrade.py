@@ -51,7 +51,8 @@ class Degrade(house.Case):
         wait_until(lambda: self.lacked("descriptors"), "sessions to lack descriptors")  # http has one all the same
         c.wait_count(1200)  # each ISP has its turn
         resource.prlimit(pid, limit, (4, had[1]))  # and now nothing at all, not even for DNS
-        c.push([f"s{i}@{('late', names[i % 6])[i % 2]}.example" for i in range(300)]).set(sealed="1")
+        c.push([f"s{i}@{('late', names[i % 6])[i % 2]}.example" for i in range(300)])
+        c.set(sealed="1")
         time.sleep(2)
         self.assertEqual(set(c.totals()), {"delivered"})
         resource.prlimit(pid, limit, had)
@@ -64,8 +65,8 @@ class Degrade(house.Case):
             resource.setrlimit(resource.RLIMIT_NOFILE, (450, 450))
         sink = self.house.isps(big="")
         text = self.house.engine_config(sessions_max=4000)
-        checked = subprocess.run([house.programs["sluice"], "config", "-c", self.house.write("few.conf", text), "--check"],
-                                 capture_output=True, text=True, preexec_fn=restrain, timeout=house.PATIENCE_S)
+        command = [house.programs["sluice"], "config", "-c", self.house.write("few.conf", text), "--check"]
+        checked = subprocess.run(command, capture_output=True, text=True, preexec_fn=restrain, timeout=house.PATIENCE_S)
         self.assertEqual(checked.returncode, 0, checked.stderr)
         needed = "450 file descriptors are allowed, 8384 are needed for 2 shards of 4000 sessions"
         self.assertIn(needed, checked.stderr)

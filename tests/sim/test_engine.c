@@ -1,5 +1,5 @@
-/* The engine's own shards in a simulated world: that they start, wait, die and leave as a process does, and what they do
- * on a machine that runs short. An argument chooses among the tests by name. */
+/* The engine's own shards in a simulated world: that they start, wait, die and leave as a process does, and what they
+ * do on a machine that runs short. An argument chooses among the tests by name. */
 #include "town.h"
 
 #include <errno.h>
@@ -147,15 +147,17 @@ static void a_lack_for_two_minutes(int error, enum metric metric, uint64_t seed)
     nsec until = sim_now(town->world) + 20 * NSEC_PER_S;
     sim_lack(town->engine_host, error, until);
     town_run(town, NSEC_PER_S);
-    uint64_t before = sim_engine_metric(town->engine, METRIC_TURNS), accepted = town->mail->ledger.accepted_count, there = judge_accepted(open);
+    uint64_t before = sim_engine_metric(town->engine, METRIC_TURNS);
+    uint64_t accepted = town->mail->ledger.accepted_count, there = judge_accepted(open);
     town_run(town, 18 * NSEC_PER_S);
     assert_true(judge_accepted(open) > there + 80); /* sessions that are open go on */
     if (error == EMFILE) /* and hand on what they have when they end */
         assert_true(town->mail->ledger.accepted_count - accepted > judge_accepted(open) - there + 80);
     else
         assert_int_equal(town->mail->ledger.accepted_count - accepted, judge_accepted(open) - there);
-    if (sim_engine_metric(town->engine, METRIC_TURNS) - before > 18 * 1500)
-        fail_msg("%llu turns while sessions cannot be begun", (unsigned long long)(sim_engine_metric(town->engine, METRIC_TURNS) - before));
+    uint64_t turns = sim_engine_metric(town->engine, METRIC_TURNS) - before;
+    if (turns > 18 * 1500)
+        fail_msg("%llu turns while sessions cannot be begun", (unsigned long long)turns);
     assert_true(town_metric(town, metric) > 0);
     assert_true(town_metric(town, metric) < 18 * 64); /* once a second, or once for each lane */
     sim_run_until(town->world, until + 100 * NSEC_PER_S);
