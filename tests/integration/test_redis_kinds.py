@@ -277,6 +277,7 @@ sentinel failover-timeout main 3000
         hosts = ",".join(f"127.0.0.1:{port}" for port in [free_port(), *ports])
         engine = self.begin(url.replace("HOSTS", hosts), redis_sentinel_user="sluice", redis_sentinel_password="watch",
                             **settings)
+        time.sleep(4)  # of an engine that has only just begun to connect nobody wants to hear that it does not yet
         c = self.campaign(client(master), "c", n)
         c.wait_count(n // 4, "delivered")
         ends(master)

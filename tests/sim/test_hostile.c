@@ -230,9 +230,10 @@ static void on_heard(struct io_recv *recv, struct slice bytes)
         caller->liar->lines++;
         if (draw(hostile, 40) == 0)
             babble(hostile, &text);
-        else if (hostile->friendly && draw(hostile, 4) && greet(&text, (struct slice){bytes.p + i, next - i}))
-            continue;
-        else if (draw(hostile, 4))
+        else if (hostile->friendly && draw(hostile, 4) && greet(&text, (struct slice){bytes.p + i, next - i})) {
+            if (draw(hostile, 8) == 0) /* once more, though nobody asked */
+                (void)greet(&text, (struct slice){bytes.p + i, next - i});
+        } else if (draw(hostile, 4))
             lie_well(hostile, &text);
         else
             lie(hostile, &text, 0);
