@@ -3,11 +3,14 @@
  * That is our trouble and nobody else's. Guarantee: whoever waits for the session waits on; there is no event, no
  * attempt is counted, no mail host is taken for dead and no lane for turned away. Sessions that are open go on. By
  * itself it is tried again, and what is lacking is told at most once a minute, and once when it has been over for a
- * minute: descriptors           of this process (EMFILE): for a second those sessions that are open are all that there
- * may be, and are shared out as such (crowd.h) descriptors, memory   of this machine (ENFILE, ENOBUFS, ENOMEM): no
- * session is begun for a second ports                 of a source towards one ISP are used up: that lane begins none
- * for a second source                its address is not on this machine: its lanes rest for ten seconds (LANE_ABSENT),
- * and what preferred it goes by its mates */
+ * minute:
+ *   - descriptors of this process (EMFILE): for a second those sessions that are open are all that there may be, and
+ * are shared out as such (crowd.h);
+ *   - descriptors or memory of this machine (ENFILE, ENOBUFS, ENOMEM): no session is begun for a second;
+ *   - ports: a source's are used up towards one ISP: that lane begins none for a second;
+ *   - a source's address is not on this machine: its lanes rest for ten seconds (LANE_ABSENT), and what preferred it
+ * goes by its mates.
+ */
 #ifndef FLOW_LACK_H
 #define FLOW_LACK_H
 
