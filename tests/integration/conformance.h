@@ -59,7 +59,7 @@ static inline bool is_text(const redisReply *reply, size_t cap)
 void conformance_held(struct conformance *c, struct slice campaign, char records[2][HELD_MAX]);
 /* A step that no store asks, of both. */
 void conformance_raw(struct conformance *c);
-void conformance_raw_reached(const struct conformance *c); /* ends the test unless each kind did what it may do */
+const char *conformance_raw_missing(const struct conformance *c); /* what no raw step has shown yet, or NULL */
 /* Says where it stands, and ends the test. */
 printf_like(2, 3) void conformance_fail(const struct conformance *c, const char *format, ...);
 /* One command of people. To be freed. */
