@@ -133,21 +133,32 @@ static void on_answered(void *context, struct lease *lease, enum store_state sta
 
 /* ---- turns ---- */
 
-static void watch_redis(struct shard *shard, nsec now)
+/* Each turn: a connection may be gone and back within milliseconds. */
+static void notice_redis(struct shard *shard)
 {
     bool there = store_connected(shard->store);
-    if (shard->redis_there && !there)
+    if (shard->redis_there && !there) {
         metrics_add(shard->metrics, METRIC_REDIS_LOST, 1);
-    shard->redis_there = there;
-    if (now - shard->opened_at < patience)
-        return;   /* it is only just being connected to */
-    if (!there) { /* said once, with what was wrong at first: how it fails changes while it comes back */
+        shard->redis_left = true;
         if (!shard->redis_trouble.count)
             slice_copy(shard->redis_said, sizeof shard->redis_said, slice_of(store_trouble(shard->store)));
-        log_trouble(&shard->log, &shard->redis_trouble, now, 0, "redis is away, sending stops", shard->redis_said);
-    } else {
-        log_trouble_over(&shard->log, &shard->redis_trouble, now, "redis is back, sending goes on");
     }
+    shard->redis_there = there;
+}
+
+/* Once a second what is wrong by then, which tells more than how it began. How it fails changes while it comes back, so
+ * that is said once. */
+static void watch_redis(struct shard *shard, nsec now)
+{
+    if (now - shard->opened_at < patience)
+        return; /* it is only just being connected to */
+    if (!shard->redis_there && !shard->redis_trouble.count)
+        slice_copy(shard->redis_said, sizeof shard->redis_said, slice_of(store_trouble(shard->store)));
+    if (!shard->redis_there || shard->redis_left)
+        log_trouble(&shard->log, &shard->redis_trouble, now, 0, "redis is away, sending stops", shard->redis_said);
+    if (shard->redis_there)
+        log_trouble_over(&shard->log, &shard->redis_trouble, now, "redis is back, sending goes on");
+    shard->redis_left = false;
 }
 
 static void leave(struct shard *shard, nsec now)
@@ -223,6 +234,7 @@ nsec shard_turn(struct shard *shard, nsec until)
     next = nsec_min(next, shard_settle(shard, now));
     next = nsec_min(next, totals_turn(shard, now));
     carry_pump(shard);
+    notice_redis(shard);
     if (now >= shard->board_at) {
         shard->board_at = now + board_every;
         carry_publish(shard);

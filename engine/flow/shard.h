@@ -105,7 +105,8 @@ struct shard {
     nsec opened_at, finish_by, board_at;
     nsec busy, busy_since; /* what the turns took since the board was last published */
     unsigned gone;    /* shard 0: others that have left */
-    bool redis_there; /* when it was last looked at, about once a second */
+    bool redis_there; /* by the last turn */
+    bool redis_left;  /* it was gone since it was last said how things are */
     char redis_said[192];
     struct log_trouble redis_trouble, sign_trouble, list_trouble;
 
