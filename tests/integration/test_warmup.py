@@ -96,7 +96,8 @@ class WarmUp(house.Case):
         """Every day kept its cap; with as many events more of one day as its cap was, it did not."""
         audit = json.loads(self.sluice("w", "--json", command="audit"))
         self.assertEqual((audit["exceeded"], audit["days_exceeded"]), (0, 0), audit)
-        self.assertIn(len(audit["days"]), (days - 2, days - 1, days))  # the last one may have had no start yet
+        # For each of two ISPs the first may have begun just before it ended, and the last may have had no start yet.
+        self.assertTrue(days - 4 <= len(audit["days"]) <= days, (audit["days"], days))
         self.assertEqual([day for day in audit["days"] if not day["known"] or day["starts"] > day["cap"]], [])
         event = next(e for e in c.events() if e["source"] == "s1" and e["isp"] == "big")
         pairs = [x for k in ("type", "seq", "source", "isp", "started", "final") for x in (k, event[k])]
