@@ -93,7 +93,7 @@ class WarmUp(house.Case):
         self.check_audit(c, len(self.history("big")) + len(self.history("other")))
 
     def check_audit(self, c, days):
-        """Every day kept its cap; with as many events more of one day as its cap was, it did not."""
+        """Every day kept its cap; with as many events more of one day as the largest cap is, it did not."""
         audit = json.loads(self.sluice("w", "--json", command="audit"))
         self.assertEqual((audit["exceeded"], audit["days_exceeded"]), (0, 0), audit)
         # For each of two ISPs the first may have begun just before it ended, and the last may have had no start yet.
@@ -101,7 +101,7 @@ class WarmUp(house.Case):
         self.assertEqual([day for day in audit["days"] if not day["known"] or day["starts"] > day["cap"]], [])
         event = next(e for e in c.events() if e["source"] == "s1" and e["isp"] == "big")
         pairs = [x for k in ("type", "seq", "source", "isp", "started", "final") for x in (k, event[k])]
-        for i in range(10):
+        for i in range(160):
             c.redis("XADD", c.key("events"), "*", *pairs)
         said = self.sluice("w", command="audit", code=1)
         self.assertRegex(said, r"s1 +big +.* +EXCEEDED: [0-9]+ too many")
