@@ -1,6 +1,8 @@
 /* What a session tells of an end is the same for all ends: put together here. */
 #include "flow/session_outcome.h"
 
+#include "flow/lack.h"
+
 #include <errno.h>
 
 static enum happening happening_of(int result)
@@ -17,16 +19,8 @@ static enum happening happening_of(int result)
     case -EACCES:
     case -EPERM:
         return HAPPENING_UNREACHABLE;
-    case -EADDRNOTAVAIL: /* every port of the source is in use towards that host */
-    case -EADDRINUSE:
-    case -EMFILE:
-    case -ENFILE:
-    case -EAGAIN:
-    case -ENOBUFS:
-    case -ENOMEM:
-        return HAPPENING_LOCAL;
     default:
-        return HAPPENING_RESET;
+        return lack_of_connection(result) ? HAPPENING_LOCAL : HAPPENING_RESET;
     }
 }
 

@@ -309,6 +309,16 @@ void sim_isp_domain(struct sim_isp *isp, const char *domain, uint32_t ttl_s, uns
         sim_zone_mx(isp->mail->world, domain, ttl_s, i < best ? 10 : 20, isp->exchangers[i].name);
 }
 
+struct sim_isp *sim_isp_plain(struct sim_mail *mail, const char *name, nsec body, unsigned exchangers)
+{
+    struct mx_personality personality;
+    mx_personality_init(&personality, name);
+    personality.latency[MX_BODY] = (struct mx_latency){body, 0};
+    struct sim_isp *isp = sim_isp_new(mail, name, &personality, exchangers, false);
+    sim_isp_domain(isp, name, 300, exchangers);
+    return isp;
+}
+
 static void mood_comes(struct io_timer *timer)
 {
     struct sim_mood *mood = container_of(timer, struct sim_mood, timer);

@@ -92,6 +92,8 @@ struct sim_isp *sim_isp_new(struct sim_mail *mail, const char *name, const struc
                             unsigned exchangers, bool ipv6);
 /* Gives `domain` an MX record for each exchanger: preference 10 for the first `best`, 20 for the others. */
 void sim_isp_domain(struct sim_isp *isp, const char *domain, uint32_t ttl_s, unsigned best);
+/* One that has the domain of its name, all exchangers at the same preference, and takes `body` to accept a message. */
+struct sim_isp *sim_isp_plain(struct sim_mail *mail, const char *name, nsec body, unsigned exchangers);
 /* From `at` on the ISP behaves so; at or before now: at once. Connections that are open go on under it. */
 void sim_isp_mood(struct sim_isp *isp, nsec at, const struct mx_personality *personality);
 /* The exchanger dies with all its sessions, or is started again. */

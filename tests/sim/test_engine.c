@@ -109,16 +109,6 @@ static void it_leaves_when_asked(void **state)
 
 /* ---- what this machine lacks is nobody's fault ---- */
 
-static struct sim_isp *slow_isp(struct town *town, const char *name, nsec latency)
-{
-    struct mx_personality personality;
-    mx_personality_init(&personality, name);
-    personality.latency[MX_BODY] = (struct mx_latency){latency, 0};
-    struct sim_isp *isp = sim_isp_new(town->mail, name, &personality, 2, false);
-    sim_isp_domain(isp, name, 300, 2);
-    return isp;
-}
-
 /* Everybody was sent to once, at the first try, and nobody was told anything else. */
 static void judge_nobody_was_blamed(struct town *town, uint64_t recipients)
 {
@@ -137,8 +127,8 @@ static void a_lack_for_two_minutes(int error, enum metric metric, uint64_t seed)
                                  "defaults { connections = 2 }\n"
                                  "isp big.example { mx = {.big.example}  per_connection = 5 }\n"
                                  "isp long.example { mx = {.long.example}  per_connection = 0  rate = 2/s }\n");
-    slow_isp(town, "big.example", 40 * NSEC_PER_MS);
-    struct sim_isp *open = slow_isp(town, "long.example", 5 * NSEC_PER_MS);
+    sim_isp_plain(town->mail, "big.example", 40 * NSEC_PER_MS, 2);
+    struct sim_isp *open = sim_isp_plain(town->mail, "long.example", 5 * NSEC_PER_MS, 2);
     town_campaign(town, "c", "");
     town_push(town, "c", "r%llu@big.example", 0, 1000);
     town_push(town, "c", "r%llu@long.example", 0, 300);
@@ -192,7 +182,7 @@ static void a_source_whose_address_has_gone_rests(void **unused)
     (void)unused;
     struct town *town = town_new(45, 2, "pool alone { source 203.0.113.13 { name = s3  ehlo = s3.town.example } }\n"
                                         "defaults { per_connection = 5  connections = 2  retry = {10s} }\n");
-    struct sim_isp *isp = slow_isp(town, "big.example", 40 * NSEC_PER_MS);
+    struct sim_isp *isp = sim_isp_plain(town->mail, "big.example", 40 * NSEC_PER_MS, 2);
     town_campaign(town, "c", "");
     town_campaign(town, "d", "pool alone");
     town_push(town, "c", "r%llu@big.example", 0, 5000);

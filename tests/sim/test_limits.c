@@ -118,21 +118,11 @@ static struct sim_caller *caller(struct sim_isp *isp, unsigned source)
     return NULL;
 }
 
-static struct sim_isp *plain_isp(struct town *town, const char *name, nsec body)
-{
-    struct mx_personality personality;
-    mx_personality_init(&personality, name);
-    personality.latency[MX_BODY] = (struct mx_latency){body, 0};
-    struct sim_isp *isp = sim_isp_new(town->mail, name, &personality, 1, false);
-    sim_isp_domain(isp, name, 300, 1);
-    return isp;
-}
-
 static struct story begin(uint64_t seed, unsigned shards, const char *settings, nsec interval, uint32_t burst,
                           struct sim_isp **isp)
 {
     struct story s = {.town = town_new(seed, shards, settings)};
-    *isp = plain_isp(s.town, "big.example", 100 * NSEC_PER_MS);
+    *isp = sim_isp_plain(s.town->mail, "big.example", 100 * NSEC_PER_MS, 1);
     town_campaign(s.town, "c", "");
     town_push(s.town, "c", "r%llu@big.example", 0, 3500);
     phase(&s, interval, burst);
@@ -318,7 +308,7 @@ static void exchangers_are_grouped_anew(void **unused)
     for (unsigned shards = 1; shards <= 2; shards++) {
         struct sim_isp *isp;
         struct story s = begin(7, shards, "defaults { rate = 10/s connections = 4 }\n", NSEC_PER_S / 10, 1, &isp);
-        struct sim_isp *second = plain_isp(s.town, "tall.example", 100 * NSEC_PER_MS);
+        struct sim_isp *second = sim_isp_plain(s.town->mail, "tall.example", 100 * NSEC_PER_MS, 1);
         town_campaign(s.town, "d", "");
         town_push(s.town, "d", "r%llu@tall.example", 0, 3000);
         town_run(s.town, 10 * NSEC_PER_S);

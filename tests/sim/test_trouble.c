@@ -12,12 +12,7 @@
 
 static struct sim_isp *isp_of(struct town *town, const char *name, nsec latency)
 {
-    struct mx_personality personality;
-    mx_personality_init(&personality, name);
-    personality.latency[MX_BODY] = (struct mx_latency){latency, 0};
-    struct sim_isp *isp = sim_isp_new(town->mail, name, &personality, 2, false);
-    sim_isp_domain(isp, name, 300, 2);
-    return isp;
+    return sim_isp_plain(town->mail, name, latency, 2);
 }
 
 static void close_town(struct town *town)
