@@ -144,7 +144,7 @@ static bool start(struct shard *shard, struct lane *lane, struct session *sessio
     now = io_now(shard->io); /* to press takes time */
     lane_start(lane, now);
     lane_charge(lane, attempt->campaign);
-    session_offer(session, attempt, press_take(&shard->press, attempt), now, io_wall(shard->io));
+    session_offer(session, attempt, press_take(&shard->press, attempt), now, io_wall_at(shard->io, now));
     shard->carried++;
     attempt->campaign->carried++;
     session->messages++;

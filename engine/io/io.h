@@ -74,6 +74,10 @@ nsec io_now(struct io *io);
  * whether seconds have passed asks this. Starts and their limits ask io_now. */
 nsec io_lately(struct io *io);
 nsec io_wall(struct io *io);       /* UTC since the Unix epoch; may jump */
+/* What io_wall says of `at`, an instant of io_now within the last seconds: two instants are as far apart by this as by
+ * io_now, but for jumps. By readings of both clocks, one after the other, they are not: the thread may be put aside
+ * between the two. */
+nsec io_wall_at(struct io *io, nsec at);
 uint64_t io_random(struct io *io); /* 64 random bits; in the simulation from the seed */
 
 /* One turn: hands everything submitted to the kernel in one go, waits until something completes, a timer is due, a

@@ -40,6 +40,24 @@ nsec io_wall(struct io *io)
     return clock_of(CLOCK_REALTIME);
 }
 
+/* They are put right alike, and only the wall clock jumps: it is enough to see every millisecond how far apart they
+ * are, between two looks that nothing came between. */
+nsec io_wall_at(struct io *io, nsec at)
+{
+    nsec now = io->lately, shortest = NSEC_NEVER;
+    if (io->wall_ahead && now - io->wall_ahead_at < NSEC_PER_MS)
+        return at + io->wall_ahead;
+    for (int i = 0; i < 4 && shortest > NSEC_PER_US; i++) {
+        nsec before = now = io_now(io), wall = io_wall(io), took = io_now(io) - before;
+        if (took >= shortest)
+            continue;
+        shortest = took;
+        io->wall_ahead = wall - before - took / 2;
+    }
+    io->wall_ahead_at = now;
+    return at + io->wall_ahead;
+}
+
 static uint64_t rotate(uint64_t x, int by) { return x << by | x >> (64 - by); }
 
 /* xoshiro256** (Blackman, Vigna 2018), seeded by the kernel. */

@@ -54,6 +54,7 @@ struct io {
     unsigned callbacks; /* run in this turn */
     bool turning;
     nsec lately;
+    nsec wall_ahead, wall_ahead_at; /* by how much io_wall is more than io_now; 0: never looked */
 
     struct io_group *group;
     unsigned shard, wakes_wanted;

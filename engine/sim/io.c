@@ -194,11 +194,11 @@ void io_poll(struct io *io, struct io_op *op, int fd, unsigned events)
 /* ---- timers and clocks ---- */
 
 nsec io_now(struct io *io) { return io->world->now; }
-
 nsec io_lately(struct io *io) { return io->world->now; }
 
 /* The epoch of all worlds: 2026-01-01, so that traces do not depend on today. */
 nsec io_wall(struct io *io) { return (nsec)1767225600 * NSEC_PER_S + io->world->now + io->host->wall_offset; }
+nsec io_wall_at(struct io *io, nsec at) { return io_wall(io) + at - io->world->now; }
 
 uint64_t io_random(struct io *io) { return sim_draw(&io->random); }
 void io_timer_clear(struct io *io, struct io_timer *timer) { timer_clear(&io->timers, timer); }

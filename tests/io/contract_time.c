@@ -51,6 +51,20 @@ static void the_clock_never_goes_back(void **state)
     assert_true(io_wall(stage->io) > 0);
 }
 
+/* Starts are recorded by the one clock and paced by the other; an audit compares the two. */
+static void an_instant_has_one_wall_time(void **state)
+{
+    struct stage *stage = *state;
+    nsec first = io_now(stage->io), wall = io_wall_at(stage->io, first);
+    assert_true(llabs(wall - io_wall(stage->io)) < 60 * NSEC_PER_S);
+    for (int i = 0; i < 20; i++) {
+        stage_turn(stage, io_now(stage->io) + 200 * NSEC_PER_US);
+        nsec now = io_now(stage->io), moved = io_wall_at(stage->io, now) - wall - (now - first);
+        nsec past = io_wall_at(stage->io, first) - wall;
+        assert_true(llabs(moved) < NSEC_PER_MS && llabs(past) < NSEC_PER_MS);
+    }
+}
+
 static void the_last_look_at_the_clock(void **state)
 {
     struct stage *stage = *state;
@@ -224,7 +238,8 @@ static void many_random_timers_agree_with_a_sorted_list(void **state)
 
 const struct CMUnitTest contract_time[CONTRACT_TESTS_MAX] = {
     cmocka_unit_test(the_clock_never_goes_back),
-        cmocka_unit_test(the_last_look_at_the_clock),
+    cmocka_unit_test(an_instant_has_one_wall_time),
+    cmocka_unit_test(the_last_look_at_the_clock),
     cmocka_unit_test(random_bits_differ),
     cmocka_unit_test(a_turn_ends_at_until_and_waits_no_longer),
     cmocka_unit_test(a_turn_waits_for_the_next_timer),
