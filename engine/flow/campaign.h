@@ -23,6 +23,7 @@ struct campaign {
     bool looked;     /* `view` and all below are valid */
     bool look_again; /* as soon as the look in flight is back */
     nsec looked_at;  /* 0: look at once */
+    nsec seen_at;    /* when `view` came */
     enum store_state state;
     struct store_view view;
     int ran_in; /* the pool that it was sent from when that was last asked; -1: it did not run */

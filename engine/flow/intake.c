@@ -105,6 +105,7 @@ static void campaign_looked(struct store_request *request, const struct store_an
     struct campaign *campaign = container_of(request, struct campaign, look);
     struct intake *intake = campaign->intake;
     if (answer->result == STORE_OK) {
+        campaign->seen_at = io_now(intake->io);
         for (unsigned i = 0; i < campaign->view.parked_count; i++)
             campaign->parked_index[i] = list_index(intake->config, slice_of(campaign->view.parked_lists[i].isp));
         campaign_update(campaign, intake->config, &intake->editions, answer->items, answer->item_count);
@@ -232,18 +233,27 @@ static bool room_for_lease(const struct intake *intake, const struct campaign *c
 
 static bool lease_orphan(struct intake *intake, struct campaign *campaign)
 {
-    if (!campaign->view.orphan_count || !room_for_lease(intake, campaign, LIMIT_LEASE_RECIPIENTS))
+    if (!room_for_lease(intake, campaign, LIMIT_LEASE_RECIPIENTS))
         return false;
     /* What another engine has left is shared by all that live: nobody takes more than it is through with soon. */
-    unsigned i = campaign->view.orphan_count - 1;
-    struct slice owner = slice_of(campaign->view.orphan_owner[i]);
-    bool ours = slice_equal(owner, SLICE("-")) || slice_equal(owner, slice_of(intake->config->engine));
-    if (!ours && waiting(intake) >= LOW_WATER)
-        return false;
-    campaign->view.orphan_count--;
-    lease_adopt(intake, campaign, slice_of(campaign->view.orphans[i]), slice_of(campaign->view.orphan_owner[i]),
-                campaign->view.orphan_incarnation[i]);
-    return true;
+    while (campaign->view.orphan_count) {
+        unsigned i = campaign->view.orphan_count - 1;
+        struct slice owner = slice_of(campaign->view.orphan_owner[i]);
+        uint64_t incarnation = campaign->view.orphan_incarnation[i];
+        bool ours = slice_equal(owner, SLICE("-")) || slice_equal(owner, slice_of(intake->config->engine));
+        if (!ours && waiting(intake) >= LOW_WATER)
+            return false;
+        enum neighbour_is is =
+            ours ? NEIGHBOUR_DEAD : neighbours_ask(intake->neighbours, owner, incarnation, campaign->seen_at);
+        if (is == NEIGHBOUR_UNKNOWN)
+            return false;
+        campaign->view.orphan_count--;
+        if (is == NEIGHBOUR_DEAD) {
+            lease_adopt(intake, campaign, slice_of(campaign->view.orphans[i]), owner, incarnation);
+            return true;
+        }
+    }
+    return false;
 }
 
 /* How many records of the campaign's n-th parked list to lease now. Not a few at a time, unless there are no more. */

@@ -34,6 +34,7 @@ static void is_alive(struct neighbour *one)
 
 static void is_absent(struct neighbour *one)
 {
+    one->absent_at = one->asked_at;
     if (!one->absent++)
         one->absent_since = one->asked_at;
     if (one->dead || one->absent < READS || one->asked_at - one->absent_since < one->all->life)
@@ -68,23 +69,31 @@ void neighbours_open(struct neighbours *n, struct io *io, struct store *store, s
     }
 }
 
-static struct neighbour *place_of(struct neighbours *n, const struct store_owner *who)
+static struct neighbour *find(struct neighbours *n, struct slice engine, uint64_t incarnation)
 {
-    struct neighbour *empty = NULL;
     for (unsigned i = 0; i < NEIGHBOURS; i++) {
         struct neighbour *one = &n->list[i];
-        if (one->named_at && one->who.incarnation == who->incarnation && strcmp(one->who.engine, who->engine) == 0)
+        if (one->named_at && one->who.incarnation == incarnation && slice_equal(slice_of(one->who.engine), engine))
             return one;
-        if (!one->named_at && !store_request_busy(&one->request) && !empty)
-            empty = one;
     }
+    return NULL;
+}
+
+static struct neighbour *place_of(struct neighbours *n, const struct store_owner *who)
+{
+    struct neighbour *known = find(n, slice_of(who->engine), who->incarnation), *empty = NULL;
+    if (known)
+        return known;
+    for (unsigned i = 0; i < NEIGHBOURS && !empty; i++)
+        if (!n->list[i].named_at && !store_request_busy(&n->list[i].request))
+            empty = &n->list[i];
     if (!empty)
         return NULL; /* they have their turn when others are forgotten */
     n->due = 0;
     empty->who = *who;
     empty->absent = 0;
     empty->dead = false;
-    empty->asked_at = 0;
+    empty->asked_at = empty->absent_at = 0;
     return empty;
 }
 
@@ -95,6 +104,24 @@ void neighbours_named(struct neighbours *n, const struct store_owner *owners, un
         if (one)
             one->named_at = io_now(n->io);
     }
+}
+
+static void ask(struct neighbour *one, nsec now)
+{
+    one->asked_at = now;
+    store_engine(one->all->store, &one->request, slice_of(one->who.engine));
+}
+
+enum neighbour_is neighbours_ask(struct neighbours *n, struct slice engine, uint64_t incarnation, nsec seen)
+{
+    struct neighbour *one = find(n, engine, incarnation);
+    if (!one || !one->dead)
+        return NEIGHBOUR_ALIVE;
+    if (one->absent_at > seen)
+        return NEIGHBOUR_DEAD;
+    if (!store_request_busy(&one->request))
+        ask(one, io_now(n->io));
+    return NEIGHBOUR_UNKNOWN;
 }
 
 /* What was learned before is worth nothing: the others may have been as cut off as we were. */
@@ -132,8 +159,7 @@ nsec neighbours_turn(struct neighbours *n, nsec now, bool sure)
             continue;
         }
         if (!one->asked_at || now >= one->asked_at + every) {
-            one->asked_at = now;
-            store_engine(n->store, &one->request, slice_of(one->who.engine));
+            ask(one, now);
         } else {
             n->due = nsec_min(n->due, one->asked_at + every);
         }

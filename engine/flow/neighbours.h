@@ -6,6 +6,10 @@
  * and we had our turns. An engine that lives has renewed its own in that time, for it tries as soon as Redis is back. Its
  * sources are free by then: a heart that was not accepted asks for no source (beat.c).
  *
+ * Whoever comes back has leases of its own at once, while we may think it dead for two seconds more. So before a lease is
+ * taken over, its owner's heartbeat is read once more, after the lease was seen: none is taken by an engine whose heart
+ * does not beat.
+ *
  * That is no proof either (the other may be cut off from Redis, or stopped), and need not be: an engine grants itself
  * nothing once half a life has passed without its heartbeat, and its leases are fenced when they have been adopted. To
  * count one as dead who is not costs only what is in doubt then.
@@ -32,7 +36,7 @@ struct neighbours {
         struct neighbours *all;
         struct store_owner who;
         nsec named_at; /* 0: nobody stands here */
-        nsec asked_at, absent_since;
+        nsec asked_at, absent_since, absent_at; /* absent_at: when the last read that found it absent was asked for */
         unsigned absent; /* reads in a row */
         bool dead;
     } list[NEIGHBOURS];
@@ -45,6 +49,9 @@ struct neighbours {
 void neighbours_open(struct neighbours *neighbours, struct io *io, struct store *store, struct log *log, nsec life);
 /* A look found these: they have leases. */
 void neighbours_named(struct neighbours *neighbours, const struct store_owner *owners, unsigned count);
+/* Is the owner dead whose lease was seen at `seen`? Not known: it is being asked. */
+enum neighbour_is { NEIGHBOUR_ALIVE, NEIGHBOUR_UNKNOWN, NEIGHBOUR_DEAD };
+enum neighbour_is neighbours_ask(struct neighbours *neighbours, struct slice engine, uint64_t incarnation, nsec seen);
 /* Once a turn, `sure`: Redis is there and our own heartbeat holds. Returns when it wants to be called again. */
 nsec neighbours_turn(struct neighbours *neighbours, nsec now, bool sure);
 bool neighbours_owe(const struct neighbours *neighbours);

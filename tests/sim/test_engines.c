@@ -219,6 +219,32 @@ static void who_is_cut_off_stops_in_time(void **unused)
     }
 }
 
+/* It was taken for dead, and comes back: what it takes from then on is its own, and nobody in it is in doubt. */
+static void who_is_back_keeps_what_it_takes(void **unused)
+{
+    (void)unused;
+    enum { COUNT = 6000 };
+    for (unsigned n = 0; n < 2; n++) {
+        struct town *town = make(100 + n, 2, 1 + n, "defaults { connections = 4 }\n", 800 * NSEC_PER_MS);
+        town_campaign(town, "c", "in_doubt resend");
+        town_push(town, "c", "r%llu@big.example", 0, COUNT);
+        town_start_one(town, 0);
+        town_start_one(town, 1);
+        town_run(town, 2 * NSEC_PER_S);
+        town_cut_off(town, 0, 40 * NSEC_PER_S);
+        town_run(town, 40 * NSEC_PER_S);
+        nsec back = sim_now(town->world);
+        uint64_t adopted = town_metric(town, METRIC_LEASED_ADOPTED);
+        assert_true(adopted > 0);
+        town_run(town, 15 * NSEC_PER_S);
+        assert_true(accepted_from(town, 0, back) > 0);
+        assert_int_equal(town_metric(town, METRIC_LEASED_ADOPTED), adopted);
+        struct town_account account = end(town, 600 * NSEC_PER_S);
+        assert_in_range(account.events[EVENT_IN_DOUBT], 1, 3 * town->open_sessions);
+        close_town(town);
+    }
+}
+
 /* The same id twice, and the same sources: the second waits, and has it all once the first is gone. */
 static void one_id_is_one_engine(void **unused)
 {
@@ -385,6 +411,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(who_was_stopped_sends_nothing_of_what_it_lost),
         cmocka_unit_test(a_redis_that_was_away_kills_nobody),
         cmocka_unit_test(who_is_cut_off_stops_in_time),
+        cmocka_unit_test(who_is_back_keeps_what_it_takes),
         cmocka_unit_test(one_id_is_one_engine),
         cmocka_unit_test(sources_move_one_by_one),
         cmocka_unit_test(who_takes_a_source_over_has_saved_nothing),
