@@ -70,9 +70,21 @@ static void tell_ended(struct stream *stream, int result)
     stream->on->ended(stream, result);
 }
 
+/* The peer is gone. What it said before may lie in the kernel yet, so the receive has the last word. */
+static bool told_by_receive(struct stream *stream, int result)
+{
+    if ((result != -EPIPE && result != -ECONNRESET) || stream->state != STREAM_OPEN ||
+        !io_op_busy(&stream->recv.op))
+        return false;
+    stream->cut = result;
+    return true;
+}
+
 static void on_tls_sent(struct stream *stream, int result)
 {
     tls_link_sent(&stream->tls);
+    if (told_by_receive(stream, result))
+        return;
     if (stream->sending && (result < 0 || stream->state == STREAM_SPENT || stream->encrypted == stream->lent_bytes))
         tell_sent(stream, result < 0 ? result : stream->encrypted == stream->lent_bytes ? total(stream) : -EPIPE);
     else if (stream->sending)
@@ -148,7 +160,7 @@ static void on_sent(struct io_op *op, int result)
         settle(stream);
     } else if (is_tls(stream)) {
         on_tls_sent(stream, result);
-    } else {
+    } else if (!told_by_receive(stream, result)) {
         stream->on->sent(stream, result);
     }
 }
@@ -172,7 +184,7 @@ static void on_received(struct io_op *op, int result)
         tls_link_cut(&stream->tls, result, &failed);
         tell_failed(stream, &failed);
     } else if (stream->state == STREAM_OPEN) {
-        stream->on->ended(stream, result);
+        stream->on->ended(stream, stream->cut ? stream->cut : result);
     }
 }
 
@@ -229,7 +241,7 @@ void stream_send(struct stream *stream, const struct slice *parts, unsigned coun
 
 bool stream_sending(const struct stream *stream)
 {
-    return is_tls(stream) ? stream->sending : io_op_busy(&stream->send.op);
+    return stream->cut || (is_tls(stream) ? stream->sending : io_op_busy(&stream->send.op));
 }
 
 void stream_close(struct stream *stream)

@@ -19,7 +19,8 @@ struct stream;
 struct stream_events {
     void (*connected)(struct stream *stream, int result);     /* once after stream_connect: 0 or -errno */
     void (*bytes)(struct stream *stream, struct slice bytes); /* borrowed until return */
-    void (*sent)(struct stream *stream, int result);          /* the last stream_send is over: >= 0, or -errno */
+    void (*sent)(struct stream *stream, int result);          /* the last stream_send is over: >= 0, or -errno. Not told
+                                                         where the peer is gone: `ended` is, behind all that it said */
     void (*ended)(struct stream *stream, int result); /* the peer closed (0), the connection broke (-errno), or what
                                                          came is no TLS any more (-EPROTO); the owner calls
                                                          stream_close */
@@ -57,6 +58,7 @@ struct stream {
     unsigned lent_count;
     size_t lent_bytes, encrypted; /* of all parts; of these, what was turned into ciphertext */
     bool sending;
+    int cut; /* -errno of the send that found the peer gone; 0: none did */
 };
 
 /* Requires STREAM_CLOSED, which a zeroed stream is. 0: connecting; -errno: no socket could be had, nothing was started.
