@@ -87,11 +87,14 @@ class Outcomes(house.Case):
     def test_servers_that_end_sessions_in_their_own_ways(self):
         """421 after some messages, a silent close between messages, and one that minds bytes behind the dot: nobody
         is deferred, and nothing is sent twice."""
+        slowly = (f"defaults {{ {FAST}  adapt = no }}\n"  # that one's sessions are idle for longer than it likes
+                  "isp idle { mx = mx.idle.example  connections = 1  rate = 5/s }")
         c = self.send({"three": "messages = 3", "silent": "messages = 3  messages_silent = true",
                        "behind": "behind_dot = refuse", "closes": "behind_dot = close",
-                       "idle": "idle = 20ms  idle_silent = true  latency { body = 5ms }"}, n=60)
+                       "idle": "idle = 150ms  idle_silent = true"}, n=60, config=slowly)
         types = {isp: dict(count_by(self.of(c, isp), "type")) for isp in ("three", "silent", "closes", "idle")}
         self.assertEqual(types, {isp: {"delivered": 60} for isp in types})
+        self.assertGreater(self.sink.isp("idle")["connections"], 10)
         # A message that was answered 503 for what stood behind it was refused once; it is sent again by itself.
         self.assertEqual(count_by(self.of(c, "behind"), "type")["delivered"], 60)
         # The objection is remembered: each of the few sessions that were open then may have met it once.

@@ -92,7 +92,7 @@ class World(house.Case):
             self.assertEqual("tls" in event, encrypted, event)
         report = self.reports()[name]
         self.assertEqual((report["mails"], report["accepted"]), (0, 0), report)
-        self.assertEqual(report["connections"], tries, report)
+        self.assertTrue(1 <= report["connections"] <= tries, report)  # who waits for long is deferred with the others
 
     def goes(self, name, events, encrypted):
         for event in events:
