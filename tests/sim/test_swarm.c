@@ -289,9 +289,6 @@ static uint64_t one_run(uint64_t seed, struct mx_tls *tls, struct town_reach *re
     town_finish(town);
     town_reach_add(reach, town);
     unlink(run.secret);
-    if (getenv("SIM_TIMES"))
-        fprintf(stderr, "seed %llu: %lld s, %llu turns\n", (unsigned long long)seed,
-                (long long)(sim_now(town->world) / NSEC_PER_S), (unsigned long long)sim_events(town->world));
     uint64_t trace = sim_trace(town->world);
     town_free(town);
     return trace;
@@ -331,6 +328,8 @@ static void assert_reached(const struct town_reach *reach, const uint64_t *contr
     assert_true(reach->fenced + reach->gone > 0);
 }
 
+static uint64_t traces[65]; /* by seed, of runs that were made; 0: none */
+
 static void all_comes_to_its_end(void **unused)
 {
     (void)unused;
@@ -345,8 +344,11 @@ static void all_comes_to_its_end(void **unused)
     }
     uint64_t runs = getenv("SIM_SWARM") ? strtoull(getenv("SIM_SWARM"), NULL, 10) : 64;
     print_message("seeds 1 .. %llu\n", (unsigned long long)runs);
-    for (uint64_t seed = 1; seed <= runs; seed++)
-        one_run(seed, tls, &reach, controls);
+    for (uint64_t seed = 1; seed <= runs; seed++) {
+        uint64_t trace = one_run(seed, tls, &reach, controls);
+        if (seed < countof(traces))
+            traces[seed] = trace;
+    }
     print_message("crashes %llu, fenced %llu, gone %llu, adopted %llu, parked %llu, in doubt %llu\n",
                   (unsigned long long)reach.crashes, (unsigned long long)reach.fenced, (unsigned long long)reach.gone,
                   (unsigned long long)reach.adopted, (unsigned long long)reach.parked,
@@ -367,17 +369,20 @@ static void all_comes_to_its_end(void **unused)
 static void the_same_seed_gives_the_same_trace(void **unused)
 {
     (void)unused;
-    static const uint64_t seeds[] = {3, 17, 31};
+    static const uint64_t seeds[] = {5, 6, 10};
     struct town_reach reach;
     uint64_t controls[TOWN_CONTROL_COUNT] = {0};
     memset(&reach, 0, sizeof reach);
-    for (unsigned i = 0; i < countof(seeds); i++) {
-        struct mx_tls *one = mx_tls_new(), *other = mx_tls_new();
-        if (one_run(seeds[i], one, &reach, controls) != one_run(seeds[i], other, &reach, controls))
-            fail_msg("seed %llu was not the same again", (unsigned long long)seeds[i]);
-        mx_tls_free(one);
-        mx_tls_free(other);
-    }
+    for (unsigned i = 0; i < countof(seeds); i++)
+        for (unsigned again = 0; again < 2; again++) {
+            struct mx_tls *tls = mx_tls_new();
+            uint64_t *known = &traces[seeds[i]];
+            uint64_t trace = *known && !again ? *known : one_run(seeds[i], tls, &reach, controls);
+            if (*known && trace != *known)
+                fail_msg("seed %llu was not the same again", (unsigned long long)seeds[i]);
+            *known = trace;
+            mx_tls_free(tls);
+        }
     assert_true(reach.tls_full > 0 && reach.accepted_chunked > 0 && reach.logins > 0);
 }
 
