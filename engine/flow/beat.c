@@ -195,7 +195,9 @@ static void on_source(struct store_request *request, const struct store_answer *
         release_source(shard, (unsigned)index);
         return;
     }
-    bool ours = answer->result == STORE_OK && answer->number == 1;
+    if (answer->result != STORE_OK)
+        return; /* nobody has said that it is another's; what was granted before lapses in its own time */
+    bool ours = answer->number == 1;
     struct held_post held = {.until = ours ? source->asked_at + life / 2 : 0, .index = index};
     shard_post_all(shard, SHARD_POST_SOURCE, &held, sizeof held);
     const char *name = shard->config->sources[index].name;

@@ -135,7 +135,7 @@ class Campaign:
     def wait_for(self, *phases, patience_s=PATIENCE_S):
         wait_until(lambda: self.status().get("phase") in phases,
                    lambda: f"{self.name} to be {phases}; it is {self.status()}, {self.totals()}; doubts: "
-                           f"{[(e['to'], e['reply'], e['rule']) for e in self.events(type='in_doubt')][:10]}", patience_s)
+                           f"{[(e.get('to'), e.get('reply'), e.get('rule')) for e in self.events(type='in_doubt')][:10]}", patience_s)
         return self
 
     def wait_count(self, n, *types, patience_s=PATIENCE_S):

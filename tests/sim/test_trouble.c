@@ -93,6 +93,29 @@ static void redis_is_unwilling(void **unused)
     town_free(town);
 }
 
+/* It is slow, and a right is taken from us between a heartbeat and what is asked behind it: whoever is refused has not
+ * heard that a source is another's. */
+static void a_refusal_takes_no_source(void **unused)
+{
+    (void)unused;
+    struct town *town = town_new(20, 2, "isp big { mx = {.big.example}  connections = 4 }\n");
+    isp_of(town, "big.example", 500 * NSEC_PER_MS);
+    town_campaign(town, "c", "in_doubt resend");
+    town_push(town, "c", "r%llu@big.example", 0, 2000);
+    town_start(town);
+    fake_redis_set_faults(town->redis, &(struct fake_redis_faults){.delay = 300 * NSEC_PER_MS});
+    for (unsigned i = 0; i < 10; i++) {
+        town_run(town, 5 * NSEC_PER_S + (nsec)sim_random(town->world) % (2 * NSEC_PER_S));
+        fake_redis_set_mode(town->redis, FAKE_REDIS_NOPERM);
+        town_run(town, NSEC_PER_S);
+        fake_redis_set_mode(town->redis, FAKE_REDIS_WELL);
+    }
+    struct town_account account = town_end(town, "c", 600 * NSEC_PER_S);
+    assert_int_equal(account.events[EVENT_DELIVERED], 2000);
+    assert_int_equal(account.events[EVENT_IN_DOUBT], 0);
+    town_free(town);
+}
+
 /* While nothing can be done nothing is done: neither while Redis is away with recipients in memory, nor while it hangs,
  * nor for campaigns that are idle, paused, or have only retries for later. */
 static void waiting_costs_no_turns(void **unused)
@@ -448,6 +471,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(redis_is_away_for_long),
         cmocka_unit_test(redis_is_unwilling),
+        cmocka_unit_test(a_refusal_takes_no_source),
         cmocka_unit_test(waiting_costs_no_turns),
         cmocka_unit_test(a_hash_goes_and_comes_back),
         cmocka_unit_test(the_pool_is_changed_in_the_middle),
