@@ -141,8 +141,8 @@ static const struct config_row table[] = {
         "Allows http to be another address than one of loopback. Whoever reaches it may read it."),
     ROW(TOP(shutdown), "shutdown", CONFIG_DURATION, 0, HOUR, "30s", NULL,
         "How long open messages may take to end after SIGTERM."),
-    ROW(TOP(poll), "poll", CONFIG_DURATION, 10 * MS, MINUTE, "1s", NULL,
-        "How often an idle engine looks for campaigns that nobody announced."),
+    ROW(TOP(poll), "poll", CONFIG_DURATION, 10 * MS, MINUTE, "900ms", NULL,
+        "How often an idle engine looks for campaigns that nobody announced: so that they are seen within a second."),
     ROW(TOP(token_key), "token_key", CONFIG_PATH, 0, 1024, "", "none; campaigns with verp 1 need it",
         "The file of the secrets of VERP return paths, one a line of at least 32 characters (openssl rand -hex 32): the "
         "first makes tokens, all verify them. Nobody but Sluice's user may be able to read it."),

@@ -38,7 +38,8 @@
  * without a word. What cannot be had is a right account when the engine dies within `keeps` of Redis' loss: what it
  * kept dies with it.
  *
- * Memory: at most what is asked within `keeps`; from REPLAY_BYTES on store_busy says true. */
+ * Memory: at most what is asked within `keeps`; from REPLAY_BYTES on store_busy says true. What was given back counts as
+ * well: no more than that is held, but for the steps that were under way when it was reached. */
 #ifndef STORE_REPLAY_H
 #define STORE_REPLAY_H
 

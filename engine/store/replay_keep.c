@@ -7,18 +7,33 @@ enum { CLASS_LEAST = 9 };
 
 /* ---- memory ---- */
 
+static size_t size_of(unsigned class) { return (size_t)1 << (class + CLASS_LEAST); }
+
+/* What lies free of other sizes goes before more is asked of the machine than may be kept. */
+static struct replay_bytes *bytes_make(struct replay *replay, size_t size)
+{
+    for (unsigned i = REPLAY_CLASSES; i-- > 0 && replay->held + size > REPLAY_BYTES;)
+        for (struct replay_bytes *bytes; replay->held + size > REPLAY_BYTES && (bytes = replay->free[i]);) {
+            replay->free[i] = bytes->next;
+            replay->held -= size_of(i);
+            free(bytes);
+        }
+    replay->held += size;
+    return malloc(size);
+}
+
 static struct replay_bytes *bytes_take(struct replay *replay, size_t n)
 {
     unsigned class = 0;
-    while (((size_t)1 << (class + CLASS_LEAST)) < sizeof(struct replay_bytes) + n)
+    while (size_of(class) < sizeof(struct replay_bytes) + n)
         class ++;
     sluice_assert(class < REPLAY_CLASSES);
-    size_t size = (size_t)1 << (class + CLASS_LEAST);
+    size_t size = size_of(class);
     struct replay_bytes *bytes = replay->free[class];
     if (bytes)
         replay->free[class] = bytes->next;
     else
-        bytes = malloc(size);
+        bytes = bytes_make(replay, size);
     sluice_assert(bytes);
     bytes->class = class;
     bytes->n = 0;
@@ -29,7 +44,7 @@ static struct replay_bytes *bytes_take(struct replay *replay, size_t n)
 
 static void bytes_give(struct replay *replay, struct replay_bytes *bytes)
 {
-    replay->bytes -= (size_t)1 << (bytes->class + CLASS_LEAST);
+    replay->bytes -= size_of(bytes->class);
     bytes->next = replay->free[bytes->class];
     replay->free[bytes->class] = bytes;
 }

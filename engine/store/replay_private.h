@@ -65,7 +65,7 @@ struct replay {
     nsec swept_at;
     struct replay_bytes *free[REPLAY_CLASSES];
     struct replay_entry *free_entries;
-    size_t bytes;
+    size_t bytes, held; /* of steps that are kept; with those that lie free */
     struct resp_command command;
 };
 
