@@ -229,7 +229,7 @@ static void write_config(char *text, size_t cap, unsigned engine, unsigned of, u
     int n = snprintf(
         text, cap,
         "shards = %u\n%s%s\nstate_dir = \"/nowhere\"\nredis = \"redis://192.0.2.1:6379\"\nhttp = \"\"\n"
-        "hostname = town.example\n%s%s%skeep = 1d\n%s",
+        "hostname = town.example\npoll = 1s\n%s%s%skeep = 1d\n%s",
         shards, strstr(settings, "engine = ") ? "" : "engine = ", strstr(settings, "engine = ") ? "" : name,
         strstr(settings, "sessions_max") ? "" : "sessions_max = 256\n",
         /* Each engine that starts would read some hundred rules, which takes longer than a story. */
