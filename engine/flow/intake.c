@@ -233,7 +233,7 @@ static bool room_for_lease(const struct intake *intake, const struct campaign *c
 
 static bool lease_orphan(struct intake *intake, struct campaign *campaign)
 {
-    if (!room_for_lease(intake, campaign, LIMIT_LEASE_RECIPIENTS))
+    if (!campaign->view.orphan_count || !room_for_lease(intake, campaign, LIMIT_LEASE_RECIPIENTS))
         return false;
     /* What another engine has left is shared by all that live: nobody takes more than it is through with soon. */
     while (campaign->view.orphan_count) {

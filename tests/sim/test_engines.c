@@ -193,19 +193,27 @@ static void a_redis_that_was_away_kills_nobody(void **unused)
     }
 }
 
+enum { CUT_OFF_COUNT = 6000 };
+
+/* Two share a campaign; the first one's cable has just been pulled, for so long. */
+static struct town *make_cut_off(uint64_t seed, unsigned shards, const char *settings, nsec duration)
+{
+    struct town *town = make(seed, 2, shards, settings, 800 * NSEC_PER_MS);
+    town_campaign(town, "c", "in_doubt resend");
+    town_push(town, "c", "r%llu@big.example", 0, CUT_OFF_COUNT);
+    town_start_one(town, 0);
+    town_start_one(town, 1);
+    town_run(town, 2 * NSEC_PER_S);
+    town_cut_off(town, 0, duration);
+    return town;
+}
+
 /* It lives, and cannot be heard: it is counted as dead, and knows in time that it may be. */
 static void who_is_cut_off_stops_in_time(void **unused)
 {
     (void)unused;
-    enum { COUNT = 6000 };
     for (unsigned n = 0; n < 2; n++) {
-        struct town *town = make(90 + n, 2, 2, "defaults { connections = 8 }\n", 800 * NSEC_PER_MS);
-        town_campaign(town, "c", "in_doubt resend");
-        town_push(town, "c", "r%llu@big.example", 0, COUNT);
-        town_start_one(town, 0);
-        town_start_one(town, 1);
-        town_run(town, 2 * NSEC_PER_S);
-        town_cut_off(town, 0, 60 * NSEC_PER_S);
+        struct town *town = make_cut_off(90 + n, 2, "defaults { connections = 8 }\n", 60 * NSEC_PER_S);
         nsec cut = sim_now(town->world);
         town_run(town, 50 * NSEC_PER_S);
         assert_int_equal(accepted_from(town, 0, cut + 10 * NSEC_PER_S), 0);
@@ -214,7 +222,7 @@ static void who_is_cut_off_stops_in_time(void **unused)
         town_judge_places(town, "c");
         assert_true(town_metric(town, METRIC_LEASED_ADOPTED) > 0);
         struct town_account account = end(town, 600 * NSEC_PER_S);
-        assert_int_equal(account.finals, COUNT);
+        assert_int_equal(account.finals, CUT_OFF_COUNT);
         close_town(town);
     }
 }
@@ -223,15 +231,8 @@ static void who_is_cut_off_stops_in_time(void **unused)
 static void who_is_back_keeps_what_it_takes(void **unused)
 {
     (void)unused;
-    enum { COUNT = 6000 };
     for (unsigned n = 0; n < 2; n++) {
-        struct town *town = make(100 + n, 2, 1 + n, "defaults { connections = 4 }\n", 800 * NSEC_PER_MS);
-        town_campaign(town, "c", "in_doubt resend");
-        town_push(town, "c", "r%llu@big.example", 0, COUNT);
-        town_start_one(town, 0);
-        town_start_one(town, 1);
-        town_run(town, 2 * NSEC_PER_S);
-        town_cut_off(town, 0, 40 * NSEC_PER_S);
+        struct town *town = make_cut_off(100 + n, 1 + n, "defaults { connections = 4 }\n", 40 * NSEC_PER_S);
         town_run(town, 40 * NSEC_PER_S);
         nsec back = sim_now(town->world);
         uint64_t adopted = town_metric(town, METRIC_LEASED_ADOPTED);
